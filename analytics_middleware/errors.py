@@ -1,0 +1,48 @@
+"""The exceptions this package raises on purpose."""
+
+from collections.abc import Iterable, Mapping
+
+
+class AnalyticsError(Exception):
+    """Base of every exception raised on purpose by this package."""
+
+
+class ConfigurationError(AnalyticsError, ValueError):
+    """A setting or a collector's option is wrong; the message names the key, the value and what would be right."""
+
+
+class MissingExtraError(AnalyticsError, ImportError):
+    """A feature needs an optional dependency that is not installed; the message says what to install."""
+
+
+class DeliveryError(AnalyticsError):
+    """A collector's word on a batch that was not delivered, or not whole.
+
+    *rejected* maps the ids of events refused for good to the reason; *retry* lists ids to send again. Ids in
+    neither were delivered. When both are left out the whole batch failed: for now by default, for good with
+    ``permanent=True`` (delivery then bisects the batch to find the event that is at fault), for its size with
+    ``too_large=True`` (delivery splits it).
+
+    *retry_after* is the least number of seconds to wait. *ambiguous* says that the batch may have arrived
+    (a time-out after sending); it is sent again only to destinations that deduplicate.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rejected: Mapping[str, str] | None = None,
+        retry: Iterable[str] | None = None,
+        retry_after: float | None = None,
+        permanent: bool = False,
+        too_large: bool = False,
+        ambiguous: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.rejected = dict(rejected or {})
+        self.retry = frozenset(retry or ())
+        self.partial = rejected is not None or retry is not None
+        self.retry_after = retry_after
+        self.permanent = permanent
+        self.too_large = too_large
+        self.ambiguous = ambiguous

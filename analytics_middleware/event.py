@@ -1,0 +1,155 @@
+"""The event: what a collector receives and a store keeps."""
+
+import enum
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import msgspec
+
+from analytics_middleware.ids import uuid7
+from analytics_middleware.money import Money
+from analytics_middleware.properties import Scalar
+from analytics_middleware.request import Request
+
+
+class EventType(enum.StrEnum):
+    """What kind of thing happened."""
+
+    PAGEVIEW = "pageview"
+    """Somebody saw a document."""
+    ACTION = "action"
+    """Somebody did something: a form sent, an API call that changes state."""
+    CUSTOM = "custom"
+    """What the application named itself."""
+
+
+def _custom() -> EventType:
+    return EventType.CUSTOM
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Visit(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What is known of the visit an event belongs to; filled off the request path, None where unknown."""
+
+    session_id: str | None = None
+    is_bot: bool = False
+    browser: str | None = None
+    browser_version: str | None = None
+    os: str | None = None
+    device: str | None = None
+    country: str | None = None
+    city: str | None = None
+    source: str | None = None
+    channel: str | None = None
+    medium: str | None = None
+    campaign: str | None = None
+    term: str | None = None
+    content: str | None = None
+    trace_id: str | None = None
+
+
+class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One thing that happened, at one instant, to at most one user.
+
+    Every field has a default, so ``Event(event_name="signup")`` is complete. Fields left empty are filled from the
+    current request when the event is tracked inside one; what the caller set is kept.
+    """
+
+    event_id: str = msgspec.field(default_factory=uuid7)
+    """UUIDv7, fixed before the first delivery attempt; collectors pass it on as the vendor's dedupe id."""
+    type: EventType = msgspec.field(default_factory=_custom)
+    event_name: str | None = None
+    action_name: str | None = None
+    timestamp: datetime = msgspec.field(default_factory=_now)
+    """Aware, UTC. For an automatic event, when the request began."""
+    client_ip: str | None = None
+    locale: str | None = None
+    hostname: str | None = None
+    user_id: str | None = None
+    anon_id: str | None = None
+    matched_pattern: str | None = None
+    """The route template as the user wrote it, with its mounts, one leading slash; None when nothing matched."""
+    url: str | None = None
+    path: str | None = None
+    method: str | None = None
+    user_agent: str | None = None
+    referrer: str | None = None
+    duration: float | None = None
+    """Seconds from the request's first byte here to the response's last."""
+    status_code: int | None = None
+    properties: dict[str, Scalar] = msgspec.field(default_factory=dict[str, Scalar])
+    """At most 64 keys, JSON scalars."""
+    revenue: Money | None = None
+    visit: Visit = msgspec.field(default_factory=Visit)
+    request: Request | None = None
+    """Plain request facts for processors and in-process collectors; never serialised."""
+
+    @property
+    def name(self) -> str:
+        """The event's name in questions: its event name, else an action's action name, else its type."""
+        if self.event_name:
+            return self.event_name
+        if self.type is EventType.ACTION and self.action_name:
+            return self.action_name
+        return self.type.value
+
+    def encode(self) -> bytes:
+        """Return the event as one JSON object; empty fields are left out."""
+        if self.request is None:
+            return _encode(self)
+        request, self.request = self.request, None
+        try:
+            return _encode(self)
+        finally:
+            self.request = request
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as a dict of JSON types, as `encode` would write it."""
+        value: dict[str, Any] = msgspec.json.decode(self.encode())
+        return value
+
+    @classmethod
+    def decode(cls, data: bytes | str) -> Self:
+        """Return the event that `encode` wrote.
+
+        Raises `msgspec.ValidationError` when *data* is no such thing.
+        """
+        return _decoder.decode(data)  # type: ignore[return-value]
+
+
+def _enc_hook(value: Any) -> Any:
+    if isinstance(value, Money):
+        return {"amount": f"{value.amount:.{value.exponent}f}", "currency": value.currency}
+    raise TypeError(f"{type(value).__name__} can't be part of an event")
+
+
+def _dec_hook(kind: type, value: Any) -> Any:
+    if kind is Money:
+        return Money(value["amount"], value["currency"])
+    raise TypeError(f"{kind.__name__} can't be part of an event")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_enc_hook).encode
+_decoder = msgspec.json.Decoder(Event, dec_hook=_dec_hook)
+
+
+class Identify(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Traits of a user, and optionally the anonymous id that turned out to be theirs; in the log beside events."""
+
+    event_id: str = msgspec.field(default_factory=uuid7)
+    user_id: str
+    anon_id: str | None = None
+    traits: dict[str, Scalar] = msgspec.field(default_factory=dict[str, Scalar])
+    """Merged key by key into the traits already known: the later call wins, None removes the key."""
+    timestamp: datetime = msgspec.field(default_factory=_now)
+
+
+class Erase(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The wish that everything about a user be forgotten, for good; in the log beside events."""
+
+    event_id: str = msgspec.field(default_factory=uuid7)
+    user_id: str
+    timestamp: datetime = msgspec.field(default_factory=_now)

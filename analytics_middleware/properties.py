@@ -1,0 +1,113 @@
+"""Admission: names and property values from anywhere are made safe to encode before they go any further.
+
+A property value is a JSON scalar. Whatever else a caller hands over is turned into one here, so that no value in
+the log can refuse to be encoded later, in a thread where nobody could do anything about it.
+"""
+
+import enum
+import math
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date, datetime, time
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+
+Scalar = str | int | float | bool | None
+
+MAX_PROPERTIES: Final = 64
+MAX_NAME: Final = 256
+"""Characters of an event name, an action name, a property key or an id; longer ones are cut."""
+MAX_VALUE: Final = 4096
+"""Characters of a property value; longer ones are cut."""
+
+_MAX_DEPTH = 8
+_MAX_ITEMS = 256
+_INT64 = range(-(2**63), 2**63)
+_to_json = msgspec.json.Encoder(order="sorted").encode
+
+
+def clean_text(text: str, limit: int) -> str:
+    """Return *text* cut to *limit* characters, without what UTF-8 can't encode (lone surrogates)."""
+    if len(text) > limit:
+        text = text[:limit]
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def clean_name(name: object) -> str:
+    """Return *name* as the text of an event name, a property key or an id: at most `MAX_NAME` characters."""
+    return clean_text(name if isinstance(name, str) else str(name), MAX_NAME).strip()
+
+
+def clean_value(value: Any) -> Scalar:
+    """Return *value* as a JSON scalar that every encoder and store accepts.
+
+    NaN and infinities become None, integers beyond 64 bits text, dates ISO 8601, decimals, UUIDs and enum members
+    their text; lists and mappings compact JSON with sorted keys; anything else ``str(value)``.
+    """
+    kind: type[Any] = type(value)
+    if kind is str:
+        return clean_text(value, MAX_VALUE)
+    if value is None or kind is bool:
+        return value  # type: ignore[no-any-return]
+    if kind is int:
+        return value if value in _INT64 else _long_int(value)
+    if kind is float:
+        return value if math.isfinite(value) else None
+    plain = _plain(value, _MAX_DEPTH)
+    if isinstance(plain, (list, dict)):
+        return clean_text(_to_json(plain).decode(), MAX_VALUE)
+    return plain  # type: ignore[no-any-return]
+
+
+def clean_properties(properties: Mapping[Any, Any]) -> tuple[dict[str, Scalar], int]:
+    """Return at most `MAX_PROPERTIES` clean properties, in the order given, and how many were left out."""
+    cleaned: dict[str, Scalar] = {}
+    dropped = 0
+    for key, value in properties.items():
+        name = clean_name(key)
+        if name in cleaned or len(cleaned) < MAX_PROPERTIES:
+            cleaned[name] = clean_value(value)
+        else:
+            dropped += 1
+    return cleaned, dropped
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Return *value* as nested lists, dicts and scalars; *depth* ends cycles and hostile nesting."""
+    match value:
+        case bool() | None:
+            return value
+        case enum.Enum():
+            return _plain(value.value, depth)
+        case str():
+            return clean_text(str(value), MAX_VALUE)
+        case int():
+            return int(value) if value in _INT64 else _long_int(value)
+        case float():
+            return float(value) if math.isfinite(value) else None
+        case datetime() | date() | time():
+            return value.isoformat()
+        case Mapping() | list() | tuple() | set() | frozenset():
+            return _plain_collection(value, depth - 1) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
+        case _:  # Decimal, UUID and whatever else says what it is
+            return clean_text(str(value), MAX_VALUE)
+
+
+def _plain_collection(value: Collection[Any], depth: int) -> Any:
+    if isinstance(value, Mapping):
+        pairs: Iterable[tuple[Any, Any]] = islice(value.items(), _MAX_ITEMS)
+        return {clean_name(key): _plain(item, depth) for key, item in pairs}
+    items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+    return [_plain(item, depth) for item in islice(items, _MAX_ITEMS)]
+
+
+def _long_int(value: int) -> str:
+    # Python refuses to print integers of more than 4,300 digits, and slows down long before.
+    return str(value) if value.bit_length() <= 1024 else f"integer of {value.bit_length()} bits"
