@@ -6,10 +6,10 @@ the log can refuse to be encoded later, in a thread where nobody could do anythi
 
 import enum
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime, time
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -51,14 +51,13 @@ def clean_value(value: Any) -> Scalar:
     NaN and infinities become None, integers beyond 64 bits text, dates ISO 8601, decimals, UUIDs and enum members
     their text; lists and mappings compact JSON with sorted keys; anything else ``str(value)``.
     """
-    kind: type[Any] = type(value)
-    if kind is str:
-        return clean_text(value, MAX_VALUE)
-    if value is None or kind is bool:
-        return value  # type: ignore[no-any-return]
-    if kind is int:
+    if isinstance(value, str):
+        return clean_text(str(value), MAX_VALUE)
+    if value is None or isinstance(value, bool):
+        return value
+    if type(value) is int:
         return value if value in _INT64 else _long_int(value)
-    if kind is float:
+    if type(value) is float:
         return value if math.isfinite(value) else None
     plain = _plain(value, _MAX_DEPTH)
     if isinstance(plain, (list, dict)):
@@ -100,10 +99,10 @@ def _plain(value: Any, depth: int) -> Any:
             return clean_text(str(value), MAX_VALUE)
 
 
-def _plain_collection(value: Collection[Any], depth: int) -> Any:
+def _plain_collection(value: Mapping[Any, Any] | Collection[Any], depth: int) -> Any:
     if isinstance(value, Mapping):
-        pairs: Iterable[tuple[Any, Any]] = islice(value.items(), _MAX_ITEMS)
-        return {clean_name(key): _plain(item, depth) for key, item in pairs}
+        mapping = cast("Mapping[Any, Any]", value)
+        return {clean_name(key): _plain(item, depth) for key, item in islice(mapping.items(), _MAX_ITEMS)}
     items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
     return [_plain(item, depth) for item in islice(items, _MAX_ITEMS)]
 
