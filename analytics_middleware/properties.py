@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection, Mapping
 from datetime import date, datetime, time
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -51,8 +51,8 @@ def clean_value(value: Any) -> Scalar:
     NaN and infinities become None, integers beyond 64 bits text, dates ISO 8601, decimals, UUIDs and enum members
     their text; lists and mappings compact JSON with sorted keys; anything else ``str(value)``.
     """
-    if isinstance(value, str):
-        return clean_text(str(value), MAX_VALUE)
+    if type(value) is str:
+        return clean_text(value, MAX_VALUE)
     if value is None or isinstance(value, bool):
         return value
     if type(value) is int:
@@ -93,18 +93,22 @@ def _plain(value: Any, depth: int) -> Any:
             return float(value) if math.isfinite(value) else None
         case datetime() | date() | time():
             return value.isoformat()
-        case Mapping() | list() | tuple() | set() | frozenset():
-            return _plain_collection(value, depth - 1) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
+        case Mapping():
+            return _plain_mapping(value, depth - 1) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
+        case list() | tuple() | set() | frozenset():
+            return _plain_list(value, depth - 1) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
         case _:  # Decimal, UUID and whatever else says what it is
             return clean_text(str(value), MAX_VALUE)
 
 
-def _plain_collection(value: Mapping[Any, Any] | Collection[Any], depth: int) -> Any:
-    if isinstance(value, Mapping):
-        mapping = cast("Mapping[Any, Any]", value)
-        return {clean_name(key): _plain(item, depth) for key, item in islice(mapping.items(), _MAX_ITEMS)}
-    items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
-    return [_plain(item, depth) for item in islice(items, _MAX_ITEMS)]
+def _plain_mapping(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    return {clean_name(key): _plain(item, depth) for key, item in islice(mapping.items(), _MAX_ITEMS)}
+
+
+def _plain_list(items: Collection[Any], depth: int) -> list[Any]:
+    # A set has no order of its own; the same set must give the same text in every process.
+    ordered = sorted(items, key=str) if isinstance(items, (set, frozenset)) else items
+    return [_plain(item, depth) for item in islice(ordered, _MAX_ITEMS)]
 
 
 def _long_int(value: int) -> str:
