@@ -96,6 +96,10 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
             return self.action_name
         return self.type.value
 
+    def replace(self, **changes: Any) -> Self:
+        """Return a shallow copy with *changes*."""
+        return msgspec.structs.replace(self, **changes)
+
     def encode(self) -> bytes:
         """Return the event as one JSON object; empty fields are left out."""
         if self.request is None:

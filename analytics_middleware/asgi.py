@@ -1,0 +1,171 @@
+"""ASGI middleware without a framework; the adapters for ASGI frameworks build on it.
+
+Protocol: https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.context import RequestContext, current
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SCOPE_KEY = "analytics_middleware.request"
+"""Where the request's context stands in its scope, for layers further in."""
+
+
+class AnalyticsMiddleware:
+    """Records an event for each HTTP request that passes through.
+
+    ``AnalyticsMiddleware(app, analytics=analytics)``, or the settings of `Analytics` as keywords. Requests and
+    responses pass unchanged; bodies are never read. Where the server speaks the lifespan protocol, delivery starts
+    before the first request and what is in flight is written at shutdown.
+    """
+
+    def __init__(self, app: App, *, analytics: Analytics | None = None, **settings: Any) -> None:
+        if analytics is not None and settings:
+            raise TypeError(f"pass either analytics or settings, not both: {', '.join(settings)}")
+        self.app = app
+        self.analytics = analytics or Analytics(**settings)
+
+    def describe(self, scope: Scope, context: RequestContext) -> None:
+        """Note what the framework knows of the request: route template, endpoint, user, locale. Adapters override."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - calls cost here
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        analytics = self.analytics
+        if not analytics.active:
+            await self.app(scope, receive, send)
+            return
+        outer: RequestContext | None = scope.get(SCOPE_KEY)
+        if outer is not None:
+            # Stacked: the outermost layer owns the timing, the innermost knows route and user.
+            outer.source = scope
+            outer.describe = self.describe
+            await self.app(scope, receive, send)
+            return
+
+        context = scope[SCOPE_KEY] = self._enter(scope)
+        clock = time.perf_counter
+        began = clock()
+        awaiting_trailers = False
+
+        async def receive_noting() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                context.disconnected = True
+            return message
+
+        async def send_noting(message: Message) -> None:
+            nonlocal awaiting_trailers
+            kind = message["type"]
+            if kind == "http.response.start":
+                context.status = message["status"]
+                headers = message.get("headers", ())
+                if type(headers) is not list:
+                    # The protocol allows any iterable, which can be read only once.
+                    headers = list(headers)
+                    message = {**message, "headers": headers}
+                context.response_headers = headers
+                awaiting_trailers = message.get("trailers", False)
+            try:
+                await send(message)
+            except OSError:
+                # What servers raise when the client has gone (ASGI 2.4).
+                context.disconnected = True
+                raise
+            if not context.finished and _is_last(message, kind, awaiting_trailers):
+                if context.disconnected:
+                    context.status = 499
+                context.finish(clock() - began)
+
+        token = current.set(context)
+        try:
+            await self.app(scope, receive_noting, send_noting)
+        except BaseException as error:
+            if not context.finished:
+                gone = context.disconnected or isinstance(error, asyncio.CancelledError)
+                context.status = 499 if gone else 500
+            raise
+        finally:
+            current.reset(token)
+            if not context.finished:
+                if context.disconnected:
+                    context.status = 499
+                elif context.status is None:
+                    # The server answers for an application that returned without a response.
+                    context.status = 500
+                context.finish(clock() - began)
+            if analytics.settings.flush_on_response:
+                await asyncio.to_thread(analytics.flush)
+
+    def _enter(self, scope: Scope) -> RequestContext:
+        context = RequestContext(self.analytics)
+        context.entered = time.time()
+        context.method = scope["method"]
+        context.path = scope["path"]
+        context.headers = scope["headers"]
+        query = scope.get("query_string")
+        if query:
+            context.query = query.decode("latin-1")
+        context.scheme = scope.get("scheme") or "http"
+        client = scope.get("client")
+        if client is not None:
+            context.peer = client[0]
+        server = scope.get("server")
+        if server is not None:
+            context.host_fallback = server[0]
+        context.root = (scope.get("app"), scope.get("root_path", ""))
+        context.source = scope
+        context.describe = self.describe
+        return context
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" and self.analytics.active:
+            await self._lifespan(scope, receive, send)
+            return
+        if scope["type"] == "websocket" and self.analytics.active and SCOPE_KEY not in scope:
+            # No event of its own, but `track` inside the connection is filled from its handshake.
+            context = scope[SCOPE_KEY] = self._enter({"method": "GET", **scope})
+            context.source = scope
+            context.automatic = False
+            token = current.set(context)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                current.reset(token)
+                context.finished = True
+                context.source = context.describe = context.root = None
+            return
+        await self.app(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_noting(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self.analytics.ensure_started()
+            elif message["type"].startswith("lifespan.shutdown."):
+                # The last word to the server: after it the process may be gone.
+                timeout = self.analytics.settings.shutdown_timeout
+                await asyncio.to_thread(self.analytics.close, timeout)
+            await send(message)
+
+        await self.app(scope, receive, send_noting)
+
+
+def _is_last(message: Message, kind: str, awaiting_trailers: bool) -> bool:
+    """Whether the response has ended with *message* (trailers, path-send and zero-copy extensions included)."""
+    if kind == "http.response.body" or kind == "http.response.zerocopysend":
+        return not message.get("more_body", False) and not awaiting_trailers
+    if kind == "http.response.pathsend":
+        return not awaiting_trailers
+    return kind == "http.response.trailers" and not message.get("more_trailers", False)

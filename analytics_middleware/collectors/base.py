@@ -1,0 +1,119 @@
+"""What a collector is, and the bases that make one out of a few lines."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, runtime_checkable
+
+from analytics_middleware.event import Event
+
+
+@runtime_checkable
+class Collector(Protocol):
+    """A destination. Delivery calls it from one thread at a time.
+
+    *collect* is called for each event of a batch, then *flush*; the batch counts as delivered when *flush*
+    returns. Both may raise `DeliveryError` to say what became of which event; any other exception means that the
+    whole batch failed for now. A collector may also have ``identify(user_id, traits)``.
+
+    What it is and needs it says with the class attributes of `CollectorOptions`; each has a careful default.
+    """
+
+    name: str
+
+    def start(self) -> None:
+        """Called once, before the first event, in the delivering thread."""
+        ...
+
+    def collect(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+    def flush(self) -> None:
+        """Deliver what was taken."""
+        ...
+
+    def close(self) -> None:
+        """Release what `start` acquired."""
+        ...
+
+
+class CollectorOptions:
+    """What delivery knows of a collector; set as class attributes or on the instance."""
+
+    needs: Collection[str] = ()
+    """Request headers and cookies it reads, such as ``"header:user-agent"``, ``"cookie:_ga"``, and ``"client_ip"``."""
+    third_party: bool = True
+    """Whether events leave the site's own systems; such collectors only log in debug."""
+    requires_consent: bool = False
+    """Whether it gets only events whose visitor has consented."""
+    dedupes: bool = False
+    """Whether it recognises an event_id seen before, so that an ambiguous time-out may be retried."""
+    bots: bool = False
+    """Whether it wants bots' page views too."""
+    max_age: float | None = None
+    """Seconds after which an event is not sent any more; None is never."""
+    max_batch: int = 100
+    """Events in a batch."""
+    max_bytes: int = 1_000_000
+    """Bytes of a batch, as events are encoded in the log."""
+    linger: float = 0.5
+    """Seconds to wait for a batch to fill."""
+
+
+class BaseCollector(CollectorOptions):
+    """A collector that needs no start, flush or close."""
+
+    name: str = ""
+
+    def start(self) -> None:
+        """Nothing to acquire."""
+
+    def collect(self, event: Event) -> None:
+        """Take one event; to be overridden."""
+        raise TypeError(f"{type(self).__name__} must define collect(event)")
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+class BatchCollector(BaseCollector):
+    """A collector that sends a whole batch at once: define ``send(events)``."""
+
+    def __init__(self) -> None:
+        self._batch: list[Event] = []
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Deliver *events*; to be overridden. Raise `DeliveryError` for what was not delivered."""
+        raise TypeError(f"{type(self).__name__} must define send(events)")
+
+    def collect(self, event: Event) -> None:
+        """Keep *event* for the next `flush`."""
+        self._batch.append(event)
+
+    def flush(self) -> None:
+        """Send what was kept; it is not kept for another try: delivery hands it over again."""
+        batch, self._batch = self._batch, []
+        if batch:
+            self.send(batch)
+
+
+class CallableCollector(BaseCollector):
+    """A plain callable ``f(event)`` as a collector: first-party, it sees ``client_ip``."""
+
+    third_party = False
+    needs: Collection[str] = ("client_ip",)
+    bots = True
+    linger = 0.0
+
+    def __init__(self, function: Callable[[Event], object], name: str | None = None) -> None:
+        self._function = function
+        self.name = name or str(getattr(function, "__name__", type(function).__name__))
+
+    def collect(self, event: Event) -> None:
+        """Call the function."""
+        self._function(event)

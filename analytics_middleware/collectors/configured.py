@@ -1,0 +1,66 @@
+"""Collectors as settings write them: instances, callables, or a dotted path with options."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from analytics_middleware.collectors.base import BaseCollector, CallableCollector, Collector
+from analytics_middleware.errors import ConfigurationError
+
+
+def build_collectors(entries: Sequence[Any]) -> list[Collector]:
+    """Return the collectors that *entries* describe, with unique names.
+
+    Raises `ConfigurationError` naming the entry that is none.
+    """
+    collectors = [_build(entry, f"collectors[{index}]") for index, entry in enumerate(entries)]
+    seen: dict[str, Collector] = {}
+    for collector in collectors:
+        if collector.name in seen:
+            raise ConfigurationError(
+                f"two collectors are named {collector.name!r}; a name is where delivery resumes after a restart, "
+                "so give one of them another: name=..."
+            )
+        seen[collector.name] = collector
+    return collectors
+
+
+def _build(entry: Any, where: str) -> Collector:
+    if isinstance(entry, str):
+        entry = {"class": entry}
+    if isinstance(entry, Mapping):
+        return _from_mapping(entry, where)  # pyright: ignore[reportUnknownArgumentType]
+    if inspect.isclass(entry):
+        raise ConfigurationError(f"{where} is the class {entry.__name__}; pass an instance: {entry.__name__}(...)")
+    if isinstance(entry, (BaseCollector, Collector)):
+        if not isinstance(entry.name, str) or not entry.name:
+            raise ConfigurationError(f"{where}, a {type(entry).__name__}, has no name; set the attribute 'name'")
+        return entry
+    if callable(entry):
+        return CallableCollector(entry)
+    raise ConfigurationError(
+        f"{where} is {entry!r}; a collector is an instance, a callable f(event), or {{'class': 'dotted.path', ...}}"
+    )
+
+
+def _from_mapping(entry: Mapping[str, Any], where: str) -> Collector:
+    options = dict(entry)
+    path = options.pop("class", None)
+    if not isinstance(path, str) or "." not in path:
+        raise ConfigurationError(
+            f"{where}['class'] is {path!r}; it must be a dotted path such as 'package.module.Class'"
+        )
+    module_name, _, attribute = path.rpartition(".")
+    try:
+        factory = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"{where}['class'] is {path!r}, which can't be imported: {error}") from error
+    try:
+        built = factory(**options) if inspect.isclass(factory) or options else factory
+    except TypeError as error:
+        # Values are left out: they may be secrets.
+        raise ConfigurationError(
+            f"{where}: {path} does not accept these options ({', '.join(options)}): {error}"
+        ) from error
+    return _build(built, where)

@@ -1,0 +1,78 @@
+"""Counts of what happened to events, and a log line for trouble that repeats at most once a minute."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+logger = logging.getLogger("analytics_middleware")
+
+REASONS: Mapping[str, str] = {
+    "queue_full": "the writer thread could not keep up; the newest request was dropped",
+    "processor": "a processor returned None",
+    "processor_error": "a processor raised; the event was kept out, for the processor may be what removes secrets",
+    "internal_error": "recording failed inside; please report it",
+    "overflow": "a collector lagged by more events than are kept; the oldest were dropped",
+    "overflow_memory": "the disk could not be written and memory was full",
+    "exit": "the process ended before an in-memory event was delivered",
+    "debug": "debug is on and the collector sends to a third party",
+    "bot": "a bot's page view, and the collector does not want bots",
+    "stale": "older than the collector's maximum age",
+    "ambiguous": "may have arrived (time-out after sending) and the destination does not deduplicate",
+    "retired": "its collector has not been configured for a week",
+    "undecodable": "written by an incompatible version",
+}
+"""Why an event was dropped. Every drop is counted under one of these."""
+
+NOTES: Mapping[str, str] = {
+    "accepted": "events in the log",
+    "late_helper": "a helper called after its event was handed off; nothing was changed",
+    "bad_argument": "a helper called with an argument it can't use; nothing was changed",
+    "properties_dropped": "properties beyond the 64th",
+}
+"""What else is counted."""
+
+_LOG_EVERY = 60.0
+
+
+class Counters:
+    """Counts by name, safe from any thread; *take* hands over what has come since the last time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+        self._logged: dict[str, float] = {}
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count *name*."""
+        with self._lock:
+            self._counts[name] = self._counts.get(name, 0) + count
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count events lost for *reason*, one of `REASONS`."""
+        self.add(f"dropped.{reason}", count)
+
+    def take(self) -> dict[str, int]:
+        """Return all counts and start again from nothing."""
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        return counts
+
+    def give_back(self, counts: Mapping[str, int]) -> None:
+        """Add *counts* that were taken but could not be stored."""
+        for name, count in counts.items():
+            self.add(name, count)
+
+    def peek(self) -> dict[str, int]:
+        """Return all counts since the last `take`."""
+        with self._lock:
+            return dict(self._counts)
+
+    def log(self, key: str, write: Callable[..., None], message: str, *args: object, exc_info: bool = False) -> None:
+        """Log *message* unless the same *key* was logged within the last minute."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._logged.get(key, -_LOG_EVERY) < _LOG_EVERY:
+                return
+            self._logged[key] = now
+        write(message, *args, exc_info=exc_info)

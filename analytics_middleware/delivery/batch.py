@@ -1,0 +1,162 @@
+"""One batch to one collector: what was delivered, what must wait, what was refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from analytics_middleware.collectors.base import Collector
+from analytics_middleware.errors import DeliveryError
+from analytics_middleware.event import Event, Identify
+from analytics_middleware.outbox.base import DeadLetter, Entry
+
+_decode_identify = msgspec.json.Decoder(Identify).decode
+
+
+@dataclass
+class Outcome:
+    """What became of the entries of a batch; each is in exactly one place, or was delivered."""
+
+    delivered: list[Entry] = field(default_factory=list[Entry])
+    dropped: list[tuple[Entry, str]] = field(default_factory=list[tuple[Entry, str]])
+    dead: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    again: list[tuple[Entry, str]] = field(default_factory=list[tuple[Entry, str]])
+    """To be sent again on their own account."""
+    held: list[Entry] = field(default_factory=list[Entry])
+    """Not tried successfully because the destination seems down."""
+    error: Exception | None = None
+    retry_after: float | None = None
+
+    def add(self, other: "Outcome") -> None:
+        """Take over what became of further entries."""
+        self.delivered += other.delivered
+        self.dropped += other.dropped
+        self.dead += other.dead
+        self.again += other.again
+        self.held += other.held
+        self.error = other.error or self.error
+        if other.retry_after is not None:
+            self.retry_after = max(other.retry_after, self.retry_after or 0.0)
+
+
+class BatchSender:
+    """Sends entries to a collector and reads its answer."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._dedupes = bool(getattr(collector, "dedupes", False))
+        self._identify = getattr(collector, "identify", None)
+
+    def send(self, entries: Sequence[Entry], *, isolate: bool = False) -> Outcome:
+        """Send *entries*; with *isolate* look for the one that makes the whole batch fail."""
+        outcome = Outcome()
+        items = [(entry, item) for entry in entries if (item := self._decode(entry, outcome)) is not None]
+        if items:
+            outcome.add(self._isolate(items) if isolate else self._send(items))
+        return outcome
+
+    def _decode(self, entry: Entry, outcome: Outcome) -> Event | Identify | None:
+        try:
+            if entry.kind == "event":
+                return Event.decode(entry.payload)
+            if entry.kind == "identify" and self._identify is not None:
+                return _decode_identify(entry.payload)
+        except (msgspec.DecodeError, ValueError, KeyError):
+            # A newer version may have written it during a rolling deploy; this one can't read it.
+            outcome.dropped.append((entry, "undecodable"))
+            return None
+        # Not for this collector, and not an event: nothing to count.
+        outcome.delivered.append(entry)
+        return None
+
+    def _send(self, items: "Items") -> Outcome:
+        outcome = Outcome()
+        taken: Items = []
+        raised: list[tuple[Entry, str]] = []
+        for entry, item in items:
+            try:
+                if isinstance(item, Event):
+                    self._collector.collect(item)
+                elif self._identify is not None:
+                    self._identify(item.user_id, item.traits)
+                taken.append((entry, item))
+            except DeliveryError as error:
+                outcome.add(self._refused([(entry, item)], error))
+            except Exception as error:  # noqa: BLE001 - the collector's code; it says which entry it can't take
+                raised.append((entry, _describe(error)))
+                outcome.error = error
+        if raised and len(raised) == len(items):
+            # It takes nothing at all, so it is the destination that is at fault and not these events.
+            outcome.held += [entry for entry, _ in raised]
+            return outcome
+        outcome.again += raised
+        try:
+            self._collector.flush()
+        except DeliveryError as error:
+            outcome.add(self._refused(taken, error))
+        except Exception as error:  # noqa: BLE001 - the collector's code
+            outcome.add(Outcome(held=[entry for entry, _ in taken], error=error))
+        else:
+            outcome.delivered += [entry for entry, _ in taken]
+        return outcome
+
+    def _refused(self, items: "Items", error: DeliveryError) -> Outcome:
+        entries = [entry for entry, _ in items]
+        outcome = Outcome(error=error, retry_after=error.retry_after)
+        if error.partial:
+            for entry in entries:
+                if (reason := error.rejected.get(entry.record_id)) is not None:
+                    outcome.dead.append(DeadLetter(entry, reason))
+                elif entry.record_id in error.retry:
+                    outcome.again.append((entry, str(error)))
+                else:
+                    outcome.delivered.append(entry)
+        elif error.permanent or error.too_large:
+            if len(items) == 1:
+                outcome.dead.append(DeadLetter(entries[0], str(error)))
+            else:
+                outcome = self._halves(items)
+        elif error.ambiguous and not self._dedupes:
+            outcome.dropped += [(entry, "ambiguous") for entry in entries]
+        else:
+            outcome.held += entries
+        return outcome
+
+    def _halves(self, items: "Items") -> Outcome:
+        middle = len(items) // 2
+        outcome = self._send(items[:middle])
+        if outcome.held:
+            # The destination went down between the two: no need to ask it again.
+            outcome.held += [entry for entry, _ in items[middle:]]
+        else:
+            outcome.add(self._send(items[middle:]))
+        return outcome
+
+    def _isolate(self, items: "Items") -> Outcome:
+        """Send *items* in halves until the failing ones stand alone, unless everything fails."""
+        if len(items) == 1:
+            return self._send(items)
+        middle = len(items) // 2
+        halves = [(items[:middle], self._send(items[:middle])), (items[middle:], self._send(items[middle:]))]
+        outcome = Outcome()
+        if all(len(result.held) == len(half) for half, result in halves):
+            for _, result in halves:
+                outcome.add(result)
+            return outcome
+        for half, result in halves:
+            if result.held and len(half) > 1:
+                held = {entry.seq for entry in result.held}
+                failed, result.held = [item for item in half if item[0].seq in held], []
+                outcome.add(result)
+                outcome.add(self._isolate(failed))
+            else:
+                outcome.add(result)
+        return outcome
+
+
+Items = list[tuple[Entry, Event | Identify]]
+
+
+def _describe(error: Any) -> str:
+    return f"{type(error).__name__}: {error}"[:300]

@@ -1,0 +1,196 @@
+"""A collector as a consumer of the log: decides what to send next and writes down what became of it."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analytics_middleware.collectors.base import Collector
+from analytics_middleware.delivery.backoff import Backoff
+from analytics_middleware.delivery.batch import BatchSender, Outcome
+from analytics_middleware.outbox.base import DeadLetter, Entry, LeaseLost, Outbox, Retry, Settlement
+
+logger = logging.getLogger("analytics_middleware.delivery")
+
+MAX_ATTEMPTS = 20
+"""Attempts on an event's own account before it becomes a dead letter; some three hours."""
+_ISOLATE_AFTER = 3
+_LEASE_POLL = 1.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a collector wants to be served; from the attributes of `CollectorOptions`."""
+
+    max_batch: int
+    max_bytes: int
+    linger: float
+    max_age: float | None
+
+    @classmethod
+    def of(cls, collector: Collector) -> "Pace":
+        """Return *collector*'s pace, careful defaults where it says nothing."""
+        get: Callable[[str, Any], Any] = lambda name, default: getattr(collector, name, default)  # noqa: E731
+        return cls(get("max_batch", 100), get("max_bytes", 1_000_000), get("linger", 0.5), get("max_age", None))
+
+
+class Consumer:
+    """Serves one collector. `step` does one batch and says when the next is due; one thread calls it."""
+
+    def __init__(
+        self,
+        collector: Collector,
+        outbox: Outbox,
+        *,
+        withhold: Callable[[Entry], str | None] = lambda _entry: None,
+        clock: Callable[[], float] = time.time,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.name = collector.name
+        self._collector = collector
+        self._outbox = outbox
+        self._withhold = withhold
+        self._clock = clock
+        self._backoff = backoff or Backoff()
+        self._pace = Pace.of(collector)
+        self._sender = BatchSender(collector)
+        self._started = False
+        self._retries_next = False
+        self._up_since_retry = True
+
+    def step(self, *, hurry: bool = False) -> float | None:
+        """Do what is to be done now; return the seconds until there may be more, None if only a new entry can tell.
+
+        *hurry* sends a batch that is not full yet at once.
+        """
+        epoch = self._outbox.claim(self.name)
+        if epoch is None:
+            return _LEASE_POLL
+        now = self._clock()
+        # A clock set back must not make a pause of a minute one of a day.
+        wait = min(self._backoff.until - now, 3600.0)
+        if wait > 0:
+            return wait
+        self._retries_next = not self._retries_next
+        try:
+            if self._retries_next and (entries := self._outbox.due(self.name, now, self._pace.max_batch)):
+                return self._retry(entries, epoch, now)
+            entries = self._outbox.read(self.name, self._pace.max_batch, self._pace.max_bytes)
+            if not entries:
+                return self._until_next_retry(now)
+            if not hurry and len(entries) < self._pace.max_batch:
+                lingering = self._pace.linger - (now - entries[0].timestamp)
+                if 0 < lingering <= self._pace.linger:
+                    return lingering
+            return self._first_attempt(entries, epoch, now)
+        except LeaseLost:
+            logger.info("analytics: another process delivers for %s now", self.name)
+            return _LEASE_POLL
+
+    def close(self) -> None:
+        """Give up the lease and close the collector."""
+        self._outbox.release(self.name)
+        if self._started:
+            self._collector.close()
+
+    def _until_next_retry(self, now: float) -> float | None:
+        due = self._outbox.next_due(self.name)
+        return None if due is None else max(0.0, due - now)
+
+    def _first_attempt(self, entries: Sequence[Entry], epoch: int, now: float) -> float:
+        outcome = self._send(entries, now, isolate=self._backoff.failures >= _ISOLATE_AFTER)
+        if outcome.held and len(outcome.held) == len(entries):
+            self._failed(outcome, epoch, now)
+            return max(0.0, self._backoff.until - now)
+        self._up_since_retry = True
+        self._backoff.succeeded()
+        again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
+        self._outbox.settle(self.name, epoch, self._settlement(outcome, again, now, cursor=entries[-1].seq))
+        if outcome.held:
+            self._backoff.failed(now, outcome.retry_after)
+        return 0.0
+
+    def _retry(self, entries: Sequence[Entry], epoch: int, now: float) -> float:
+        outcome = self._send(entries, now, isolate=True)
+        if len(outcome.held) == len(entries) and not self._up_since_retry:
+            # Nothing got through since the last try, so the destination is down: no attempt is used up.
+            self._failed(outcome, epoch, now)
+            due = self._backoff.until
+            waiting = [Retry(entry, due, _error_text(outcome)) for entry in outcome.held]
+            self._outbox.settle(self.name, epoch, Settlement(retries=waiting))
+            return max(0.0, due - now)
+        self._up_since_retry = len(outcome.held) < len(entries)
+        if self._up_since_retry:
+            self._backoff.succeeded()
+        again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
+        self._outbox.settle(self.name, epoch, self._settlement(outcome, again, now, settled=entries))
+        return 0.0
+
+    def _send(self, entries: Sequence[Entry], now: float, *, isolate: bool) -> Outcome:
+        outcome = Outcome()
+        wanted: list[Entry] = []
+        for entry in entries:
+            reason = self._unwanted(entry, now)
+            if reason is None:
+                wanted.append(entry)
+            else:
+                outcome.dropped.append((entry, reason))
+        if not wanted:
+            return outcome
+        try:
+            if not self._started:
+                self._collector.start()
+                self._started = True
+        except Exception as error:  # noqa: BLE001 - the collector's code
+            outcome.add(Outcome(held=wanted, error=error))
+        else:
+            outcome.add(self._sender.send(wanted, isolate=isolate))
+        return outcome
+
+    def _unwanted(self, entry: Entry, now: float) -> str | None:
+        if entry.kind == "event" and self._pace.max_age is not None and now - entry.timestamp > self._pace.max_age:
+            return "stale"
+        return self._withhold(entry)
+
+    def _failed(self, outcome: Outcome, epoch: int, now: float) -> None:
+        self._backoff.failed(now, outcome.retry_after)
+        message = _error_text(outcome)
+        level = logging.WARNING if self._backoff.failures in (1, _ISOLATE_AFTER) else logging.DEBUG
+        logger.log(level, "analytics: %s can't be delivered to, events wait: %s", self.name, message)
+        self._outbox.settle(self.name, epoch, Settlement(error=message, breaker=self._backoff.state))
+
+    def _settlement(
+        self,
+        outcome: Outcome,
+        again: Sequence[tuple[Entry, str]],
+        now: float,
+        *,
+        cursor: int | None = None,
+        settled: Sequence[Entry] = (),
+    ) -> Settlement:
+        retries: list[Retry] = []
+        dead = list(outcome.dead)
+        for entry, reason in again:
+            attempts = entry.attempts + 1
+            if attempts >= MAX_ATTEMPTS:
+                dead.append(DeadLetter(entry, f"given up after {attempts} attempts: {reason}"))
+            else:
+                due = now + self._backoff.delay(attempts, outcome.retry_after)
+                retries.append(Retry(entry._replace(attempts=attempts), due, reason))
+        return Settlement(
+            cursor=cursor,
+            settled=settled,
+            delivered=sum(entry.kind == "event" for entry in outcome.delivered),
+            dropped=Counter(reason for entry, reason in outcome.dropped if entry.kind == "event"),
+            retries=retries,
+            dead=dead,
+            error=None if outcome.error is None else _error_text(outcome),
+            breaker=self._backoff.state,
+        )
+
+
+def _error_text(outcome: Outcome) -> str:
+    error = outcome.error
+    return "unknown" if error is None else f"{type(error).__name__}: {error}"[:300]

@@ -1,0 +1,69 @@
+"""The thread that serves one collector."""
+
+import logging
+import threading
+import time
+
+from analytics_middleware.delivery.consumer import Consumer
+
+logger = logging.getLogger("analytics_middleware.delivery")
+
+_POLL = 0.2
+"""Seconds between looks at a log that other processes write too."""
+_AFTER_ERROR = 1.0
+
+
+class Runner:
+    """Runs a `Consumer` in a daemon thread until told to stop."""
+
+    def __init__(self, consumer: Consumer, *, poll: bool) -> None:
+        self.consumer = consumer
+        self._poll = _POLL if poll else None
+        self._wake = threading.Event()
+        self._stopping = False
+        self._hurry_until = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"analytics-{consumer.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread. Raises `RuntimeError` where none can be started any more."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there is something new in the log."""
+        self._wake.set()
+
+    def hurry(self, seconds: float) -> None:
+        """For some *seconds* send batches that are not full yet at once."""
+        self._hurry_until = time.monotonic() + seconds
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask the thread to end after the batch it is sending."""
+        self._stopping = True
+        self._wake.set()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread's end for at most *timeout* seconds; return whether it ended."""
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                pause = self.consumer.step(hurry=time.monotonic() < self._hurry_until)
+            except Exception:
+                # The log itself failed (disk full, say). It is the only thing all collectors need: try again.
+                logger.warning("analytics: delivery to %s failed", self.consumer.name, exc_info=True)
+                pause = _AFTER_ERROR
+            if pause is None:
+                pause = self._poll
+            elif self._poll is not None:
+                pause = min(pause, max(self._poll, 0.0)) if pause > 0 else 0.0
+            if pause != 0.0 and not self._stopping:
+                self._wake.wait(pause)
+        try:
+            self.consumer.close()
+        except Exception:
+            logger.warning("analytics: closing %s failed", self.consumer.name, exc_info=True)

@@ -1,0 +1,1 @@
+"""The outbox: one log of events, a cursor for each consumer."""

@@ -1,0 +1,145 @@
+"""What an outbox is: an append-only log with consumers, each with its own cursor, retries and dead letters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+Kind = Literal["event", "identify", "erase"]
+
+
+class Draft(NamedTuple):
+    """A record on its way into the log."""
+
+    kind: Kind
+    record_id: str
+    timestamp: float
+    """Of the event, seconds since the epoch."""
+    payload: bytes
+    private: bytes | None = None
+    """What only some collectors may read and nobody may keep, as JSON; cleared once they have."""
+
+
+class Entry(NamedTuple):
+    """A record in the log."""
+
+    seq: int
+    kind: Kind
+    record_id: str
+    timestamp: float
+    payload: bytes
+    private: bytes | None
+    attempts: int = 0
+    """How often it was sent on its own account; 0 for a first attempt."""
+
+
+class Retry(NamedTuple):
+    """An entry that must wait, apart from the log so that it holds up no other."""
+
+    entry: Entry
+    due: float
+    """Seconds since the epoch."""
+    reason: str
+
+
+class DeadLetter(NamedTuple):
+    """An entry that a destination refused for good."""
+
+    entry: Entry
+    reason: str
+
+
+class Settlement(NamedTuple):
+    """What became of a batch; written in one transaction, or not at all."""
+
+    cursor: int | None = None
+    """The last sequence number passed; None leaves the cursor (a batch of retries)."""
+    settled: Sequence[Entry] = ()
+    """Retries that are over, whatever their end."""
+    delivered: int = 0
+    dropped: Mapping[str, int] = {}
+    retries: Sequence[Retry] = ()
+    dead: Sequence[DeadLetter] = ()
+    error: str | None = None
+    """The last thing that went wrong, for people to read."""
+    breaker: str | None = None
+
+
+class LeaseLost(Exception):  # noqa: N818 - an event in the protocol between processes, not a fault
+    """Another process delivers for this consumer now; nothing of the settlement was written."""
+
+
+class Outbox(Protocol):
+    """The log. Safe from any thread. Counts are of entries of kind ``event``."""
+
+    durable: bool
+
+    def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
+        """Write *drafts* and add *counts* in one step; return the last sequence number of the log.
+
+        Returns when the records are as safe as this outbox makes them.
+        """
+        ...
+
+    def register(self, consumer: str) -> None:
+        """Make *consumer* known; a new one starts at the end of the log."""
+        ...
+
+    def claim(self, consumer: str) -> int | None:
+        """Take or renew the lease on *consumer*; return its epoch, or None while another process holds it."""
+        ...
+
+    def release(self, consumer: str) -> None:
+        """Give the lease up, so that another process need not wait for its end."""
+        ...
+
+    def read(self, consumer: str, limit: int, max_bytes: int) -> list[Entry]:
+        """Return the next entries after the cursor, at least one if there is any."""
+        ...
+
+    def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
+        """Return entries whose retry is due."""
+        ...
+
+    def next_due(self, consumer: str) -> float | None:
+        """Return when the next retry is due, in seconds since the epoch."""
+        ...
+
+    def settle(self, consumer: str, epoch: int, settlement: Settlement) -> None:
+        """Write what became of a batch. Raises `LeaseLost` when *epoch* is no longer the lease's."""
+        ...
+
+    def passed(self, consumer: str, seq: int) -> bool:
+        """Whether *consumer* is past *seq*, with nothing up to it waiting for a retry."""
+        ...
+
+    def stats(self) -> "OutboxStats":
+        """Return all counters, host-wide where the outbox is."""
+        ...
+
+    def after_fork(self) -> None:
+        """Forget what belongs to the parent process."""
+        ...
+
+    def close(self) -> None:
+        """Release files and memory."""
+        ...
+
+
+class ConsumerStats(NamedTuple):
+    """Where a consumer stands. ``accepted == delivered + sum(dropped) + dead + pending``."""
+
+    accepted: int
+    delivered: int
+    pending: int
+    dead: int
+    dropped: dict[str, int]
+    breaker: str
+    last_error: str | None
+    oldest_pending: float | None
+    """Timestamp of the oldest event not yet delivered, seconds since the epoch."""
+
+
+class OutboxStats(NamedTuple):
+    """The outbox's counters."""
+
+    counts: dict[str, int]
+    consumers: dict[str, ConsumerStats]

@@ -1,0 +1,184 @@
+"""The outbox without a data directory: bounded, of this process alone, gone with it."""
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from analytics_middleware.outbox.base import (
+    ConsumerStats,
+    DeadLetter,
+    Draft,
+    Entry,
+    LeaseLost,
+    OutboxStats,
+    Retry,
+    Settlement,
+)
+
+_EPOCH = 1
+_DEAD_KEPT = 1000
+
+
+@dataclass
+class _Consumer:
+    cursor: int
+    baseline: int
+    """Events accepted before this consumer was known."""
+    delivered: int = 0
+    dead_count: int = 0
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
+    retries: dict[int, Retry] = field(default_factory=dict[int, Retry])
+    dead: deque[DeadLetter] = field(default_factory=lambda: deque[DeadLetter](maxlen=_DEAD_KEPT))
+    breaker: str = "closed"
+    last_error: str | None = None
+
+    def drop(self, reason: str, count: int) -> None:
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+
+class MemoryOutbox:
+    """Keeps at most *limit* entries for the consumer that lags most; the oldest are dropped and counted."""
+
+    durable = False
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._clear()
+
+    def _clear(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: deque[Entry] = deque()
+        self._last = 0
+        self._counts: dict[str, int] = {}
+        self._consumers: dict[str, _Consumer] = {}
+
+    def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
+        """Keep *drafts*; see `Outbox.append`."""
+        with self._lock:
+            for name, count in counts.items():
+                self._counts[name] = self._counts.get(name, 0) + count
+            for draft in drafts:
+                self._last += 1
+                self._entries.append(Entry(self._last, *draft))
+                if draft.kind == "event":
+                    self._counts["accepted"] = self._counts.get("accepted", 0) + 1
+            while len(self._entries) > self._limit:
+                self._drop_oldest()
+            self._prune()
+            return self._last
+
+    def _drop_oldest(self) -> None:
+        entry = self._entries.popleft()
+        for consumer in self._consumers.values():
+            if consumer.cursor < entry.seq:
+                consumer.cursor = entry.seq
+                consumer.drop("overflow", int(entry.kind == "event"))
+
+    def _prune(self) -> None:
+        passed = min((consumer.cursor for consumer in self._consumers.values()), default=self._last)
+        while self._entries and self._entries[0].seq <= passed:
+            self._entries.popleft()
+
+    def register(self, consumer: str) -> None:
+        """See `Outbox.register`."""
+        with self._lock:
+            if consumer not in self._consumers:
+                self._consumers[consumer] = _Consumer(self._last, self._counts.get("accepted", 0))
+
+    def claim(self, consumer: str) -> int | None:
+        """Nobody else could hold it."""
+        return _EPOCH
+
+    def release(self, consumer: str) -> None:
+        """There is nobody to release it to."""
+
+    def read(self, consumer: str, limit: int, max_bytes: int) -> list[Entry]:
+        """See `Outbox.read`."""
+        with self._lock:
+            if not self._entries:
+                return []
+            # Sequence numbers have no gaps, so the cursor says where to start.
+            first = max(0, self._consumers[consumer].cursor + 1 - self._entries[0].seq)
+            batch: list[Entry] = []
+            size = 0
+            for entry in islice(self._entries, first, first + limit):
+                size += len(entry.payload)
+                if batch and size > max_bytes:
+                    break
+                batch.append(entry)
+            return batch
+
+    def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
+        """See `Outbox.due`."""
+        with self._lock:
+            retries = self._consumers[consumer].retries.values()
+            ready = sorted((retry.due, retry.entry.seq) for retry in retries if retry.due <= now)
+            return [self._consumers[consumer].retries[seq].entry for _, seq in ready[:limit]]
+
+    def next_due(self, consumer: str) -> float | None:
+        """See `Outbox.next_due`."""
+        with self._lock:
+            return min((retry.due for retry in self._consumers[consumer].retries.values()), default=None)
+
+    def settle(self, consumer: str, epoch: int, settlement: Settlement) -> None:
+        """See `Outbox.settle`."""
+        if epoch != _EPOCH:
+            raise LeaseLost
+        with self._lock:
+            state = self._consumers[consumer]
+            if settlement.cursor is not None:
+                # Overflow may have moved the cursor past this batch meanwhile; it never moves back.
+                state.cursor = max(state.cursor, settlement.cursor)
+            for entry in settlement.settled:
+                state.retries.pop(entry.seq, None)
+            state.delivered += settlement.delivered
+            for reason, count in settlement.dropped.items():
+                state.drop(reason, count)
+            for retry in settlement.retries:
+                state.retries[retry.entry.seq] = retry
+            for letter in settlement.dead:
+                state.dead.append(letter)
+                state.dead_count += letter.entry.kind == "event"
+            state.last_error = settlement.error or state.last_error
+            state.breaker = settlement.breaker or state.breaker
+            self._prune()
+
+    def passed(self, consumer: str, seq: int) -> bool:
+        """See `Outbox.passed`."""
+        with self._lock:
+            state = self._consumers[consumer]
+            return state.cursor >= seq and all(waiting > seq for waiting in state.retries)
+
+    def stats(self) -> OutboxStats:
+        """See `Outbox.stats`."""
+        with self._lock:
+            return OutboxStats(
+                dict(self._counts), {name: self._consumer_stats(state) for name, state in self._consumers.items()}
+            )
+
+    def _consumer_stats(self, state: _Consumer) -> ConsumerStats:
+        waiting = [entry for entry in self._entries if entry.seq > state.cursor and entry.kind == "event"]
+        waiting += [retry.entry for retry in state.retries.values() if retry.entry.kind == "event"]
+        return ConsumerStats(
+            accepted=self._counts.get("accepted", 0) - state.baseline,
+            delivered=state.delivered,
+            pending=len(waiting),
+            dead=state.dead_count,
+            dropped=dict(state.dropped),
+            breaker=state.breaker,
+            last_error=state.last_error,
+            oldest_pending=min((entry.timestamp for entry in waiting), default=None),
+        )
+
+    def after_fork(self) -> None:
+        """The parent delivers what was its own; the child starts with an empty log."""
+        names = list(self._consumers)
+        self._clear()
+        for name in names:
+            self.register(name)
+
+    def close(self) -> None:
+        """Nothing to release."""

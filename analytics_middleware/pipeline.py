@@ -1,0 +1,206 @@
+"""What the writer thread does to each thing handed off: facts to event, enrichment, processors, encoding."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from analytics_middleware.admission import MAX_TEXT, admit
+from analytics_middleware.classify import classify
+from analytics_middleware.context import RequestContext, Tracked
+from analytics_middleware.counters import Counters, logger
+from analytics_middleware.enrich.client_ip import ClientIP
+from analytics_middleware.enrich.locale import accept_language
+from analytics_middleware.event import Erase, Event, EventType, Identify
+from analytics_middleware.outbox.base import Draft, Kind
+from analytics_middleware.properties import clean_text
+from analytics_middleware.request import Request
+from analytics_middleware.settings import Settings
+
+Handed = RequestContext | Tracked | Identify | Erase
+"""What can be handed off from a request."""
+
+# What an event takes over from the request it was tracked in, when the caller left it empty.
+_INHERITED = (
+    "client_ip",
+    "locale",
+    "hostname",
+    "user_id",
+    "anon_id",
+    "matched_pattern",
+    "url",
+    "path",
+    "method",
+    "user_agent",
+    "referrer",
+    "action_name",
+)
+_encode_record = msgspec.json.Encoder().encode
+
+
+class Pipeline:
+    """Turns what was handed off into drafts of log entries. Used by one thread at a time."""
+
+    def __init__(self, settings: Settings, counters: Counters) -> None:
+        self._counters = counters
+        self._excluded = lru_cache(4096)(settings.excludes())
+        self._classify = settings.classify
+        self._track_all = settings.track_all
+        self._processors = settings.processors
+        self._environment = settings.environment
+        self._client_ip = ClientIP(settings.trusted_proxies, settings.proxy_header)
+
+    def drafts(self, items: Iterable[Handed]) -> list[Draft]:
+        """Return the log entries that *items* make. What fails is counted and logged, and holds up nothing else."""
+        drafts: list[Draft] = []
+        for item in items:
+            try:
+                draft = self._draft(item)
+            except Exception:  # noqa: BLE001 - one item's trouble must not become the others'
+                self._counters.drop("internal_error")
+                self._counters.log("pipeline", logger.warning, "analytics: an event could not be made", exc_info=True)
+                continue
+            if draft is not None:
+                drafts.append(draft)
+        return drafts
+
+    def _draft(self, item: Handed) -> Draft | None:
+        if isinstance(item, RequestContext):
+            event = self._automatic(item)
+        elif isinstance(item, Tracked):
+            event = self._custom(item)
+        else:
+            kind: Kind = "identify" if isinstance(item, Identify) else "erase"
+            return Draft(kind, item.event_id, item.timestamp.timestamp(), _encode_record(item))
+        if event is None or (self._processors and (event := self._process(event)) is None):
+            return None
+        return Draft("event", event.event_id, event.timestamp.timestamp(), event.encode())
+
+    def _automatic(self, context: RequestContext) -> Event | None:
+        if context.excluded or self._excluded(context.path):
+            return None
+        request = _request(context)
+        if self._classify is None:
+            kind = classify(
+                request,
+                event_name=context.event_name,
+                action_name=context.action_name,
+                track_all=self._track_all,
+            )
+        else:
+            answer = self._classify(request)
+            kind = None if answer is None else EventType(answer)
+        if kind is None:
+            return None
+        event = self._facts(context, request)
+        event.type = kind
+        event.event_name = context.event_name
+        event.action_name = context.action_name or (context.endpoint if kind is EventType.ACTION else None)
+        event.status_code = context.status
+        event.duration = context.duration
+        event.revenue = context.revenue
+        if context.properties is not None:
+            event.properties = context.properties
+        if self._environment is not None:
+            event.properties.setdefault("environment", self._environment)
+        return event
+
+    def _custom(self, item: Tracked) -> Event:
+        event = item.event
+        context = item.context
+        if context is not None:
+            facts = context.given if context.given is not None else self._facts(context, _request(context))
+            for field in _INHERITED:
+                if getattr(event, field) is None:
+                    setattr(event, field, getattr(facts, field))
+            event.visit = event.visit if event.visit != _NO_VISIT else facts.visit
+            event.request = facts.request
+        if self._environment is not None:
+            event.properties.setdefault("environment", self._environment)
+        if dropped := admit(event):
+            self._counters.add("properties_dropped", dropped)
+        return event
+
+    def _facts(self, context: RequestContext, request: Request) -> Event:
+        """Return an event with everything that the request itself says."""
+        headers = request.headers
+        host = request.host
+        path = context.path
+        target = quote(path, safe="/!$&'()*+,;=:@~%") if not path.isascii() or " " in path else path
+        url = f"{context.scheme}://{host}{target}"
+        if context.query:
+            url = f"{url}?{context.query}"
+        user_agent = headers.get("user-agent")
+        referrer = headers.get("referer")
+        language = headers.get("accept-language")
+        return Event(
+            timestamp=datetime.fromtimestamp(context.entered, UTC),
+            client_ip=self._client_ip(request),
+            locale=context.locale or (accept_language(language[0]) if language is not None else None),
+            hostname=_hostname(host),
+            user_id=_user_id(context),
+            anon_id=context.anon_id,
+            matched_pattern=context.pattern,
+            url=clean_text(url, MAX_TEXT),
+            path=clean_text(path, MAX_TEXT),
+            method=context.method,
+            user_agent=clean_text(user_agent[0], MAX_TEXT) if user_agent is not None else None,
+            referrer=clean_text(referrer[0], MAX_TEXT) if referrer is not None else None,
+            request=request,
+        )
+
+    def _process(self, event: Event) -> Event | None:
+        for processor in self._processors:
+            try:
+                result: Any = processor(event)
+            except Exception:  # noqa: BLE001 - the application's code
+                self._counters.drop("processor_error")
+                self._counters.log("processor", logger.warning, "analytics: a processor raised", exc_info=True)
+                return None
+            if result is None:
+                self._counters.drop("processor")
+                return None
+            event = result
+        admit(event)
+        return event
+
+
+_NO_VISIT = Event().visit
+
+
+def _request(context: RequestContext) -> Request:
+    return Request(
+        method=context.method,
+        scheme=context.scheme,
+        path=context.path,
+        query=context.query,
+        peer=context.peer,
+        headers=context.headers,
+        status=context.status,
+        content_type=_content_type(context.response_headers),
+        host_fallback=context.host_fallback,
+    )
+
+
+def _content_type(headers: Iterable[tuple[Any, Any]]) -> str:
+    for name, value in headers:
+        if len(name) == 12 and name.lower() in (b"content-type", "content-type"):
+            return (value.decode("latin-1") if isinstance(value, bytes) else value).strip().lower()
+    return ""
+
+
+def _user_id(context: RequestContext) -> str | None:
+    # What the view said outranks the framework's auth; an empty text says that it is nobody.
+    if context.set_user_id is not None:
+        return context.set_user_id or None
+    return context.user_id
+
+
+@lru_cache(1024)
+def _hostname(host: str) -> str | None:
+    """Return *host* in lower case without its port; IPv6 literals keep their brackets."""
+    name = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return clean_text(name.lower(), 255) or None

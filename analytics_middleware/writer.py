@@ -1,0 +1,116 @@
+"""The hand-off and the one thread per process behind it.
+
+A request appends to a deque; this thread groups what came within a few milliseconds and writes it in one go.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from analytics_middleware.counters import Counters, logger
+
+_LINGER = 0.01
+"""Seconds that the thread waits for company before it writes: one transaction for what came together."""
+_GROUP = 500
+"""Items in one write at most."""
+
+
+class Writer:
+    """Takes items without blocking and gives them to *write* in groups, from one thread."""
+
+    def __init__(self, write: Callable[[Sequence[Any]], object], limit: int, counters: Counters) -> None:
+        self._write = write
+        self._limit = limit
+        self._counters = counters
+        self.reset()
+
+    def reset(self) -> None:
+        """Start over without thread or items: at first, and in a forked child, whose parent writes its own."""
+        self._queue: deque[Any] = deque()
+        self._wake = threading.Event()
+        self._written = threading.Condition()
+        self._idle = False
+        self._busy = False
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, item: Any) -> None:
+        """Hand *item* over. Never blocks; a full queue drops it and counts it."""
+        queue = self._queue
+        if len(queue) >= self._limit:
+            self._counters.drop("queue_full")
+            return
+        queue.append(item)
+        # The thread sets the flag before it looks at the queue for the last time, so one of both sees the other.
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+
+    def start(self) -> None:
+        """Start the thread. Raises `RuntimeError` where none can be started any more (at interpreter exit)."""
+        thread = threading.Thread(target=self._run, name="analytics-writer", daemon=True)
+        thread.start()
+        self._thread = thread
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread was started and has not ended."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def drain(self, timeout: float) -> bool:
+        """Wait until everything handed over so far is written; return whether it was within *timeout* seconds."""
+        deadline = time.monotonic() + timeout
+        with self._written:
+            while self._queue or self._busy:
+                self._wake.set()
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or not self.running:
+                    return False
+                self._written.wait(min(remaining, 0.05))
+        return True
+
+    def stop(self, timeout: float) -> bool:
+        """Write what is left and end the thread; return whether it ended within *timeout* seconds."""
+        self._stopping = True
+        self._wake.set()
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def leftover(self) -> list[Any]:
+        """Take what nobody will write any more."""
+        items = list(self._queue)
+        self._queue.clear()
+        return items
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            self._idle = True
+            if not self._queue and not self._stopping:
+                self._wake.wait()
+            self._idle = False
+            if not self._stopping:
+                time.sleep(_LINGER)
+            self._write_all()
+            if self._stopping and not self._queue:
+                return
+
+    def _write_all(self) -> None:
+        queue = self._queue
+        while queue:
+            self._busy = True
+            group = [queue.popleft() for _ in range(min(len(queue), _GROUP))]
+            try:
+                self._write(group)
+            except Exception:  # noqa: BLE001 - the thread must outlive whatever happens to one group
+                self._counters.drop("internal_error", len(group))
+                self._counters.log("writer", logger.error, "analytics: events could not be written", exc_info=True)
+            finally:
+                self._busy = False
+                with self._written:
+                    self._written.notify_all()

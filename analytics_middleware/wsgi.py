@@ -1,0 +1,178 @@
+"""WSGI middleware without a framework; the adapters for WSGI frameworks build on it.
+
+Protocol: PEP 3333. The end of a response is the exhaustion or the closing of its iterable.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import Token
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.context import RequestContext, current
+from analytics_middleware.request import wsgi_headers
+
+ENVIRON_KEY = "analytics_middleware.request"
+"""Where the request's context stands in its environ, for layers further in."""
+
+_BODILESS = (204, 304)
+
+
+class AnalyticsMiddleware:
+    """Records an event for each request that passes through.
+
+    ``AnalyticsMiddleware(app, analytics=analytics)``, or the settings of `Analytics` as keywords. Requests and
+    responses pass unchanged; ``wsgi.file_wrapper`` bodies are returned as they are, so that servers can use
+    sendfile.
+    """
+
+    def __init__(self, app: WSGIApplication, *, analytics: Analytics | None = None, **settings: Any) -> None:
+        if analytics is not None and settings:
+            raise TypeError(f"pass either analytics or settings, not both: {', '.join(settings)}")
+        self.app = app
+        self.analytics = analytics or Analytics(**settings)
+
+    def describe(self, environ: WSGIEnvironment, context: RequestContext) -> None:
+        """Note what the framework knows of the request: route template, endpoint, user, locale. Adapters override."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        if not self.analytics.active:
+            return self.app(environ, start_response)
+        outer: RequestContext | None = environ.get(ENVIRON_KEY)
+        if outer is not None:
+            # Stacked: the outermost layer owns the timing, the innermost knows route and user.
+            outer.source = environ
+            outer.describe = self.describe
+            return self.app(environ, start_response)
+
+        context = environ[ENVIRON_KEY] = self._enter(environ)
+        began = time.perf_counter()
+        token = current.set(context)
+
+        def start_noting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            context.status = int(status[:3])
+            context.response_headers = headers
+            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+
+        try:
+            body = self.app(environ, start_noting)
+        except BaseException:
+            context.status = 500
+            _end(context, began, token)
+            raise
+        if _is_file(body, environ):
+            # The server sends it without us; what remains is not our application's time.
+            _end(context, began, token)
+            return body
+        return (_Sequence if isinstance(body, (list, tuple)) else _Body)(body, context, began, token)
+
+    def _enter(self, environ: WSGIEnvironment) -> RequestContext:
+        context = RequestContext(self.analytics)
+        context.entered = time.time()
+        context.method = environ["REQUEST_METHOD"]
+        context.path = wsgi_path(environ)
+        context.query = environ.get("QUERY_STRING", "")
+        context.scheme = environ.get("wsgi.url_scheme", "http")
+        context.peer = environ.get("REMOTE_ADDR")
+        context.headers = wsgi_headers(environ)
+        context.host_fallback = environ.get("SERVER_NAME", "")
+        context.source = environ
+        context.describe = self.describe
+        return context
+
+
+class _Body:
+    """A response body that tells when it ends: the server pulled its last chunk, or closed it before."""
+
+    def __init__(
+        self, body: Iterable[bytes], context: RequestContext, began: float, token: Token[RequestContext | None]
+    ) -> None:
+        self._body = body
+        self._chunks = iter(body)
+        self._context = context
+        self._began = began
+        self._token = token
+        self._awaited = _content_length(context)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            chunk = next(self._chunks)
+        except StopIteration:
+            self._end()
+            raise
+        except BaseException:
+            self._context.status = 500
+            self._end()
+            raise
+        if self._awaited is not None:
+            self._awaited -= len(chunk)
+            if self._awaited <= 0 and self._context.analytics.capturing:
+                # Test clients may neither exhaust nor close a body before the test looks at its events.
+                self._end()
+        return chunk
+
+    def close(self) -> None:
+        """Close the application's body; the response is over."""
+        try:
+            close: Callable[[], object] | None = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            context = self._context
+            if not context.finished:
+                if context.method != "HEAD" and context.status not in _BODILESS:
+                    context.status = 499
+                self._end()
+            _flush(context)
+
+    def _end(self) -> None:
+        _end(self._context, self._began, self._token)
+
+
+class _Sequence(_Body):
+    """A body in one piece keeps its length: servers compute Content-Length from it."""
+
+    _body: list[bytes] | tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+
+def wsgi_path(environ: WSGIEnvironment) -> str:
+    """Return the full path, decoded: PEP 3333 passes its bytes as Latin-1."""
+    path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _is_file(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
+    wrapper = environ.get("wsgi.file_wrapper")
+    # Servers offer a class, or (uWSGI) a function whose results are of a type of its own.
+    return isinstance(wrapper, type) and isinstance(body, wrapper)
+
+
+def _content_length(context: RequestContext) -> int | None:
+    if context.analytics.capturing:
+        for name, value in context.response_headers:
+            if name.lower() == "content-length" and value.isdigit():
+                return int(value)
+    return None
+
+
+def _end(context: RequestContext, began: float, token: Token[RequestContext | None]) -> None:
+    context.finish(time.perf_counter() - began)
+    try:
+        current.reset(token)
+    except (ValueError, RuntimeError):
+        # Closed in another context than it was opened in, or a second time; that context's variable is its own.
+        if current.get() is context:
+            current.set(None)
+
+
+def _flush(context: RequestContext) -> None:
+    if context.analytics.settings.flush_on_response:
+        context.analytics.flush()
