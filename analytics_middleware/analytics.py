@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from analytics_middleware import lifecycle
 from analytics_middleware.collectors.base import Collector
@@ -31,6 +31,9 @@ class Analytics:
     Raises `ConfigurationError` for a setting that is wrong.
     """
 
+    default_sinks: ClassVar[list[Callable[[Event], None]]] = []
+    """What new instances `capture` to, the last one; set by the testing module."""
+
     def __init__(self, collectors: Iterable[Any] = (), **settings: Any) -> None:
         self.settings = Settings.from_mapping({"collectors": tuple(collectors), **settings})
         self.counters = Counters()
@@ -46,6 +49,8 @@ class Analytics:
         self.active = self.settings.active
         """Whether requests are recorded at all."""
         lifecycle.register(self)
+        if self.default_sinks:
+            self.capture(self.default_sinks[-1])
 
     @classmethod
     def from_settings(cls, mapping: Mapping[str, Any]) -> Self:
@@ -71,7 +76,7 @@ class Analytics:
         self.submit(identification(user_id, traits, anon_id))
 
     @contextmanager
-    def context(self, event_name: str | None = None, **fields: Any) -> Iterator[RequestContext]:
+    def context(self, event_name: str | None = None, **fields: Any) -> Generator[RequestContext]:
         """Give jobs and scripts what a request gives views: a context that `track` fills events from.
 
         *fields* are `Event` fields such as ``user_id``, ``locale`` and ``client_ip``. With *event_name* the block

@@ -52,6 +52,8 @@ class AnalyticsMiddleware:
             # Stacked: the outermost layer owns the timing, the innermost knows route and user.
             outer.source = scope
             outer.describe = self.describe
+            if outer.root[0] is None:
+                outer.root = (scope.get("app"), scope.get("root_path", ""))
             await self.app(scope, receive, send)
             return
 

@@ -16,9 +16,14 @@ _living: "weakref.WeakSet[_Living]" = weakref.WeakSet()
 _exit_registered_in = 0
 
 
-def register(living: _Living) -> None:
-    """Tell *living* about forks and the end of the process, as long as it lives."""
-    _living.add(living)
+def register(each: _Living) -> None:
+    """Tell *each* about forks and the end of the process, as long as it lives."""
+    _living.add(each)
+
+
+def living() -> list[_Living]:
+    """Return everything registered that is still alive."""
+    return list(_living)
 
 
 def register_exit() -> None:
@@ -34,13 +39,13 @@ def register_exit() -> None:
 
 
 def _after_fork() -> None:
-    for living in list(_living):
-        living.after_fork()
+    for each in living():
+        each.after_fork()
 
 
 def _at_exit() -> None:
-    for living in list(_living):
-        living.at_exit()
+    for each in living():
+        each.at_exit()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,8 +1,11 @@
 """Plain facts of one HTTP request, the same for every protocol and framework."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, cast
 
-_WSGI_UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+RawHeaders = Iterable[tuple[bytes, bytes]] | Mapping[str, str]
+"""Headers as servers give them: ASGI's pairs, or the ``HTTP_`` keys of a WSGI environ."""
 
 
 class Request:
@@ -33,7 +36,7 @@ class Request:
         path: str = "/",
         query: str = "",
         peer: str | None = None,
-        headers: Iterable[tuple[bytes, bytes]] | Iterable[tuple[str, str]] = (),
+        headers: RawHeaders = (),
         status: int | None = None,
         content_type: str = "",
         host_fallback: str = "",
@@ -54,11 +57,15 @@ class Request:
         """Every header's values by lower-case name."""
         headers = self._headers
         if headers is None:
-            headers = self._headers = {}
-            for name, value in self._raw:
-                key = name.decode("latin-1") if isinstance(name, bytes) else name
-                text = value.decode("latin-1") if isinstance(value, bytes) else value
-                headers.setdefault(key.lower(), []).append(text)
+            raw = self._raw
+            headers = dict[str, list[str]]()
+            if isinstance(raw, Mapping):
+                for key, text in cast("Mapping[str, str]", raw).items():
+                    headers[_header_name(key)] = [text]
+            else:
+                for name, value in raw:
+                    headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+            self._headers = headers
         return headers
 
     def header(self, name: str) -> str | None:
@@ -86,15 +93,14 @@ class Request:
         return f"<Request {self.method} {self.path} {self.status}>"
 
 
-def wsgi_headers(environ: dict[str, object]) -> list[tuple[str, str]]:
-    """Return the request headers of a WSGI *environ* (PEP 3333), which joins repeated ones with a comma."""
-    headers = [
-        (key[5:].replace("_", "-").lower(), value)
-        for key, value in environ.items()
-        if key.startswith("HTTP_") and isinstance(value, str)
-    ]
-    for name, key in _WSGI_UNPREFIXED.items():
-        value = environ.get(key)
-        if value and isinstance(value, str):
-            headers.append((name, value))
-    return headers
+def wsgi_headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a WSGI *environ* (PEP 3333) has of the request's headers, for a `Request`.
+
+    A copy: the environ also holds the server's sockets, which must not outlive the request in a queue.
+    """
+    return {key: value for key, value in environ.items() if key[:5] == "HTTP_"}
+
+
+@lru_cache(1024)
+def _header_name(key: str) -> str:
+    return key[5:].replace("_", "-").lower()

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from analytics_middleware.errors import ConfigurationError
@@ -103,7 +103,7 @@ def under_test_runner() -> bool:
     return "unittest" in Path(program).parts or (Path(program).name == "manage.py" and sys.argv[1:2] == ["test"])
 
 
-def _wrong(key: str, value: object, right: str) -> ConfigurationError:
+def _wrong(key: str, value: Any, right: str) -> ConfigurationError:
     return ConfigurationError(f"analytics setting {key!r} is {value!r}; it must be {right}")
 
 
@@ -139,11 +139,11 @@ def _seconds(key: str, value: object) -> float:
     return float(value)
 
 
-def _sequence(key: str, value: object) -> tuple[Any, ...]:
+def _sequence(key: str, value: Any) -> tuple[Any, ...]:
     # A lone string would otherwise be taken for a list of its characters.
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
         raise _wrong(key, value, "a list")
-    return tuple(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return tuple(cast("Sequence[Any]", value))
 
 
 def _callable(key: str, value: object) -> Hook | None:
@@ -187,12 +187,12 @@ def _header_name(key: str, value: object) -> str:
     return name
 
 
-def _directory(key: str, value: object) -> Path | None:
+def _directory(key: str, value: Any) -> Path | None:
     if value is None:
         return None
-    if not isinstance(value, (str, os.PathLike)) or not str(value):  # pyright: ignore[reportUnknownArgumentType]
+    if not isinstance(value, (str, Path)) or not str(value):
         raise _wrong(key, value, "a directory's path or None")
-    return Path(os.fspath(value))  # pyright: ignore[reportUnknownArgumentType]
+    return Path(value)
 
 
 def _zone(key: str, value: object) -> str:

@@ -78,6 +78,7 @@ class AnalyticsMiddleware:
         context.peer = environ.get("REMOTE_ADDR")
         context.headers = wsgi_headers(environ)
         context.host_fallback = environ.get("SERVER_NAME", "")
+        context.root = environ.get("SCRIPT_NAME", "")
         context.source = environ
         context.describe = self.describe
         return context

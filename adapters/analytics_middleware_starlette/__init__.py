@@ -1,1 +1,5 @@
-"""The Starlette adapter."""
+"""analytics-middleware for Starlette and FastAPI."""
+
+from analytics_middleware_starlette.middleware import AnalyticsMiddleware
+
+__all__ = ["AnalyticsMiddleware"]

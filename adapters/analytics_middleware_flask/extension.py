@@ -1,0 +1,63 @@
+"""The extension: ``FlaskAnalytics(app)``, configured by ``app.config["ANALYTICS"]``."""
+
+from typing import Any, cast
+
+from flask import Flask, current_app
+from flask import request as current_request
+
+from analytics_middleware import Analytics
+from analytics_middleware.counters import logger
+from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.wsgi import ENVIRON_KEY
+from analytics_middleware_flask.middleware import AnalyticsMiddleware, describe_session
+
+_EXTENSION = "analytics"
+
+
+class FlaskAnalytics:
+    """Records an event for each request of a Flask application.
+
+    ``FlaskAnalytics(app)``, or ``FlaskAnalytics()`` and `init_app` in an application factory. Settings are read
+    from ``app.config["ANALYTICS"]``, a dict with the keys of `Settings`; ``debug`` defaults to ``app.debug``.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set *app* up. Raises `ConfigurationError` when a setting is wrong."""
+        if _EXTENSION in app.extensions:
+            logger.warning("analytics: FlaskAnalytics is set up twice for %s; the second time is ignored", app.name)
+            return
+        config: Any = app.config.get("ANALYTICS", {})
+        if not isinstance(config, dict):
+            raise ConfigurationError(f"app.config['ANALYTICS'] is {config!r}; it must be a dict of settings")
+        settings = {str(key).lower(): value for key, value in cast("dict[Any, Any]", config).items()}
+        settings.setdefault("debug", app.debug)
+        analytics = Analytics.from_settings(settings)
+        app.extensions[_EXTENSION] = analytics
+        app.wsgi_app = AnalyticsMiddleware(app.wsgi_app, analytics=analytics)  # type: ignore[method-assign]
+        app.teardown_request(_look)
+
+
+def get_analytics(app: Flask | None = None) -> Analytics:
+    """Return the `Analytics` of *app*, default the current application.
+
+    Raises `LookupError` when `FlaskAnalytics` was not set up for it.
+    """
+    application = app or current_app
+    try:
+        analytics: Analytics = application.extensions[_EXTENSION]
+    except KeyError:
+        raise LookupError(f"{application.name} has no analytics; call FlaskAnalytics(app) first") from None
+    return analytics
+
+
+def _look(_error: BaseException | None) -> None:
+    """Note what Flask knows of the request, after the response is made and before the context is gone."""
+    context = current_request.environ.get(ENVIRON_KEY)
+    if context is not None and not context.finished:
+        context.look()
+        if context.analytics.settings.get_user_id is None:
+            describe_session(context)

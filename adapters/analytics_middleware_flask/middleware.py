@@ -1,0 +1,66 @@
+"""The middleware around ``app.wsgi_app``: what Flask and its extensions know of a request, translated."""
+
+import sys
+from typing import Any
+
+from flask import Request, current_app, g, has_request_context, session
+from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.routing import Rule
+
+from analytics_middleware import wsgi
+from analytics_middleware.context import RequestContext
+
+
+class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
+    """WSGI middleware that knows Flask; made by `FlaskAnalytics`."""
+
+    def describe(self, environ: dict[str, Any], context: RequestContext) -> None:
+        """Note URL rule, endpoint, user and locale, as far as the request's context is still there."""
+        request: Request | None = environ.get("werkzeug.request")
+        if request is None or not has_request_context():
+            return
+        rule = request.url_rule or _rule_of_other_methods(request)
+        if rule is not None:
+            prefix = environ.get("SCRIPT_NAME", "")[len(context.root or "") :]
+            context.pattern = prefix + rule.rule
+            context.endpoint = rule.endpoint
+            context.excluded = rule.endpoint == "static" or rule.endpoint.endswith(".static")
+        # The proxy is resolved once: each look through it costs as much as the rest.
+        store = g._get_current_object()
+        get_user_id = self.analytics.settings.get_user_id
+        user_id = _loaded_user_id(store) if get_user_id is None else get_user_id(request)
+        if user_id is not None:
+            context.user_id = str(user_id)
+        # Only what Flask-Babel has settled: asking it could run the application's selector, and a query.
+        locale = getattr(store.get("_flask_babel"), "babel_locale", None)
+        if locale is not None:
+            context.locale = str(locale).replace("_", "-")
+
+
+def describe_session(context: RequestContext) -> None:
+    """Note the user that Flask-Login has stored in the session, when nobody has loaded it.
+
+    Only for teardown: before the response is made, reading the session would add ``Vary: Cookie`` to it.
+    """
+    if context.user_id is None and "flask_login" in sys.modules and "_login_user" not in g:
+        user_id = session.get("_user_id")
+        if user_id is not None:
+            context.user_id = str(user_id)
+
+
+def _loaded_user_id(store: Any) -> object:
+    """Return the id of the user that Flask-Login has loaded, without loading one."""
+    user = store.get("_login_user")
+    return user.get_id() if user is not None and user.is_authenticated else None
+
+
+def _rule_of_other_methods(request: Request) -> Rule | None:
+    """Return the rule that matches the path but not the method (405), which Flask doesn't tell."""
+    error = request.routing_exception
+    if not isinstance(error, MethodNotAllowed) or not error.valid_methods:
+        return None
+    adapter = current_app.create_url_adapter(request)
+    if adapter is None:
+        return None
+    rule, _ = adapter.match(method=next(iter(error.valid_methods)), return_rule=True)
+    return rule

@@ -1,0 +1,67 @@
+"""The middleware: what Starlette and FastAPI know of a request, translated."""
+
+from typing import Any
+
+from starlette.authentication import BaseUser
+from starlette.requests import Request
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from analytics_middleware import asgi
+from analytics_middleware.context import RequestContext
+from analytics_middleware_starlette.templates import MountTemplates, local_template
+
+
+class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
+    """Records an event for each HTTP request of a Starlette or FastAPI application.
+
+    ``Starlette(middleware=[Middleware(AnalyticsMiddleware, analytics=analytics)])`` or
+    ``app.add_middleware(AnalyticsMiddleware, analytics=analytics)``; instead of *analytics* the settings of
+    `Analytics` may be given as keywords. Pure ASGI: nothing is buffered.
+    """
+
+    def __init__(self, app: asgi.App, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._mounts = MountTemplates()
+        self._get_user_id = self.analytics.settings.get_user_id
+
+    def describe(self, scope: asgi.Scope, context: RequestContext) -> None:
+        """Note route template, endpoint name and user."""
+        route = scope.get("route")
+        if route is not None:
+            application, root = context.root
+            grown: str = scope.get("root_path", "")[len(root) :]
+            prefix = self._mounts.template(application or self.app, grown) if grown else ""
+            if isinstance(route, Mount):
+                self._describe_mount(route, prefix, context)
+            else:
+                context.pattern = prefix + local_template(route, scope)
+                context.endpoint = getattr(route, "name", None)
+        if self._get_user_id is not None:
+            user_id = self._get_user_id(Request(scope))
+            context.user_id = None if user_id is None else str(user_id)
+        elif (user := scope.get("user")) is not None:
+            context.user_id = _user_id(user)
+
+    def _describe_mount(self, mount: Mount, prefix: str, context: RequestContext) -> None:
+        """Note a request that went no further than *mount*: its application knows no routes, or none matched."""
+        application: Any = mount.app
+        if isinstance(application, StaticFiles):
+            # A site that is served from files has pages; a folder of assets has none.
+            context.excluded = not application.html
+        if not mount.routes and context.status != 404:
+            context.pattern = prefix or "/"
+
+
+def _user_id(user: Any) -> str | None:
+    """Return the identity of what AuthenticationMiddleware put into the scope."""
+    if not getattr(user, "is_authenticated", False):
+        return None
+    try:
+        identity = user.identity
+    except (NotImplementedError, AttributeError):
+        # SimpleUser has only a name; other people's user classes an id.
+        identity = getattr(user, "id", None)
+        if identity is None and isinstance(user, BaseUser):
+            identity = user.display_name
+    return None if identity is None else str(identity)
