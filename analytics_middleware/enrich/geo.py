@@ -1,0 +1,160 @@
+"""Country and city, from a MaxMind database of the site's own or from a header its CDN sets."""
+
+import importlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+from analytics_middleware.errors import ConfigurationError, MissingExtraError
+from analytics_middleware.request import Request
+
+RECHECK_SECONDS: Final = 60.0
+"""How often, at most, the database file is looked at for a newer one."""
+
+COUNTRY_HEADERS: Final = (
+    "cf-ipcountry",
+    "cloudfront-viewer-country",
+    "x-vercel-ip-country",
+    "x-appengine-country",
+    "cdn-requestcountrycode",
+)
+"""Headers in which Cloudflare, CloudFront, Vercel, Google App Engine and bunny.net name the visitor's country."""
+
+_CACHED_ADDRESSES = 8192
+# ISO 3166-1 leaves both to users; CDNs send them for a country they don't know.
+_UNKNOWN = frozenset({"XX", "ZZ"})
+
+Place = tuple[str | None, str | None]
+"""ISO 3166-1 alpha-2 country code and English city name, None where unknown."""
+
+
+class _Reader(Protocol):
+    def get(self, ip_address: str) -> object: ...
+    def close(self) -> None: ...
+
+
+class GeoIP:
+    """Looks addresses up in the MaxMind DB file at *path* (GeoLite2, GeoIP2, DB-IP, IPinfo; country or city).
+
+    A newer file is noticed within a minute and used from then on. Replace the file by renaming, as geoipupdate
+    does: it is mapped into memory and must not change under its reader.
+
+    Raises `MissingExtraError` when maxminddb is not installed, and `ConfigurationError` when there is no such
+    file or it is no such database.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.monotonic) -> None:
+        try:
+            maxminddb: Any = importlib.import_module("maxminddb")
+        except ImportError as error:
+            raise MissingExtraError(
+                'geoip_database needs the package maxminddb: pip install "analytics-middleware[geoip]"'
+            ) from error
+        self._open: Callable[[Path], _Reader] = maxminddb.open_database
+        # What a damaged file or an unknown kind of address makes of a look-up.
+        self._failures: tuple[type[Exception], ...] = (
+            maxminddb.InvalidDatabaseError,
+            ValueError,
+            OSError,
+            UnicodeError,
+        )
+        self._path = Path(path)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._signature: tuple[int, int, int]
+        try:
+            self._signature = self._stat()
+            self._reader = self._open(self._path)
+        except self._failures as error:
+            raise ConfigurationError(
+                f"geoip_database={str(self._path)!r} can't be read as a MaxMind database ({error}); "
+                "give the path of a .mmdb file"
+            ) from error
+        self._checked = clock()
+        self._lookup = lru_cache(_CACHED_ADDRESSES)(self._find)
+
+    def locate(self, ip: str | None) -> Place:
+        """Return country code and city of *ip*; None for what the database does not say."""
+        if not ip:
+            return None, None
+        if self._clock() - self._checked >= RECHECK_SECONDS:
+            self._refresh()
+        return self._lookup(ip)
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            self._reader.close()
+
+    def _find(self, ip: str) -> Place:
+        try:
+            record = self._reader.get(ip)
+        except self._failures:
+            return None, None
+        return _place(record)
+
+    def _refresh(self) -> None:
+        with self._lock:
+            self._checked = self._clock()
+            try:
+                signature = self._stat()
+                if signature == self._signature:
+                    return
+                reader = self._open(self._path)
+            except self._failures:
+                return  # half-written or gone for a moment: the old one serves until the next look
+            # The old reader is not closed: another thread may be in a look-up. It goes with its last reference.
+            self._reader, self._signature = reader, signature
+            self._lookup.cache_clear()
+
+    def _stat(self) -> tuple[int, int, int]:
+        stat = self._path.stat()
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _place(record: object) -> Place:
+    fields = _mapping(record)
+    country = fields.get("country")
+    # IPinfo writes flat records: the code under country_code, in its older files under country.
+    code = country_code(fields.get("country_code") or country) or country_code(_mapping(country).get("iso_code"))
+    city = fields.get("city")
+    name = city if isinstance(city, str) else _mapping(_mapping(city).get("names")).get("en")
+    return code, name if isinstance(name, str) and name else None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def country_code(value: object) -> str | None:
+    """Return *value* as an ISO 3166-1 alpha-2 code in upper case, or None when it is none or says "unknown"."""
+    if not isinstance(value, str) or len(value) != 2 or not (value.isascii() and value.isalpha()):
+        return None
+    code = value.upper()
+    return None if code in _UNKNOWN else code
+
+
+def cdn_country(request: Request, header: str | None = None) -> str | None:
+    """Return the country code that the CDN in front says *request* came from, or None.
+
+    Read it only of a request whose peer is a trusted proxy: anyone can send these headers. *header* (lower case)
+    names the one to read. Without it, all of `COUNTRY_HEADERS` are, and None is returned when two disagree: a CDN
+    overwrites its own header only, so one of them is the visitor's invention.
+    """
+    headers = request.headers
+    if header is not None:
+        return country_code(request.header(header))
+    found: str | None = None
+    for name in COUNTRY_HEADERS:
+        if name in headers:
+            code = country_code(request.header(name))
+            if found is not None and code != found:
+                return None
+            found = code
+            if code is None:
+                return None
+    return found

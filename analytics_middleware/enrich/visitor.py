@@ -1,0 +1,119 @@
+"""Who an anonymous visitor is: a daily hash without cookies, or a signed first-party cookie; and what is no id."""
+
+import base64
+import hmac
+import re
+import secrets
+from hashlib import blake2b
+from typing import Final
+
+from analytics_middleware.errors import ConfigurationError
+
+COOKIELESS_PREFIX: Final = "cl_"
+"""How the anonymous ids of cookieless visitors begin. Such an id is shared by the people behind one address, lives
+for a day and is never merged into a user."""
+
+COOKIE_MAX_AGE: Final = 365 * 24 * 3600
+"""Seconds that a visitor cookie lives."""
+
+_MIN_SECRET = 16
+_DIGEST = 15  # bytes: 120 bits, 20 characters without padding
+_COOKIE = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})")
+# RFC 6265 section 4.1.1: a name is a token; a value has no controls, space, quote, comma, semicolon or backslash.
+_COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_COOKIE_VALUE = re.compile(r"[!#-+\--:<-\[\]-~]*")
+_COOKIE_PATH = re.compile(r"/[ -:<-~]*")
+_COOKIE_DOMAIN = re.compile(r"\.?[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*")
+
+_NO_IDENTITY = frozenset({"", "null", "undefined", "anonymous", "none"})
+_ZERO_UUID = re.compile(r"0{8}-?0{4}-?0{4}-?0{4}-?0{12}")
+
+
+def cookieless_id(salt: bytes, ip: str | None, user_agent: str | None, site: str | None) -> str:
+    """Return the anonymous id that *ip*, *user_agent* and *site* have under *salt*, 23 characters.
+
+    It is a BLAKE2b hash keyed with *salt* (RFC 7693). With a random salt that is destroyed after its day, nobody,
+    the site included, can tell later which address an id stood for.
+
+    Raises ValueError when *salt* has fewer than 16 or more than 64 bytes.
+    """
+    if not _MIN_SECRET <= len(salt) <= 64:
+        raise ValueError(f"a salt has 16 to 64 bytes, not {len(salt)}")
+    digest = blake2b(key=salt, digest_size=_DIGEST)
+    for part in (ip, user_agent, site):
+        data = (part or "").encode("utf-8", "surrogatepass")
+        # With its length before it, no part can pass for the end of the one before.
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return COOKIELESS_PREFIX + base64.urlsafe_b64encode(digest.digest()).decode()
+
+
+def is_cookieless(anon_id: str | None) -> bool:
+    """Whether *anon_id* is a cookieless visitor's, good for one day and never to be merged into a user."""
+    return anon_id is not None and anon_id.startswith(COOKIELESS_PREFIX)
+
+
+def issue(secret: bytes) -> tuple[str, str]:
+    """Return a new random visitor id (32 hexadecimal digits) and the cookie value that carries it.
+
+    The value is the id, a dot and 128 bits of an HMAC-SHA256 under *secret*, so that nobody can take another
+    visitor's history by guessing or choosing an id.
+
+    Raises ConfigurationError when *secret* has fewer than 16 bytes.
+    """
+    visitor_id = secrets.token_hex(16)
+    return visitor_id, f"{visitor_id}.{_sign(secret, visitor_id)}"
+
+
+def read(secret: bytes, value: str | None) -> str | None:
+    """Return the visitor id in a cookie *value* that `issue` made under the same *secret*, else None.
+
+    Raises ConfigurationError when *secret* has fewer than 16 bytes.
+    """
+    match = _COOKIE.fullmatch(value) if value else None
+    if match is None:
+        return None
+    return match[1] if hmac.compare_digest(match[2], _sign(secret, match[1])) else None
+
+
+def _sign(secret: bytes, visitor_id: str) -> str:
+    if len(secret) < _MIN_SECRET:
+        raise ConfigurationError(f"secret_key has {len(secret)} bytes; give at least {_MIN_SECRET} random ones")
+    # The label keeps a signature made here from being good for anything else signed with the site's secret.
+    return hmac.digest(secret, b"analytics-middleware visitor 1:" + visitor_id.encode(), "sha256").hex()[:32]
+
+
+def set_cookie_header(name: str, value: str, *, secure: bool = True, path: str = "/", domain: str | None = None) -> str:
+    """Return the value of a Set-Cookie header (RFC 6265) for a visitor cookie: HttpOnly, SameSite=Lax, one year.
+
+    *secure* is False only for sites served without TLS. Without *domain* the cookie is the host's own.
+
+    Raises ConfigurationError when a part has a character that a cookie can't carry, or when a ``__Host-`` or
+    ``__Secure-`` name promises what the other arguments don't keep.
+    """
+    for key, text, pattern in (
+        ("name", name, _COOKIE_NAME),
+        ("value", value, _COOKIE_VALUE),
+        ("path", path, _COOKIE_PATH),
+        ("domain", domain or "localhost", _COOKIE_DOMAIN),
+    ):
+        if not pattern.fullmatch(text):
+            raise ConfigurationError(f"cookie {key} {text!r} has characters that a cookie {key} can't have")
+    if name.startswith("__Host-") and not (secure and path == "/" and domain is None):
+        raise ConfigurationError(f"cookie name {name!r} needs secure=True, path='/' and no domain")
+    if name.startswith("__Secure-") and not secure:
+        raise ConfigurationError(f"cookie name {name!r} needs secure=True")
+    header = f"{name}={value}; Max-Age={COOKIE_MAX_AGE}; Path={path}; HttpOnly; SameSite=Lax"
+    if domain is not None:
+        header += f"; Domain={domain}"
+    return f"{header}; Secure" if secure else header
+
+
+def is_identity(text: str | None) -> bool:
+    """Whether *text* identifies anybody: not empty, null, undefined, anonymous, none or an all-zero UUID.
+
+    Those are what clients send when they have no user, in any case and with spaces around.
+    """
+    if text is None:
+        return False
+    folded = text.strip().lower() if len(text) <= 64 else text.strip()
+    return folded not in _NO_IDENTITY and not _ZERO_UUID.fullmatch(folded.strip("{}"))
