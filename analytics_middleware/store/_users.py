@@ -1,0 +1,111 @@
+"""The users behind numbers, and one user's timeline."""
+
+from datetime import UTC, datetime
+
+from analytics_middleware.store._funnel import entrants
+from analytics_middleware.store._history import History, Row, Visitor, distinct
+from analytics_middleware.store._retention import LifecyclePeople, MatrixPeople, StickinessPeople, returned
+from analytics_middleware.store.calendar import Bucket
+from analytics_middleware.store.filters import QuestionError
+from analytics_middleware.store.identity import identity
+from analytics_middleware.store.questions import (
+    ActiveUsers,
+    Funnel,
+    Lifecycle,
+    Retention,
+    RetentionMatrix,
+    Stickiness,
+    Users,
+    UserTimeline,
+)
+from analytics_middleware.store.results import Timeline, TimelineEvent, UserRow
+
+
+def users(history: History, question: Users) -> list[UserRow]:
+    """The users behind one number: users before anonymous visitors, each by id, then by day."""
+    rank = {"user": 0, "anon": 1, "cookieless": 2}
+    begin = datetime.min.replace(tzinfo=UTC)
+    found = sorted(_behind(history, question), key=lambda who: (rank[who.kind], who.id, who.day or begin))
+    seen = _seen(history, question.of.bots)
+    return [_row(history, visitor, *seen[visitor._replace(day=None)]) for visitor in found[: question.limit]]
+
+
+def _behind(history: History, question: Users) -> set[Visitor]:
+    of, cell = question.of, question.cell
+    match of:
+        case ActiveUsers():
+            return distinct(history.within(of, of.event), of)
+        case Funnel():
+            return {entrant.visitor for entrant in entrants(history, of) if entrant.steps > _number(cell)}
+        case Retention():
+            return returned(history, of)[_number(cell)]
+        case RetentionMatrix():
+            matrix = MatrixPeople(history, of)
+            if _number(cell) >= matrix.width:
+                raise QuestionError("cell", f"{cell} is beyond the {matrix.width} cells of a cohort")
+            return matrix.cell(_index(matrix.cohorts.all, question.at), _number(cell))
+        case Lifecycle():
+            lifecycle = LifecyclePeople(history, of)
+            states = lifecycle.states[_index(lifecycle.periods, question.at)]
+            return next(people for state, people in states.items() if state == cell)
+        case Stickiness():
+            stickiness = StickinessPeople(history, of)
+            return stickiness.exactly(_index(stickiness.periods.all, question.at), _number(cell))
+
+
+def _number(cell: object) -> int:
+    assert isinstance(cell, int)
+    return cell
+
+
+def _index(spans: list[Bucket], at: datetime | None) -> int:
+    for index, span in enumerate(spans):
+        if span.start == at:
+            return index
+    raise QuestionError("at", f"{at} is not the beginning of one of the question's periods")
+
+
+def _seen(history: History, bots: bool) -> dict[Visitor, tuple[datetime, datetime]]:
+    """Return when each visitor was seen first, ever, and last."""
+    last = {row.visitor: row.at for row in history.people(bots)}
+    return {visitor: (first, last.get(visitor, first)) for visitor, first in history.first_seen(bots).items()}
+
+
+def _row(history: History, visitor: Visitor, first: datetime, last: datetime) -> UserRow:
+    known = visitor.kind == "user"
+    return UserRow(
+        user_id=visitor.id if known else None,
+        anon_id=None if known else visitor.id,
+        first_seen=first,
+        last_seen=last,
+        traits=dict(history.traits(visitor)),
+        day=visitor.day,
+    )
+
+
+def timeline(history: History, question: UserTimeline) -> Timeline:
+    """What one user did, newest first."""
+    visitor = history.visitor(identity(question.user_id), identity(question.anon_id))
+    seen = _seen(history, question.bots)
+    if visitor is None or visitor.cookieless or visitor not in seen:
+        return Timeline(user=None, events=[])
+    rows = [row for row in history.within(question) if row.visitor == visitor]
+    newest = rows[::-1][: question.limit]
+    return Timeline(user=_row(history, visitor, *seen[visitor]), events=[_event(row) for row in newest])
+
+
+def _event(row: Row) -> TimelineEvent:
+    event = row.event
+    return TimelineEvent(
+        event_id=row.event_id,
+        time=row.at,
+        name=row.name,
+        type=event.type.value,
+        path=event.path,
+        matched_pattern=event.matched_pattern,
+        referrer=event.referrer,
+        status_code=event.status_code,
+        properties=dict(event.properties),
+        currency=None if event.revenue is None else event.revenue.currency,
+        revenue=None if event.revenue is None else event.revenue.minor,
+    )

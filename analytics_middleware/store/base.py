@@ -1,0 +1,138 @@
+"""The port between whoever asks and the engine that answers: one method per question."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.properties import Scalar
+from analytics_middleware.store.questions import (
+    ActiveUsers,
+    DashboardSummary,
+    Funnel,
+    Lifecycle,
+    Overview,
+    Paths,
+    Retention,
+    RetentionMatrix,
+    Revenue,
+    Sessions,
+    Stickiness,
+    TopEvents,
+    TopProperties,
+    TopValues,
+    Traits,
+    Users,
+    UserTimeline,
+    Volume,
+)
+from analytics_middleware.store.results import (
+    Active,
+    Count,
+    Dashboard,
+    FunnelStep,
+    Group,
+    LifecyclePoint,
+    Matrix,
+    Path,
+    RetentionRow,
+    RevenueTotal,
+    SessionSummary,
+    StickinessPoint,
+    Timeline,
+    Totals,
+    UserRow,
+    ValueCount,
+    VolumePoint,
+)
+
+Record = Event | Identify | Erase
+
+
+class Store(Protocol):
+    """Keeps events and answers questions about them; safe to use from several threads at once.
+
+    `apply` may be given a record again, in any company and order: it counts once. Every question is answered at one
+    consistent point and to the same rules by every store. Questions that can be broken down answer with one `Group`
+    per value, without a breakdown with one in all. *now* decides what is not over yet, and what "today" is.
+    """
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Take in *records*: events, traits and ties of users, and wishes to be forgotten."""
+        ...
+
+    def volume(self, question: Volume, *, now: datetime) -> list[Group[list[VolumePoint]]]:
+        """Events per bucket."""
+        ...
+
+    def top_events(self, question: TopEvents) -> list[Count]:
+        """The most frequent names of events."""
+        ...
+
+    def top_properties(self, question: TopProperties) -> list[Count]:
+        """The most frequent values of a property."""
+        ...
+
+    def top_values(self, question: TopValues) -> list[ValueCount]:
+        """The values of a field with the most users."""
+        ...
+
+    def overview(self, question: Overview) -> Totals:
+        """Visitors, page views and sessions."""
+        ...
+
+    def active_users(self, question: ActiveUsers) -> list[Group[Active]]:
+        """Distinct users."""
+        ...
+
+    def dashboard_summary(self, question: DashboardSummary, *, now: datetime) -> Dashboard:
+        """The last days at a glance."""
+        ...
+
+    def funnel(self, question: Funnel) -> list[Group[list[FunnelStep]]]:
+        """Users per step."""
+        ...
+
+    def retention(self, question: Retention, *, now: datetime) -> list[RetentionRow]:
+        """How many newcomers of one day came back."""
+        ...
+
+    def retention_matrix(self, question: RetentionMatrix, *, now: datetime) -> Matrix:
+        """How many of each cohort came back in each following period."""
+        ...
+
+    def paths(self, question: Paths) -> list[Path]:
+        """What follows, or precedes, an event."""
+        ...
+
+    def lifecycle(self, question: Lifecycle, *, now: datetime) -> list[LifecyclePoint]:
+        """New, returning, resurrecting and dormant users per period."""
+        ...
+
+    def stickiness(self, question: Stickiness, *, now: datetime) -> list[StickinessPoint]:
+        """Users by their number of active days."""
+        ...
+
+    def sessions(self, question: Sessions) -> list[Group[SessionSummary]]:
+        """Sessions, bounces, durations, entry and exit pages."""
+        ...
+
+    def revenue(self, question: Revenue, *, now: datetime) -> list[Group[list[RevenueTotal]]]:
+        """Revenue per currency."""
+        ...
+
+    def users(self, question: Users) -> list[UserRow]:
+        """The users behind one number; raises `QuestionError` when the question has no such number."""
+        ...
+
+    def timeline(self, question: UserTimeline) -> Timeline:
+        """What one user did."""
+        ...
+
+    def traits(self, question: Traits) -> dict[str, Scalar]:
+        """What is known of a user."""
+        ...
+
+    def close(self) -> None:
+        """Release what the store holds; it is not used afterwards."""
+        ...

@@ -1,0 +1,303 @@
+"""Insights: the questions as people ask them, with defaults, dates and texts where stores want exact parameters."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, TypeVar, overload
+
+from analytics_middleware.properties import Scalar
+from analytics_middleware.store import questions as q
+from analytics_middleware.store import results as r
+from analytics_middleware.store.base import Store
+from analytics_middleware.store.calendar import Unit, day_start, local_day
+from analytics_middleware.store.filters import Filter, QuestionError
+from analytics_middleware.store.parameters import check_year, check_zone
+
+When = datetime | date | str
+Where = Iterable[Filter | Mapping[str, Any]]
+T = TypeVar("T")
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Insights:
+    """Asks a store. `analytics.insights` is one.
+
+    *timezone* is the zone of days and buckets where a question names none; *clock* returns the current time.
+
+    Every question takes `where` (filters that must all hold: `Filter` or ``{"field", "op", "value"}``) and `bots`
+    (True to count bots' page views too). A `start` or `end` is an aware datetime, a date (that day's beginning in
+    the zone), or either as RFC 3339 text; the range is ``[start, end)``, by default the last seven local days
+    including today. A `breakdown` names a field; the answer is then a list of `Group`, one per value.
+
+    Raises `QuestionError`, a `ValueError` that names the parameter, for a question that can't be asked.
+    """
+
+    def __init__(self, store: Store, *, timezone: str = "UTC", clock: Callable[[], datetime] = _now) -> None:
+        check_zone(timezone)
+        self._store = store
+        self._timezone = timezone
+        self._clock = clock
+
+    @property
+    def store(self) -> Store:
+        """The store that answers."""
+        return self._store
+
+    @overload
+    def volume(
+        self, event: str = "", start: When | None = None, end: When | None = None, bucket: Unit = "day",
+        tz: str | None = None, where: Where = (), breakdown: None = None, bots: bool = False,
+    ) -> list[r.VolumePoint]: ...  # fmt: skip
+    @overload
+    def volume(
+        self, event: str = "", start: When | None = None, end: When | None = None, bucket: Unit = "day",
+        tz: str | None = None, where: Where = (), *, breakdown: str, bots: bool = False,
+    ) -> list[r.Group[list[r.VolumePoint]]]: ...  # fmt: skip
+    def volume(
+        self, event: str = "", start: When | None = None, end: When | None = None, bucket: Unit = "day",
+        tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
+    ) -> list[r.VolumePoint] | list[r.Group[list[r.VolumePoint]]]:  # fmt: skip
+        """Events called *event* (``""``: all) per hour, day, week or month, empty ones included."""
+        scope = self._range(start, end, tz, where, bots)
+        question = q.Volume(**scope, event=event, bucket=bucket, breakdown=breakdown)
+        return _answer(self._store.volume(question, now=self._clock()), breakdown)
+
+    def top_events(
+        self, start: When | None = None, end: When | None = None, limit: int = 10,
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.Count]:  # fmt: skip
+        """The most frequent names of events, equal counts by name."""
+        return self._store.top_events(q.TopEvents(**self._range(start, end, tz, where, bots), limit=limit))
+
+    def top_properties(
+        self, event: str, prop: str, start: When | None = None, end: When | None = None, limit: int = 10,
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.Count]:  # fmt: skip
+        """The most frequent values of property *prop* of the events called *event*."""
+        scope = self._range(start, end, tz, where, bots)
+        return self._store.top_properties(q.TopProperties(**scope, event=event, prop=prop, limit=limit))
+
+    def top_values(
+        self, field: str, event: str = "", start: When | None = None, end: When | None = None, limit: int = 10,
+        tz: str | None = None, where: Where = (), bots: bool = False, errors: bool = False,
+    ) -> list[r.ValueCount]:  # fmt: skip
+        """The values of *field* (``"matched_pattern"``, ``"source"``, ``"country"``, …) with the most users."""
+        scope = self._range(start, end, tz, where, bots)
+        return self._store.top_values(q.TopValues(**scope, field=field, event=event, limit=limit, errors=errors))
+
+    def overview(
+        self, start: When | None = None, end: When | None = None,
+        tz: str | None = None, where: Where = (), bots: bool = False, timeout: timedelta = q.SESSION_TIMEOUT,
+    ) -> r.Totals:  # fmt: skip
+        """Visitors, page views, sessions, bounce rate and duration of the whole range."""
+        return self._store.overview(q.Overview(**self._range(start, end, tz, where, bots), timeout=timeout))
+
+    @overload
+    def active_users(
+        self, start: When | None = None, end: When | None = None, event: str = "",
+        tz: str | None = None, where: Where = (), breakdown: None = None, bots: bool = False,
+    ) -> r.Active: ...  # fmt: skip
+    @overload
+    def active_users(
+        self, start: When | None = None, end: When | None = None, event: str = "",
+        tz: str | None = None, where: Where = (), *, breakdown: str, bots: bool = False,
+    ) -> list[r.Group[r.Active]]: ...  # fmt: skip
+    def active_users(
+        self, start: When | None = None, end: When | None = None, event: str = "",
+        tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
+    ) -> r.Active | list[r.Group[r.Active]]:  # fmt: skip
+        """How many distinct users had an event called *event* (``""``: any)."""
+        scope = self._range(start, end, tz, where, bots)
+        return _answer(self._store.active_users(q.ActiveUsers(**scope, event=event, breakdown=breakdown)), breakdown)
+
+    def dashboard_summary(
+        self, days: int = 7, tz: str | None = None, where: Where = (), bots: bool = False
+    ) -> r.Dashboard:
+        """Events of the last *days* local days, users of today and of the last seven days, top events."""
+        question = q.DashboardSummary(**self._scope(tz, where, bots), days=days)
+        return self._store.dashboard_summary(question, now=self._clock())
+
+    @overload
+    def funnel(
+        self, steps: Sequence[str], start: When | None = None, end: When | None = None,
+        window: timedelta | None = None, order: q.FunnelOrder = "ordered", breakdown: None = None,
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.FunnelStep]: ...  # fmt: skip
+    @overload
+    def funnel(
+        self, steps: Sequence[str], start: When | None = None, end: When | None = None,
+        window: timedelta | None = None, order: q.FunnelOrder = "ordered", *, breakdown: str,
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.Group[list[r.FunnelStep]]]: ...  # fmt: skip
+    def funnel(
+        self, steps: Sequence[str], start: When | None = None, end: When | None = None,
+        window: timedelta | None = None, order: q.FunnelOrder = "ordered", breakdown: str | None = None,
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.FunnelStep] | list[r.Group[list[r.FunnelStep]]]:  # fmt: skip
+        """How many users did *steps* (event names) one after the other, all within *window* of the first."""
+        scope = self._range(start, end, tz, where, bots)
+        question = q.Funnel(**scope, steps=_sequence("steps", steps), window=window, order=order, breakdown=breakdown)
+        return _answer(self._store.funnel(question), breakdown)
+
+    def retention(
+        self, start: When, offsets: Sequence[int] = (0, 1, 7),
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.RetentionRow]:  # fmt: skip
+        """How many of the newcomers of the day of *start* came back so many calendar days later."""
+        scope = self._scope(tz, where, bots)
+        begin = _instant("start", start, scope["tz"])
+        question = q.Retention(**scope, start=begin, offsets=_sequence("offsets", offsets))
+        return self._store.retention(question, now=self._clock())
+
+    def retention_matrix(
+        self, start: When | None = None, end: When | None = None, period: q.Period = "week",
+        event: str | None = None, return_event: str | None = None, periods: int | None = None,
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> r.Matrix:  # fmt: skip
+        """Cohorts by the period of the first ever *event*, and how many had a *return_event* in later periods."""
+        question = q.RetentionMatrix(
+            **self._range(start, end, tz, where, bots),
+            period=period, event=event, return_event=return_event, periods=periods,
+        )  # fmt: skip
+        return self._store.retention_matrix(question, now=self._clock())
+
+    def paths(
+        self, event: str, direction: Literal["after", "before"] = "after", depth: int = 3,
+        start: When | None = None, end: When | None = None, limit: int = 10,
+        tz: str | None = None, where: Where = (), bots: bool = False, timeout: timedelta = q.SESSION_TIMEOUT,
+    ) -> list[r.Path]:  # fmt: skip
+        """The most frequent sequences of event names after, or before, a session's first *event*."""
+        scope = self._range(start, end, tz, where, bots)
+        question = q.Paths(**scope, event=event, direction=direction, depth=depth, limit=limit, timeout=timeout)
+        return self._store.paths(question)
+
+    def lifecycle(
+        self, start: When | None = None, end: When | None = None, period: q.Period = "day",
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.LifecyclePoint]:  # fmt: skip
+        """New, returning, resurrecting and dormant users per period."""
+        question = q.Lifecycle(**self._range(start, end, tz, where, bots), period=period)
+        return self._store.lifecycle(question, now=self._clock())
+
+    def stickiness(
+        self, start: When | None = None, end: When | None = None, period: Literal["day"] = "day",
+        within: Literal["week", "month"] = "week", tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.StickinessPoint]:  # fmt: skip
+        """How many users were active on exactly one, two, … days of each week or month."""
+        question = q.Stickiness(**self._range(start, end, tz, where, bots), period=period, within=within)
+        return self._store.stickiness(question, now=self._clock())
+
+    @overload
+    def sessions(
+        self, start: When | None = None, end: When | None = None, tz: str | None = None, where: Where = (),
+        breakdown: None = None, bots: bool = False, limit: int = 10, timeout: timedelta = q.SESSION_TIMEOUT,
+    ) -> r.SessionSummary: ...  # fmt: skip
+    @overload
+    def sessions(
+        self, start: When | None = None, end: When | None = None, tz: str | None = None, where: Where = (), *,
+        breakdown: str, bots: bool = False, limit: int = 10, timeout: timedelta = q.SESSION_TIMEOUT,
+    ) -> list[r.Group[r.SessionSummary]]: ...  # fmt: skip
+    def sessions(
+        self, start: When | None = None, end: When | None = None, tz: str | None = None, where: Where = (),
+        breakdown: str | None = None, bots: bool = False, limit: int = 10, timeout: timedelta = q.SESSION_TIMEOUT,
+    ) -> r.SessionSummary | list[r.Group[r.SessionSummary]]:  # fmt: skip
+        """The sessions that begin in the range: bounces, durations, entry and exit pages (*limit* of each)."""
+        scope = self._range(start, end, tz, where, bots)
+        question = q.Sessions(**scope, timeout=timeout, limit=limit, breakdown=breakdown)
+        return _answer(self._store.sessions(question), breakdown)
+
+    @overload
+    def revenue(
+        self, start: When | None = None, end: When | None = None, bucket: Unit = "day", event: str = "",
+        tz: str | None = None, where: Where = (), breakdown: None = None, bots: bool = False,
+    ) -> list[r.RevenueTotal]: ...  # fmt: skip
+    @overload
+    def revenue(
+        self, start: When | None = None, end: When | None = None, bucket: Unit = "day", event: str = "",
+        tz: str | None = None, where: Where = (), *, breakdown: str, bots: bool = False,
+    ) -> list[r.Group[list[r.RevenueTotal]]]: ...  # fmt: skip
+    def revenue(
+        self, start: When | None = None, end: When | None = None, bucket: Unit = "day", event: str = "",
+        tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
+    ) -> list[r.RevenueTotal] | list[r.Group[list[r.RevenueTotal]]]:  # fmt: skip
+        """Revenue per currency, in minor units, in total and per bucket."""
+        scope = self._range(start, end, tz, where, bots)
+        question = q.Revenue(**scope, event=event, bucket=bucket, breakdown=breakdown)
+        return _answer(self._store.revenue(question, now=self._clock()), breakdown)
+
+    def users(
+        self, of: q.Countable, cell: int | q.LifecycleState | None = None, at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[r.UserRow]:  # fmt: skip
+        """The users behind one number of question *of*, as many as it says; see `Users` for *cell* and *at*."""
+        return self._store.users(q.Users(of=of, cell=cell, at=at, limit=limit))
+
+    def timeline(
+        self, user_id: str | None = None, anon_id: str | None = None, start: When | None = None,
+        end: When | None = None, limit: int = 100, tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> r.Timeline:  # fmt: skip
+        """What one user did, newest first: the one called *user_id*, or whom *anon_id* belongs to."""
+        scope = self._range(start, end, tz, where, bots)
+        return self._store.timeline(q.UserTimeline(**scope, user_id=user_id, anon_id=anon_id, limit=limit))
+
+    def traits(self, user_id: str) -> dict[str, Scalar]:
+        """What is known of the user called *user_id*."""
+        return self._store.traits(q.Traits(user_id=user_id))
+
+    def _scope(self, tz: str | None, where: Where, bots: bool) -> dict[str, Any]:
+        zone = self._timezone if tz is None else tz
+        check_zone(zone)
+        return {"tz": zone, "where": tuple(Filter.of(item) for item in where), "bots": bots}
+
+    def _range(self, start: When | None, end: When | None, tz: str | None, where: Where, bots: bool) -> dict[str, Any]:
+        scope = self._scope(tz, where, bots)
+        zone: str = scope["tz"]
+        if end is None:
+            until = day_start(local_day(self._clock(), zone) + timedelta(days=1), zone)
+        else:
+            until = _instant("end", end, zone)
+        if start is None:
+            begin = day_start(local_day(until - timedelta(microseconds=1), zone) - timedelta(days=6), zone)
+        else:
+            begin = _instant("start", start, zone)
+        return {**scope, "start": begin, "end": until}
+
+
+def _answer(groups: list[r.Group[T]], breakdown: str | None) -> T | list[r.Group[T]]:
+    return groups[0].answer if breakdown is None else groups
+
+
+def _sequence(name: str, values: Sequence[T]) -> tuple[T, ...]:
+    if isinstance(values, str):
+        raise QuestionError(name, f"{values!r} must be a list")
+    return tuple(values)
+
+
+def _instant(name: str, when: When, tz: str) -> datetime:
+    """Return *when*, the value of parameter *name*, as an aware datetime."""
+    if isinstance(when, str):
+        when = _parsed(name, when)
+    if not isinstance(when, datetime):
+        if not isinstance(when, date):
+            raise QuestionError(name, f"{when!r} must be a datetime, a date or RFC 3339 text")
+        return day_start(check_year(name, when), tz)
+    if when.tzinfo is None:
+        raise QuestionError(name, f"{when.isoformat()} must have a time zone")
+    return check_year(name, when)
+
+
+def _parsed(name: str, text: str) -> datetime | date:
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+        if _RFC3339.fullmatch(text):
+            return datetime.fromisoformat(text.upper())
+    except ValueError:
+        pass
+    raise QuestionError(name, f"{text!r:.100} must be a date or a time with its zone, such as 2025-03-30T12:00:00Z")

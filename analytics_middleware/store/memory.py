@@ -1,0 +1,182 @@
+"""MemoryStore: every question answered in plain Python, by the letter; what other stores are compared with."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from analytics_middleware.event import Event, Identify
+from analytics_middleware.properties import Scalar
+from analytics_middleware.store import _counting, _funnel, _retention, _sessions, _users
+from analytics_middleware.store._history import History, Visitor
+from analytics_middleware.store._records import Records
+from analytics_middleware.store.base import Record, Store
+from analytics_middleware.store.identity import identity
+from analytics_middleware.store.questions import (
+    ActiveUsers,
+    DashboardSummary,
+    Funnel,
+    Lifecycle,
+    Overview,
+    Paths,
+    Retention,
+    RetentionMatrix,
+    Revenue,
+    Sessions,
+    Stickiness,
+    TopEvents,
+    TopProperties,
+    TopValues,
+    Traits,
+    Users,
+    UserTimeline,
+    Volume,
+)
+from analytics_middleware.store.results import (
+    Active,
+    Count,
+    Dashboard,
+    FunnelStep,
+    Group,
+    LifecyclePoint,
+    Matrix,
+    Path,
+    RetentionRow,
+    RevenueTotal,
+    SessionSummary,
+    StickinessPoint,
+    Timeline,
+    Totals,
+    UserRow,
+    ValueCount,
+    VolumePoint,
+)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class MemoryStore(Store):
+    """A `Store` in this process's memory, for tests, trials and small sites; nothing outlives the process.
+
+    It keeps the latest *max_events* events; older ones are dropped and counted in `dropped`, though who was seen
+    when for the first time, who is who, and traits are remembered within the same bound. *clock* returns the
+    current time (aware), against which events from the future are refused. Raises `ValueError` when *max_events*
+    is less than 1.
+    """
+
+    def __init__(self, max_events: int = 100_000, *, clock: Callable[[], datetime] = _now) -> None:
+        if max_events < 1:
+            raise ValueError(f"max_events {max_events} must be at least 1")
+        self._records = Records(max_events)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._history: History | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many events had to make room for later ones."""
+        return self._records.dropped
+
+    @property
+    def refused(self) -> int:
+        """How many records were refused: too far in the future, of somebody erased, or naming nobody."""
+        return self._records.refused
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Take in *records*; those already known change nothing."""
+        now = self._clock()
+        with self._lock:
+            self._history = None
+            for record in records:
+                if isinstance(record, Event):
+                    self._records.add_event(record, now)
+                elif isinstance(record, Identify):
+                    self._records.add_identify(record, now)
+                else:
+                    self._records.erase(record)
+
+    def _read(self) -> History:
+        with self._lock:
+            if self._history is None:
+                self._history = self._records.history()
+            return self._history
+
+    def volume(self, question: Volume, *, now: datetime) -> list[Group[list[VolumePoint]]]:
+        """Events per bucket."""
+        return _counting.volume(self._read(), question, now)
+
+    def top_events(self, question: TopEvents) -> list[Count]:
+        """The most frequent names of events."""
+        return _counting.top_events(self._read(), question)
+
+    def top_properties(self, question: TopProperties) -> list[Count]:
+        """The most frequent values of a property."""
+        return _counting.top_properties(self._read(), question)
+
+    def top_values(self, question: TopValues) -> list[ValueCount]:
+        """The values of a field with the most users."""
+        return _counting.top_values(self._read(), question)
+
+    def overview(self, question: Overview) -> Totals:
+        """Visitors, page views and sessions."""
+        return _sessions.overview(self._read(), question)
+
+    def active_users(self, question: ActiveUsers) -> list[Group[Active]]:
+        """Distinct users."""
+        return _counting.active_users(self._read(), question)
+
+    def dashboard_summary(self, question: DashboardSummary, *, now: datetime) -> Dashboard:
+        """The last days at a glance."""
+        return _counting.dashboard_summary(self._read(), question, now)
+
+    def funnel(self, question: Funnel) -> list[Group[list[FunnelStep]]]:
+        """Users per step."""
+        return _funnel.funnel(self._read(), question)
+
+    def retention(self, question: Retention, *, now: datetime) -> list[RetentionRow]:
+        """How many newcomers of one day came back."""
+        return _retention.retention(self._read(), question, now)
+
+    def retention_matrix(self, question: RetentionMatrix, *, now: datetime) -> Matrix:
+        """How many of each cohort came back in each following period."""
+        return _retention.retention_matrix(self._read(), question, now)
+
+    def paths(self, question: Paths) -> list[Path]:
+        """What follows, or precedes, an event."""
+        return _sessions.paths(self._read(), question)
+
+    def lifecycle(self, question: Lifecycle, *, now: datetime) -> list[LifecyclePoint]:
+        """New, returning, resurrecting and dormant users per period."""
+        return _retention.lifecycle(self._read(), question, now)
+
+    def stickiness(self, question: Stickiness, *, now: datetime) -> list[StickinessPoint]:
+        """Users by their number of active days."""
+        return _retention.stickiness(self._read(), question, now)
+
+    def sessions(self, question: Sessions) -> list[Group[SessionSummary]]:
+        """Sessions, bounces, durations, entry and exit pages."""
+        return _sessions.sessions(self._read(), question)
+
+    def revenue(self, question: Revenue, *, now: datetime) -> list[Group[list[RevenueTotal]]]:
+        """Revenue per currency."""
+        return _counting.revenue(self._read(), question, now)
+
+    def users(self, question: Users) -> list[UserRow]:
+        """The users behind one number; raises `QuestionError` when the question has no such number."""
+        return _users.users(self._read(), question)
+
+    def timeline(self, question: UserTimeline) -> Timeline:
+        """What one user did."""
+        return _users.timeline(self._read(), question)
+
+    def traits(self, question: Traits) -> dict[str, Scalar]:
+        """What is known of a user."""
+        user_id = identity(question.user_id)
+        return {} if user_id is None else dict(self._read().traits(Visitor("user", user_id)))
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,232 @@
+"""Results: what a store answers. Fields may be added, never renamed.
+
+Counts of users include cookieless visitors, added up day by day; `cookieless` says how many of them there are.
+`incomplete` marks a bucket, day or cell that is not over yet. Times are aware and UTC; a bucket's is its beginning.
+"""
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from analytics_middleware.properties import Scalar
+
+T = TypeVar("T")
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of every result; a field at its default is left out of the JSON form."""
+
+
+class Group(Result, Generic[T], frozen=True, kw_only=True, omit_defaults=True):
+    """The answer for one value of a breakdown.
+
+    The values come first, most frequent first; then, where there are more, the rest under ``"other"`` with
+    `rest` true; then the events without the field under None. Without a breakdown there is one group, key None.
+    """
+
+    key: str | None
+    answer: T
+    rest: bool = False
+
+
+class VolumePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """How many events fell into one bucket."""
+
+    time: datetime
+    count: int
+    incomplete: bool = False
+
+
+class Count(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """How often a value occurred."""
+
+    key: str
+    count: int
+
+
+class ValueCount(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """How often a value occurred, and how many users it occurred with."""
+
+    key: str
+    count: int
+    users: int
+    cookieless: int = 0
+
+
+class Totals(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """The figures above an overview page.
+
+    `pageviews` leaves out those answered with an error, which are `errors`. `bots` is how many bot page views the
+    question left out. Durations are in seconds, rates fractions, None without a session.
+    """
+
+    visitors: int
+    pageviews: int
+    events: int
+    sessions: int
+    bounce_rate: float | None
+    mean_duration: float | None
+    errors: int = 0
+    bots: int = 0
+    cookieless: int = 0
+
+
+class Active(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """How many users were active."""
+
+    count: int
+    cookieless: int = 0
+
+
+class Dashboard(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """The summary: events of the last days, users of today and of the last seven days, both including today."""
+
+    total_events: int
+    dau: int
+    wau: int
+    top_events: list[Count]
+    dau_cookieless: int = 0
+    wau_cookieless: int = 0
+    bots: int = 0
+
+
+class FunnelStep(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """How many users got at least this far, as a number and as a fraction of those who entered.
+
+    `median_seconds`, on the last step only, is the median time to convert, None when nobody did.
+    """
+
+    event: str
+    count: int
+    conversion: float
+    median_seconds: float | None = None
+    cookieless: int = 0
+
+
+class RetentionRow(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """How many of a day's newcomers had an event so many calendar days later."""
+
+    offset_days: int
+    returned: int
+    incomplete: bool = False
+
+
+class Cell(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """How many of a cohort returned in one period."""
+
+    returned: int
+    incomplete: bool = False
+
+
+class Cohort(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """The newcomers of one period; cell *k* is the *k*-th following period, None when it has not begun."""
+
+    time: datetime
+    size: int
+    cells: list[Cell | None]
+    incomplete: bool = False
+
+
+class Matrix(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """Cohorts, and for each *k* the fraction that returned over all cohorts whose cell *k* is complete."""
+
+    cohorts: list[Cohort]
+    means: list[float | None]
+
+
+class Path(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """A sequence of event names in the order of time, and in how many sessions it occurred."""
+
+    events: list[str]
+    count: int
+
+
+class LifecyclePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """The users of one period: `new`, `returning` and `resurrecting` are its active ones, `dormant` stayed away."""
+
+    time: datetime
+    new: int
+    returning: int
+    resurrecting: int
+    dormant: int
+    incomplete: bool = False
+
+
+class StickinessPoint(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """How many users were active on exactly one, two, … days of one week or month: ``users[n - 1]``."""
+
+    time: datetime
+    users: list[int]
+    incomplete: bool = False
+
+
+class SessionSummary(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """Sessions that began in the range. Durations are in seconds, None without a session."""
+
+    count: int
+    bounces: int
+    bounce_rate: float | None
+    mean_duration: float | None
+    median_duration: float | None
+    entry_pages: list[Count]
+    exit_pages: list[Count]
+    cookieless: int = 0
+    """How many of the sessions are cookieless visitors'."""
+
+
+class RevenuePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """The revenue of one bucket, in minor units."""
+
+    time: datetime
+    total: int
+    count: int
+    incomplete: bool = False
+
+
+class RevenueTotal(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """The revenue in one currency, in minor units. `users` have paid: one amount above zero at least."""
+
+    currency: str
+    total: int
+    count: int
+    users: int
+    per_user: float | None
+    points: list[RevenuePoint]
+    cookieless: int = 0
+
+
+class UserRow(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """One user behind a number: a `user_id`, or the `anon_id` of somebody who has none."""
+
+    user_id: str | None
+    anon_id: str | None
+    first_seen: datetime
+    last_seen: datetime
+    traits: dict[str, Scalar] = msgspec.field(default_factory=dict[str, Scalar])
+    day: datetime | None = None
+    """Of a cookieless visitor in a number that adds them up by day: the beginning of the day counted."""
+
+
+class TimelineEvent(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """One event of a user."""
+
+    event_id: str
+    time: datetime
+    name: str
+    type: str
+    path: str | None = None
+    matched_pattern: str | None = None
+    referrer: str | None = None
+    status_code: int | None = None
+    properties: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    currency: str | None = None
+    revenue: int | None = None
+    """Minor units."""
+
+
+class Timeline(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """A user, None when unknown, and what they did, newest first."""
+
+    user: UserRow | None
+    events: list[TimelineEvent]
