@@ -45,7 +45,8 @@ def _is_document(request: Request) -> bool:
         return False
     status = request.status or 0
     if 200 <= status < 300:
-        return request.content_type.startswith(_HTML)
+        # Some frameworks give a 204 the content type of a page, others none.
+        return status not in (204, 205) and request.content_type.startswith(_HTML)
     if status == 304 or status >= 400:
         return destination is not None or _accepts_html(request)
     return False

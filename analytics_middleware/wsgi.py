@@ -119,12 +119,15 @@ class _Body:
 
     def close(self) -> None:
         """Close the application's body; the response is over."""
+        context = self._context
+        # What runs now (Flask's call_on_close, say) is this request's, though its event may have gone.
+        token = current.set(context)
         try:
             close: Callable[[], object] | None = getattr(self._body, "close", None)
             if close is not None:
                 close()
         finally:
-            context = self._context
+            current.reset(token)
             if not context.finished:
                 if context.method != "HEAD" and context.status not in _BODILESS:
                     context.status = 499
