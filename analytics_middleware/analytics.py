@@ -15,7 +15,10 @@ from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.delivery.runner import Runner
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.base import Entry, Outbox
+from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.outbox.memory import MemoryOutbox
+from analytics_middleware.outbox.spill import FAILURES, Spill
+from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.pipeline import Handed, Pipeline
 from analytics_middleware.properties import clean_name
 from analytics_middleware.settings import Settings
@@ -36,11 +39,9 @@ class Analytics:
 
     def __init__(self, collectors: Iterable[Any] = (), **settings: Any) -> None:
         self.settings = Settings.from_mapping({"collectors": tuple(collectors), **settings})
-        self.counters = Counters()
         self._collectors: Sequence[Collector] = build_collectors(self.settings.collectors)
-        self._pipeline = Pipeline(self.settings, self.counters)
-        self._outbox: Outbox = MemoryOutbox(self.settings.max_pending)
-        self._writer = Writer(self._write, self.settings.queue_size, self.counters)
+        self._outbox = self._build_outbox()
+        self._build_process()
         self._runners: list[Runner] = []
         self._pid = 0
         self._last_seq = 0
@@ -106,7 +107,7 @@ class Analytics:
         for runner in self._runners:
             runner.hurry(timeout)
         last = self._last_seq
-        while not all(self._outbox.passed(collector.name, last) for collector in self._collectors):
+        while self._spill.waiting or not all(self._outbox.passed(name, last) for name in self._names):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.005)
@@ -127,6 +128,9 @@ class Analytics:
         self._count_lost()
         if all(stopped):
             self._outbox.close()
+        else:
+            # A thread that waits for a dead destination ends with the process; the next holder need not wait for it.
+            self._release_leases()
 
     def stats(self) -> dict[str, Any]:
         """Return all counters: what was accepted and dropped, and where each collector stands.
@@ -173,8 +177,6 @@ class Analytics:
             self.after_fork()
         self._pid = pid
         lifecycle.register_exit()
-        for collector in self._collectors:
-            self._outbox.register(collector.name)
         try:
             self._writer.start()
             if self.settings.background:
@@ -190,11 +192,9 @@ class Analytics:
 
     def after_fork(self) -> None:
         """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
-        self.counters = Counters()
-        self._pipeline = Pipeline(self.settings, self.counters)
-        self._writer = Writer(self._write, self.settings.queue_size, self.counters)
-        self._runners = []
         self._outbox.after_fork()
+        self._build_process()
+        self._runners = []
         self._pid = 0
         self._closed = False
 
@@ -209,18 +209,39 @@ class Analytics:
 
     # Inside.
 
-    def _write(self, items: Sequence[Handed]) -> None:
-        drafts = self._pipeline.drafts(items)
-        counts = self.counters.take()
-        if not drafts and not counts:
-            return
+    def _build_outbox(self) -> Outbox:
+        settings = self.settings
+        if settings.data_dir is None:
+            return MemoryOutbox(settings.max_pending)
+        refuse_network_file_system(settings.data_dir)
+        return SqliteOutbox(settings.data_dir, max_pending=settings.max_pending, max_bytes=settings.max_bytes)
+
+    def _build_process(self) -> None:
+        """Make what belongs to one process; a forked child makes its own."""
+        self.counters = Counters()
+        self._pipeline = Pipeline(self.settings, self.counters)
+        self._spill = Spill(self._outbox, self._names, self.counters, self.settings.queue_size)
+        tick = self._tick if self._outbox.durable else None
+        self._writer = Writer(self._write, self.settings.queue_size, self.counters, tick)
+
+    @property
+    def _names(self) -> list[str]:
+        return [collector.name for collector in self._collectors]
+
+    def _tick(self) -> None:
+        self._write(())
         try:
-            self._last_seq = self._outbox.append(drafts, counts)
-        except BaseException:
-            self.counters.give_back(counts)
-            raise
-        for runner in self._runners:
-            runner.wake()
+            self._outbox.tick(self._names)
+        except FAILURES:
+            # Said already when the events themselves could not be written.
+            return
+
+    def _write(self, items: Sequence[Handed]) -> None:
+        last = self._spill.write(self._pipeline.drafts(items))
+        if last is not None:
+            self._last_seq = last
+            for runner in self._runners:
+                runner.wake()
 
     def _start_delivery(self) -> None:
         for collector in self._collectors:
@@ -250,8 +271,16 @@ class Analytics:
         ):
             time.sleep(0.005)
 
+    def _release_leases(self) -> None:
+        for name in self._names:
+            try:
+                self._outbox.release(name)
+            except FAILURES:
+                return
+
     def _count_lost(self) -> None:
         lost = sum(isinstance(item, (RequestContext, Tracked)) for item in self._writer.leftover())
+        lost += self._spill.waiting
         if not self._outbox.durable:
             lost += max((stats.pending for stats in self._outbox.stats().consumers.values()), default=0)
         if lost:

@@ -132,6 +132,8 @@ def _enc_hook(value: Any) -> Any:
 
 def _dec_hook(kind: type, value: Any) -> Any:
     if kind is Money:
+        if not isinstance(value, dict) or not {"amount", "currency"} <= value.keys():
+            raise ValueError("expected an object with amount and currency")
         return Money(value["amount"], value["currency"])
     raise TypeError(f"{kind.__name__} can't be part of an event")
 

@@ -1,6 +1,6 @@
 """Money: an amount in integer minor units and its ISO 4217 currency, never a float."""
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any, Final, Self
 
 # ISO 4217 list one: active alphabetic codes of currencies that have two minor digits …
@@ -22,6 +22,8 @@ _EXPONENTS: Final[dict[str, int]] = dict.fromkeys(_TWO_DIGITS.split(), 2) | {
     code: digits for digits, codes in _OTHER_DIGITS.items() for code in codes.split()
 }
 _MINOR_LIMIT = 2**63
+# The application may have set the thread's decimal context to other digits, rounding or traps.
+_CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
 
 
 class Money:
@@ -75,12 +77,15 @@ class Money:
 
     def _set(self, minor: int, code: str) -> None:
         if not -_MINOR_LIMIT < minor < _MINOR_LIMIT:
-            raise ValueError(f"{minor} minor units of {code} are out of range (2**63)")
+            raise ValueError(f"an amount of {code} is out of range: less than 2**63 minor units can be kept")
         object.__setattr__(self, "minor", minor)
         object.__setattr__(self, "currency", code)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Money is immutable: can't set {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"Money is immutable: can't delete {name!r}")
 
     @property
     def exponent(self) -> int:
@@ -90,7 +95,7 @@ class Money:
     @property
     def amount(self) -> Decimal:
         """The amount in major units, exact."""
-        return Decimal(self.minor).scaleb(-self.exponent)
+        return Decimal(self.minor).scaleb(-self.exponent, _CONTEXT)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Money):
@@ -124,10 +129,12 @@ def _to_minor(amount: int | Decimal | str | float, code: str) -> int:
     if isinstance(amount, int):
         return amount * int(10**exponent)
     try:
-        # repr(29.99) is '29.99': the number that its author wrote, not its binary neighbour.
-        value = Decimal(repr(amount)) if isinstance(amount, float) else Decimal(amount)
+        # repr(29.99) is '29.99': the number that its author wrote, not its binary neighbour. A subclass (NumPy's)
+        # may print itself differently.
+        value = Decimal(float.__repr__(amount) if isinstance(amount, float) else amount, _CONTEXT)
         if not value.is_finite() or value.adjusted() > 20:
             raise ValueError(f"amount {amount!r} is not a finite number of money")
-        return int(value.scaleb(exponent).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+        # Rounded once, from all digits; moving the point first would round to the context's digits before.
+        return int(value.quantize(Decimal(1).scaleb(-exponent), context=_CONTEXT).scaleb(exponent, _CONTEXT))
     except InvalidOperation:
         raise ValueError(f"amount {amount!r} is not a decimal number such as '29.99'") from None

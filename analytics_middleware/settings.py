@@ -55,6 +55,7 @@ class Settings:
     flush_on_response: bool = _setting(False, "Deliver before the request ends: serverless and short-lived processes.")
     queue_size: int = _setting(10_000, "Requests that may wait for the writer thread; more are dropped and counted.")
     max_pending: int = _setting(100_000, "Events kept for a collector that lags; older ones are dropped and counted.")
+    max_bytes: int = _setting(2**30, "Bytes that events may take on disk; the oldest are dropped and counted.")
     shutdown_timeout: float = _setting(0.4, "Seconds that leaving the process may wait for what is in flight.")
     timezone: str = _setting("UTC", "IANA zone of the calendar days in questions and pages.")
 
@@ -220,6 +221,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "flush_on_response": _bool,
     "queue_size": _positive_int,
     "max_pending": _positive_int,
+    "max_bytes": _positive_int,
     "shutdown_timeout": _seconds,
     "timezone": _zone,
 }

@@ -7,21 +7,33 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from analytics_middleware.counters import Counters, logger
 
 _LINGER = 0.01
 """Seconds that the thread waits for company before it writes: one transaction for what came together."""
+_TICK = 1.0
 _GROUP = 500
 """Items in one write at most."""
 
 
 class Writer:
-    """Takes items without blocking and gives them to *write* in groups, from one thread."""
+    """Takes items without blocking and gives them to *write* in groups, from one thread.
 
-    def __init__(self, write: Callable[[Sequence[Any]], object], limit: int, counters: Counters) -> None:
+    The thread calls *tick* about once a second, whether there are items or not; at start, too.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Any]], object],
+        limit: int,
+        counters: Counters,
+        tick: Callable[[], object] | None = None,
+    ) -> None:
         self._write = write
+        self._tick = tick
         self._limit = limit
         self._counters = counters
         self.reset()
@@ -88,13 +100,17 @@ class Writer:
         return items
 
     def _run(self) -> None:
+        tick_at = 0.0
         while True:
             self._wake.clear()
             self._idle = True
+            if self._tick is not None and not self._stopping and time.monotonic() >= tick_at:
+                self._guarded(self._tick)
+                tick_at = time.monotonic() + _TICK
             if not self._queue and not self._stopping:
-                self._wake.wait()
+                self._wake.wait(None if self._tick is None else max(0.0, tick_at - time.monotonic()))
             self._idle = False
-            if not self._stopping:
+            if self._queue and not self._stopping:
                 time.sleep(_LINGER)
             self._write_all()
             if self._stopping and not self._queue:
@@ -105,12 +121,16 @@ class Writer:
         while queue:
             self._busy = True
             group = [queue.popleft() for _ in range(min(len(queue), _GROUP))]
-            try:
-                self._write(group)
-            except Exception:  # noqa: BLE001 - the thread must outlive whatever happens to one group
+            if not self._guarded(partial(self._write, group)):
                 self._counters.drop("internal_error", len(group))
-                self._counters.log("writer", logger.error, "analytics: events could not be written", exc_info=True)
-            finally:
-                self._busy = False
-                with self._written:
-                    self._written.notify_all()
+            self._busy = False
+            with self._written:
+                self._written.notify_all()
+
+    def _guarded(self, action: Callable[[], object]) -> bool:
+        try:
+            action()
+        except Exception:  # noqa: BLE001 - the thread must outlive whatever happens
+            self._counters.log("writer", logger.error, "analytics: events could not be written", exc_info=True)
+            return False
+        return True

@@ -112,7 +112,7 @@ class CallableCollector(BaseCollector):
 
     def __init__(self, function: Callable[[Event], object], name: str | None = None) -> None:
         self._function = function
-        self.name = name or str(getattr(function, "__name__", type(function).__name__))
+        self.name = name or str(getattr(function, "__name__", type(function).__name__)).strip("<>")
 
     def collect(self, event: Event) -> None:
         """Call the function."""

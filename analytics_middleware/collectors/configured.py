@@ -1,6 +1,7 @@
 """Collectors as settings write them: instances, callables, or a dotted path with options."""
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,10 @@ def build_collectors(entries: Sequence[Any]) -> list[Collector]:
     collectors = [_build(entry, f"collectors[{index}]") for index, entry in enumerate(entries)]
     seen: dict[str, Collector] = {}
     for collector in collectors:
+        if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", collector.name):
+            raise ConfigurationError(
+                f"collector name {collector.name!r} must be 1 to 64 letters, digits or any of '_.:-'"
+            )
         if collector.name in seen:
             raise ConfigurationError(
                 f"two collectors are named {collector.name!r}; a name is where delivery resumes after a restart, "

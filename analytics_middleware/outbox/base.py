@@ -1,6 +1,6 @@
 """What an outbox is: an append-only log with consumers, each with its own cursor, retries and dead letters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 Kind = Literal["event", "identify", "erase"]
@@ -77,6 +77,10 @@ class Outbox(Protocol):
 
         Returns when the records are as safe as this outbox makes them.
         """
+        ...
+
+    def tick(self, consumers: Iterable[str]) -> None:
+        """Do what must be done about every second although nothing happens; *consumers* are configured here."""
         ...
 
     def register(self, consumer: str) -> None:

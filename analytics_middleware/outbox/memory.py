@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -81,6 +81,9 @@ class MemoryOutbox:
         passed = min((consumer.cursor for consumer in self._consumers.values()), default=self._last)
         while self._entries and self._entries[0].seq <= passed:
             self._entries.popleft()
+
+    def tick(self, consumers: Iterable[str]) -> None:
+        """Nothing has to be kept alive."""
 
     def register(self, consumer: str) -> None:
         """See `Outbox.register`."""

@@ -1,0 +1,239 @@
+"""The SQLite file in the data directory: how it is opened, locked, written and survives forks.
+
+SQLite 3.7.0 to 3.51.2 can corrupt a database in WAL mode when two connections write or checkpoint at the same
+instant (https://sqlite.org/wal.html, "WAL-reset bug"). Python links such versions. So automatic checkpoints are
+off, and every write transaction, checkpoint, opening and closing happens under one lock between all processes.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.outbox.schema import migrate
+
+FILE: Final = "analytics.sqlite3"
+FIXED_IN: Final = (3, 51, 3)
+_LOCK_FILE = "analytics.lock"
+_LOCK_TIMEOUT = 5.0
+_LOCK_POLL = 0.001
+_BUSY_TIMEOUT = 0.5
+"""Seconds that a checkpoint waits for readers, which are quick; writers wait at our own lock."""
+_WAL_LIMIT = 4 * 1024 * 1024
+"""Bytes of write-ahead log after which it is written back."""
+_NETWORK = frozenset(
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "ncpfs",
+        "afs",
+        "9p",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "gfs",
+        "gfs2",
+        "ocfs2",
+        "beegfs",
+        "davfs",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+        "fuse.s3fs",
+        "fuse.gcsfuse",
+        "fuse.rclone",
+        "fuse.ceph",
+    ]
+)
+
+_inherited: list[sqlite3.Connection] = []
+"""Connections of a parent process: closing them here could checkpoint the parent's database, so they are kept."""
+
+
+class Database:
+    """One SQLite file, shared by all threads and processes of a host. Opened on first use."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / FILE
+        self._forget()
+
+    def _forget(self) -> None:
+        self._write_mutex = threading.RLock()
+        self._read_mutex = threading.RLock()
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._lock_fd: int | None = None
+        self._in_write = False
+
+    @contextmanager
+    def write(self) -> Generator[sqlite3.Connection]:
+        """A write transaction: committed at the end, rolled back when the block raises.
+
+        Raises `sqlite3.Error` or `OSError` when it can't be had or written.
+        """
+        with self._write_mutex:
+            if self._writer is None:
+                self._writer = self._open()
+            connection = self._writer
+            with self._lock():
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+                self._checkpoint_if_long(connection)
+
+    @contextmanager
+    def read(self) -> Generator[sqlite3.Connection]:
+        """A read transaction: everything in the block sees the same state. Keep it short, it holds up checkpoints."""
+        with self._read_mutex:
+            if self._reader is None:
+                self._reader = self._open()
+            connection = self._reader
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+
+    def truncate(self) -> bool:
+        """Write the log back and empty it, so that nothing deleted stays in it; return whether it could be done."""
+        with self._write_mutex:
+            if self._writer is None:
+                self._writer = self._open()
+            with self._lock():
+                busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
+    def size(self) -> int:
+        """Return the bytes in use, free pages not counted."""
+        with self.read() as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+        return int((pages - free) * size)
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone."""
+        _inherited.extend(each for each in (self._writer, self._reader) if each is not None)
+        if self._lock_fd is not None:
+            # A copy of the parent's lock; kept open it would outlive the parent.
+            os.close(self._lock_fd)
+        self._forget()
+
+    def close(self) -> None:
+        """Close the connections; closing the last one writes the log back."""
+        # In the order in which a reader that opens its connection takes them.
+        with self._read_mutex, self._write_mutex:
+            connections = [each for each in (self._reader, self._writer) if each is not None]
+            if connections:
+                with self._lock():
+                    for connection in connections:
+                        connection.close()
+            if self._lock_fd is not None:
+                os.close(self._lock_fd)
+            self._forget()
+
+    def _open(self) -> sqlite3.Connection:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its side files the mode of the database.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        with self._lock():
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT
+            )
+            try:
+                for pragma in (
+                    "journal_mode=WAL",
+                    "synchronous=FULL",
+                    "wal_autocheckpoint=0",
+                    # What is deleted is overwritten: addresses and erased users must not stay in free pages.
+                    "secure_delete=ON",
+                    "foreign_keys=ON",
+                    "temp_store=MEMORY",
+                ):
+                    connection.execute(f"PRAGMA {pragma}")
+                migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    @contextmanager
+    def _lock(self) -> Generator[None]:
+        """Hold the lock between processes; within this one the caller holds a mutex."""
+        with self._write_mutex:
+            if self._in_write:
+                yield
+                return
+            if self._lock_fd is None:
+                self._lock_fd = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+            _flock(self._lock_fd)
+            self._in_write = True
+            try:
+                yield
+            finally:
+                self._in_write = False
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def _checkpoint_if_long(self, connection: sqlite3.Connection) -> None:
+        try:
+            if os.stat(f"{self.path}-wal").st_size > _WAL_LIMIT:  # noqa: PTH116 - on the writer's path, half the cost
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except (OSError, sqlite3.OperationalError):
+            # A reader was in the way, or the disk is full: the next transaction tries again.
+            return
+
+
+def _flock(fd: int) -> None:
+    deadline = time.monotonic() + _LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"another process has held the database's lock for {_LOCK_TIMEOUT:g} s") from None
+            time.sleep(_LOCK_POLL)
+        else:
+            return
+
+
+def refuse_network_file_system(directory: Path) -> None:
+    """Raise `ConfigurationError` when *directory* is on a network file system, where SQLite's locks don't hold."""
+    kind = file_system(directory)
+    if kind in _NETWORK:
+        raise ConfigurationError(
+            f"analytics setting 'data_dir' is {str(directory)!r}, on the network file system {kind}; "
+            "it must be on a disk of this host"
+        )
+
+
+def file_system(directory: Path) -> str | None:
+    """Return the type of file system that *directory* is on, or None where the system does not tell."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        target = os.path.realpath(directory)
+    except OSError:
+        return None
+    best, kind = "", None
+    for line in mounts:
+        _, point, name, *_ = line.split(" ")
+        point = point.encode().decode("unicode_escape").rstrip("/")
+        if (target == point or target.startswith(point + "/")) and len(point) >= len(best):
+            best, kind = point, name
+    return kind

@@ -1,0 +1,97 @@
+"""Which process of a host delivers for a consumer.
+
+A lease ends by the host's monotonic clock, which all its processes share and nobody can set; the boot id tells a
+lease from before a restart. Its epoch grows with each new holder, so that one which was paused meanwhile is known.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from uuid import uuid4
+
+from analytics_middleware.outbox.base import LeaseLost
+
+TTL = 6.0
+"""Seconds that a lease lasts unless renewed; another process takes over at most this long after a death."""
+RENEW = 2.0
+"""Seconds after which a lease is renewed."""
+
+
+class Leases:
+    """The leases that this process holds."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._holder = f"{os.getpid()}-{uuid4().hex[:8]}"
+        self._held: dict[str, tuple[int, float]] = {}
+
+    def fresh(self, consumer: str) -> int | None:
+        """Return the epoch of a lease that was renewed a moment ago, without asking the database."""
+        held = self._held.get(consumer)
+        return held[0] if held is not None and self._monotonic() < held[1] - TTL + RENEW else None
+
+    def claim(self, connection: sqlite3.Connection, consumer: str) -> int | None:
+        """Take or renew the lease in a write transaction; return its epoch, or None while another holds it."""
+        now = self._monotonic()
+        row = connection.execute(
+            "SELECT epoch, holder, boot, lease_until FROM consumer WHERE name = ?", (consumer,)
+        ).fetchone()
+        if row is None:
+            return None
+        epoch, holder, boot, until = row
+        if holder != self._holder:
+            # An end further away than a lease lasts can't be from this boot's clock.
+            if holder and boot == _boot_id() and now < until <= now + TTL:
+                self._held.pop(consumer, None)
+                return None
+            epoch += 1
+        connection.execute(
+            "UPDATE consumer SET epoch = ?, holder = ?, boot = ?, lease_until = ? WHERE name = ?",
+            (epoch, self._holder, _boot_id(), now + TTL, consumer),
+        )
+        self._held[consumer] = (epoch, now + TTL)
+        return int(epoch)
+
+    def renew(self, connection: sqlite3.Connection) -> None:
+        """Renew all leases held, in a write transaction: a slow destination must not cost its lease."""
+        until = self._monotonic() + TTL
+        for consumer, (epoch, _) in list(self._held.items()):
+            renewed = connection.execute(
+                "UPDATE consumer SET lease_until = ? WHERE name = ? AND epoch = ? AND holder = ?",
+                (until, consumer, epoch, self._holder),
+            ).rowcount
+            if renewed:
+                self._held[consumer] = (epoch, until)
+            else:
+                self._held.pop(consumer, None)
+
+    def due(self) -> bool:
+        """Whether a lease is to be renewed."""
+        now = self._monotonic()
+        return any(now >= until - TTL + RENEW for _, until in list(self._held.values()))
+
+    def check(self, connection: sqlite3.Connection, consumer: str, epoch: int) -> None:
+        """Raise `LeaseLost` unless this process still holds *epoch*."""
+        row = connection.execute("SELECT epoch, holder FROM consumer WHERE name = ?", (consumer,)).fetchone()
+        if row != (epoch, self._holder):
+            self._held.pop(consumer, None)
+            raise LeaseLost(consumer)
+
+    def release(self, connection: sqlite3.Connection, consumer: str) -> None:
+        """Give a lease up, in a write transaction."""
+        if self._held.pop(consumer, None) is not None:
+            connection.execute(
+                "UPDATE consumer SET holder = '', lease_until = 0 WHERE name = ? AND holder = ?",
+                (consumer, self._holder),
+            )
+
+
+@lru_cache(1)
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

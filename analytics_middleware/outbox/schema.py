@@ -1,0 +1,106 @@
+"""The tables in the data directory's database, and the steps from one version of them to the next.
+
+A step only ever adds, so that a process of the version before can go on writing during a rolling deploy. A step
+that can't keep to that raises the reader version, and older processes then keep their events in memory and say so.
+"""
+
+import sqlite3
+from typing import Final
+
+from analytics_middleware.errors import AnalyticsError
+
+_STEPS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """
+        CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID
+        """,
+        # AUTOINCREMENT: a number is never given twice, also after the log was emptied.
+        """
+        CREATE TABLE log (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind TEXT NOT NULL,
+            record_id TEXT NOT NULL,
+            timestamp REAL NOT NULL,
+            payload BLOB NOT NULL,
+            private BLOB
+        )
+        """,
+        """
+        CREATE TABLE consumer (
+            name TEXT PRIMARY KEY,
+            cursor INTEGER NOT NULL,
+            baseline INTEGER NOT NULL,
+            epoch INTEGER NOT NULL DEFAULT 0,
+            holder TEXT NOT NULL DEFAULT '',
+            boot TEXT NOT NULL DEFAULT '',
+            lease_until REAL NOT NULL DEFAULT 0,
+            seen REAL NOT NULL,
+            breaker TEXT NOT NULL DEFAULT 'closed',
+            last_error TEXT
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE retry (
+            consumer TEXT NOT NULL,
+            seq INTEGER NOT NULL,
+            due REAL NOT NULL,
+            attempts INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            record_id TEXT NOT NULL,
+            timestamp REAL NOT NULL,
+            payload BLOB NOT NULL,
+            private BLOB,
+            PRIMARY KEY (consumer, seq)
+        )
+        """,
+        "CREATE INDEX retry_due ON retry (consumer, due)",
+        """
+        CREATE TABLE dead (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            consumer TEXT NOT NULL,
+            seq INTEGER NOT NULL,
+            at REAL NOT NULL,
+            reason TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            record_id TEXT NOT NULL,
+            timestamp REAL NOT NULL,
+            payload BLOB NOT NULL
+        )
+        """,
+        "CREATE INDEX dead_consumer ON dead (consumer, id)",
+        "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+        "INSERT INTO meta VALUES ('reader_version', 1)",
+    ),
+)
+VERSION: Final = len(_STEPS)
+
+
+class IncompatibleDatabaseError(AnalyticsError):
+    """The database was written by a newer version that this one can't work beside."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the database up to `VERSION`. The caller holds the lock between processes.
+
+    Raises `IncompatibleDatabaseError` when a newer version asks for a newer reader.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version >= VERSION:
+        (reader,) = connection.execute("SELECT value FROM meta WHERE key = 'reader_version'").fetchone()
+        if reader > VERSION:
+            raise IncompatibleDatabaseError(
+                f"the analytics database has version {version} and asks for at least {reader}; "
+                f"this release knows {VERSION}: finish the deploy or upgrade"
+            )
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in _STEPS[version:]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

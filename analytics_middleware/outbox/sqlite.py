@@ -1,0 +1,308 @@
+"""The durable outbox: the log, cursors, retries, dead letters and counters in one SQLite database."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any, Final
+
+from analytics_middleware.outbox.base import (
+    ConsumerStats,
+    Draft,
+    Entry,
+    OutboxStats,
+    Settlement,
+)
+from analytics_middleware.outbox.database import Database
+from analytics_middleware.outbox.leases import Leases
+
+_ENTRY = "seq, kind, record_id, timestamp, payload, private"
+_PRUNE_EVERY = 1.0
+_PRUNE_ROWS = 2000
+"""Rows deleted in one transaction at most: other writers wait no longer than for a group of events."""
+_OVERFLOW_EVERY = 256
+"""Appends between two looks at how far consumers lag."""
+RETIRED_AFTER: Final = 7 * 86400.0
+
+
+class SqliteOutbox:
+    """The log in *directory*; see `Outbox`. Counts and cursors change in the transaction that they belong to.
+
+    For a consumer that lags at most *max_pending* entries and *max_bytes* of database are kept.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_pending: int = 100_000,
+        max_bytes: int = 2**30,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.database = Database(directory)
+        self._max_pending = max_pending
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._monotonic = monotonic
+        self._known: set[str] = set()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._leases = Leases(self._monotonic)
+        self._pruned_at = 0.0
+        self._appends = 0
+
+    def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
+        """Write *drafts* durably; see `Outbox.append`."""
+        accepted = sum(draft.kind == "event" for draft in drafts)
+        with self.database.write() as connection:
+            connection.executemany(
+                "INSERT INTO log (kind, record_id, timestamp, payload, private) VALUES (?, ?, ?, ?, ?)", drafts
+            )
+            _count(connection, {**counts, "accepted": accepted} if accepted else counts)
+            self._appends += 1
+            if self._appends % _OVERFLOW_EVERY == 1:
+                self._limit(connection)
+            if self._leases.due():
+                self._leases.renew(connection)
+            return _last_seq(connection)
+
+    def tick(self, consumers: Iterable[str]) -> None:
+        """Keep leases alive and note which consumers are configured; called about every second."""
+        now = self._clock()
+        with self.database.write() as connection:
+            self._leases.renew(connection)
+            connection.executemany("UPDATE consumer SET seen = ? WHERE name = ?", [(now, name) for name in consumers])
+            self._retire(connection, now)
+            self._limit(connection)
+            self._prune(connection)
+
+    def register(self, consumer: str) -> None:
+        """See `Outbox.register`."""
+        with self.database.write() as connection:
+            connection.execute(
+                "INSERT INTO consumer (name, cursor, baseline, seen) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET seen = excluded.seen",
+                (consumer, _last_seq(connection), _counter(connection, "accepted"), self._clock()),
+            )
+        self._known.add(consumer)
+
+    def claim(self, consumer: str) -> int | None:
+        """See `Outbox.claim`."""
+        epoch = self._leases.fresh(consumer)
+        if epoch is not None:
+            return epoch
+        if consumer not in self._known:
+            self.register(consumer)
+        with self.database.write() as connection:
+            epoch = self._leases.claim(connection, consumer)
+            if epoch is None and not _exists(connection, consumer):
+                # Retired while this process did not look; the next claim starts it anew.
+                self._known.discard(consumer)
+            return epoch
+
+    def release(self, consumer: str) -> None:
+        """See `Outbox.release`."""
+        with self.database.write() as connection:
+            self._leases.release(connection, consumer)
+
+    def read(self, consumer: str, limit: int, max_bytes: int) -> list[Entry]:
+        """See `Outbox.read`."""
+        batch: list[Entry] = []
+        size = 0
+        with self.database.read() as connection:
+            for row in connection.execute(
+                f"SELECT {_ENTRY} FROM log WHERE seq > (SELECT cursor FROM consumer WHERE name = ?) "  # noqa: S608
+                "ORDER BY seq LIMIT ?",
+                (consumer, limit),
+            ):
+                entry = Entry(*row)
+                size += len(entry.payload)
+                if batch and size > max_bytes:
+                    break
+                batch.append(entry)
+        return batch
+
+    def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
+        """See `Outbox.due`."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                f"SELECT {_ENTRY}, attempts FROM retry WHERE consumer = ? AND due <= ? "  # noqa: S608
+                "ORDER BY due, seq LIMIT ?",
+                (consumer, now, limit),
+            ).fetchall()
+        return [Entry(*row) for row in rows]
+
+    def next_due(self, consumer: str) -> float | None:
+        """See `Outbox.next_due`."""
+        with self.database.read() as connection:
+            (due,) = connection.execute("SELECT min(due) FROM retry WHERE consumer = ?", (consumer,)).fetchone()
+        return None if due is None else float(due)
+
+    def settle(
+        self,
+        consumer: str,
+        epoch: int,
+        settlement: Settlement,
+        within: Callable[[Connection], object] | None = None,
+    ) -> None:
+        """See `Outbox.settle`; *within* may write more in the same transaction."""
+        now = self._clock()
+        with self.database.write() as connection:
+            self._leases.check(connection, consumer, epoch)
+            if within is not None:
+                within(connection)
+            if settlement.cursor is not None:
+                connection.execute(
+                    "UPDATE consumer SET cursor = max(cursor, ?) WHERE name = ?", (settlement.cursor, consumer)
+                )
+            connection.executemany(
+                "DELETE FROM retry WHERE consumer = ? AND seq = ?",
+                [(consumer, entry.seq) for entry in settlement.settled],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO retry (consumer, due, reason, seq, kind, record_id, timestamp, payload, "
+                "private, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(consumer, retry.due, retry.reason, *retry.entry) for retry in settlement.retries],
+            )
+            connection.executemany(
+                "INSERT INTO dead (consumer, at, reason, seq, kind, record_id, timestamp, payload) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(consumer, now, letter.reason, *letter.entry[:5]) for letter in settlement.dead],
+            )
+            counts = {f"{consumer}/dropped.{reason}": count for reason, count in settlement.dropped.items()}
+            counts[f"{consumer}/delivered"] = settlement.delivered
+            counts[f"{consumer}/dead"] = sum(letter.entry.kind == "event" for letter in settlement.dead)
+            _count(connection, counts)
+            connection.execute(
+                "UPDATE consumer SET last_error = coalesce(?, last_error), breaker = coalesce(?, breaker) "
+                "WHERE name = ?",
+                (settlement.error, settlement.breaker, consumer),
+            )
+            if self._monotonic() - self._pruned_at >= _PRUNE_EVERY:
+                self._prune(connection)
+
+    def passed(self, consumer: str, seq: int) -> bool:
+        """See `Outbox.passed`."""
+        with self.database.read() as connection:
+            row = connection.execute("SELECT cursor FROM consumer WHERE name = ?", (consumer,)).fetchone()
+            waiting = connection.execute(
+                "SELECT 1 FROM retry WHERE consumer = ? AND seq <= ? LIMIT 1", (consumer, seq)
+            ).fetchone()
+        return row is not None and row[0] >= seq and waiting is None
+
+    def stats(self) -> OutboxStats:
+        """See `Outbox.stats`."""
+        with self.database.read() as connection:
+            counters: dict[str, int] = dict(connection.execute("SELECT name, value FROM counter"))
+            consumers = {
+                name: _consumer_stats(connection, counters, name, *state)
+                for name, *state in connection.execute(
+                    "SELECT name, cursor, baseline, breaker, last_error FROM consumer ORDER BY name"
+                ).fetchall()
+            }
+        return OutboxStats({name: value for name, value in counters.items() if "/" not in name}, consumers)
+
+    def after_fork(self) -> None:
+        """See `Outbox.after_fork`."""
+        self.database.after_fork()
+        self._known.clear()
+        self._reset()
+
+    def close(self) -> None:
+        """See `Outbox.close`."""
+        self.database.close()
+
+    def _limit(self, connection: Connection) -> None:
+        """Move consumers forward that lag by more than is kept."""
+        last = _last_seq(connection)
+        keep = self._max_pending
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        if (pages - free) * size > self._max_bytes:
+            (rows,) = connection.execute("SELECT count(*) FROM log").fetchone()
+            # A tenth at a time: one look too many must not cost more than that.
+            keep = min(keep, rows - max(1, rows // 10))
+        for name, cursor in connection.execute(
+            "SELECT name, cursor FROM consumer WHERE cursor < ?", (last - keep,)
+        ).fetchall():
+            (lost,) = connection.execute(
+                "SELECT count(*) FROM log WHERE seq > ? AND seq <= ? AND kind = 'event'", (cursor, last - keep)
+            ).fetchone()
+            connection.execute("UPDATE consumer SET cursor = ? WHERE name = ?", (last - keep, name))
+            _count(connection, {f"{name}/dropped.overflow": lost})
+
+    def _prune(self, connection: Connection) -> None:
+        """Delete entries that every consumer has passed."""
+        self._pruned_at = self._monotonic()
+        (passed,) = connection.execute("SELECT min(cursor) FROM consumer").fetchone()
+        if passed is None:
+            passed = _last_seq(connection)
+        connection.execute(
+            "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq <= ? ORDER BY seq LIMIT ?)",
+            (passed, _PRUNE_ROWS),
+        )
+
+    def _retire(self, connection: Connection, now: float) -> None:
+        """Forget consumers that no process has configured for a week, and count what they never got."""
+        for name, cursor in connection.execute(
+            "SELECT name, cursor FROM consumer WHERE seen < ?", (now - RETIRED_AFTER,)
+        ).fetchall():
+            # Its own counters end with it: if it comes back it starts at the end of the log, from zero.
+            _count(connection, {"dropped.retired": _pending(connection, name, cursor)[0]})
+            connection.execute("DELETE FROM counter WHERE substr(name, 1, ?) = ?", (len(name) + 1, f"{name}/"))
+            connection.execute("DELETE FROM retry WHERE consumer = ?", (name,))
+            connection.execute("DELETE FROM consumer WHERE name = ?", (name,))
+
+
+def _exists(connection: Connection, consumer: str) -> bool:
+    return connection.execute("SELECT 1 FROM consumer WHERE name = ?", (consumer,)).fetchone() is not None
+
+
+def _count(connection: Connection, counts: Mapping[str, int]) -> None:
+    connection.executemany(
+        "INSERT INTO counter (name, value) VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+        [(name, count) for name, count in counts.items() if count],
+    )
+
+
+def _counter(connection: Connection, name: str) -> int:
+    row = connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _last_seq(connection: Connection) -> int:
+    # The sequence, not the last row: that may have been pruned.
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _pending(connection: Connection, name: str, cursor: int) -> tuple[int, float | None]:
+    """Return how many events wait for consumer *name*, and the timestamp of the oldest."""
+    row: tuple[int, float | None] = connection.execute(
+        "SELECT count(*), min(timestamp) FROM (SELECT timestamp FROM log WHERE seq > ? AND kind = 'event' "
+        "UNION ALL SELECT timestamp FROM retry WHERE consumer = ? AND kind = 'event')",
+        (cursor, name),
+    ).fetchone()
+    return row
+
+
+def _consumer_stats(connection: Connection, counters: Mapping[str, int], name: str, *state: Any) -> ConsumerStats:
+    cursor, baseline, breaker, last_error = state
+    pending, oldest = _pending(connection, name, cursor)
+    prefix = f"{name}/dropped."
+    return ConsumerStats(
+        accepted=counters.get("accepted", 0) - baseline,
+        delivered=counters.get(f"{name}/delivered", 0),
+        pending=pending,
+        dead=counters.get(f"{name}/dead", 0),
+        dropped={key.removeprefix(prefix): count for key, count in counters.items() if key.startswith(prefix)},
+        breaker=breaker,
+        last_error=last_error,
+        oldest_pending=oldest,
+    )
