@@ -92,7 +92,8 @@ class MemoryOutbox:
                 self._consumers[consumer] = _Consumer(self._last, self._counts.get("accepted", 0))
 
     def claim(self, consumer: str) -> int | None:
-        """Nobody else could hold it."""
+        """Nobody else could hold it. Its thread may come here before the first event does: see `Spill`."""
+        self.register(consumer)
         return _EPOCH
 
     def release(self, consumer: str) -> None:
