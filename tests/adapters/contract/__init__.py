@@ -1,0 +1,1 @@
+"""The contract that every adapter keeps: one set of pages, one table of requests, one driver per protocol."""
