@@ -1,0 +1,41 @@
+# mypy: disable-error-code="import-untyped"
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+"""What this adapter uses of Django, which ships no types: the boundary behind which they are `Any`."""
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings as _settings
+from django.core import checks as _checks
+from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
+from django.core.signals import request_started as _request_started
+from django.core.signals import setting_changed as _setting_changed
+from django.db import transaction as _transaction
+from django.urls import get_script_prefix as _get_script_prefix
+from django.utils.functional import LazyObject, empty
+from django.utils.module_loading import import_string as _import_string
+
+settings: Any = _settings
+checks: Any = _checks
+request_started: Any = _request_started
+setting_changed: Any = _setting_changed
+transaction: Any = _transaction
+get_script_prefix: Any = _get_script_prefix
+import_string: Any = _import_string
+EMPTY: Any = empty
+"""What a lazy object holds until it is evaluated."""
+
+__all__ = [
+    "EMPTY",
+    "AppConfig",
+    "ImproperlyConfigured",
+    "LazyObject",
+    "MiddlewareNotUsed",
+    "checks",
+    "get_script_prefix",
+    "import_string",
+    "request_started",
+    "setting_changed",
+    "settings",
+    "transaction",
+]

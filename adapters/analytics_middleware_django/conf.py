@@ -1,0 +1,71 @@
+"""Settings: ``ANALYTICS`` in Django's settings becomes the one `Analytics` object of the process."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.errors import AnalyticsError
+from analytics_middleware_django import _django
+from analytics_middleware_django._django import ImproperlyConfigured
+
+SETTING = "ANALYTICS"
+
+_lock = threading.Lock()
+_analytics: Analytics | None = None
+_prefixes: tuple[str, ...] | None = None
+
+
+def get_analytics() -> Analytics:
+    """Return the `Analytics` that ``settings.ANALYTICS`` describes: one object, made when it is first asked for.
+
+    Raises `django.core.exceptions.ImproperlyConfigured` for a setting that is wrong.
+    """
+    global _analytics
+    analytics = _analytics
+    if analytics is None:
+        with _lock:
+            analytics = _analytics
+            if analytics is None:
+                analytics = _analytics = _build()
+    return analytics
+
+
+def asset_prefixes() -> tuple[str, ...]:
+    """Return the paths under which this project serves its static and media files."""
+    global _prefixes
+    prefixes = _prefixes
+    if prefixes is None:
+        urls = [str(url) for url in (_django.settings.STATIC_URL, _django.settings.MEDIA_URL) if url]
+        # An empty MEDIA_URL reads as the root of the site, which serves everything else too.
+        roots = ("/", _django.get_script_prefix())
+        prefixes = _prefixes = tuple(url for url in urls if url.startswith("/") and url not in roots)
+    return prefixes
+
+
+def _build() -> Analytics:
+    configured: Any = getattr(_django.settings, SETTING, {})
+    if not isinstance(configured, Mapping):
+        raise ImproperlyConfigured(f"settings.{SETTING} is {configured!r}; it must be a dict of settings")
+    mapping: dict[Any, Any] = {**configured}
+    if not any(str(key).lower() == "debug" for key in mapping):
+        mapping["DEBUG"] = bool(_django.settings.DEBUG)
+    try:
+        return Analytics.from_settings(mapping)
+    except (AnalyticsError, TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"settings.{SETTING}: {error}") from error
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    """Start over when tests override the settings that went in."""
+    global _analytics, _prefixes
+    if setting in (SETTING, "DEBUG"):
+        with _lock:
+            old, _analytics = _analytics, None
+        if old is not None:
+            old.at_exit()
+    elif setting in ("STATIC_URL", "MEDIA_URL", "FORCE_SCRIPT_NAME"):
+        _prefixes = None
+
+
+_django.setting_changed.connect(_forget, dispatch_uid="analytics_middleware_django.conf")

@@ -1,0 +1,110 @@
+"""What Django knows of a request, as the plain facts of a `RequestContext`. Nothing here causes a query."""
+
+import time
+from functools import lru_cache
+from typing import Any
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.asgi import SCOPE_KEY
+from analytics_middleware.context import RequestContext
+from analytics_middleware.properties import clean_name
+from analytics_middleware.request import wsgi_headers
+from analytics_middleware.wsgi import ENVIRON_KEY
+from analytics_middleware_django._django import EMPTY, LazyObject
+from analytics_middleware_django.conf import asset_prefixes
+
+_SESSION_USER = "_auth_user_id"
+"""django.contrib.auth.SESSION_KEY, which can't be imported before the apps are loaded."""
+
+
+def enter(analytics: Analytics, request: Any) -> RequestContext | None:
+    """Return a context with what the server says of *request*, or None if a layer further out records it."""
+    scope: Any = getattr(request, "scope", None)
+    meta: dict[str, Any] = request.META
+    outer: RequestContext | None = meta.get(ENVIRON_KEY) if scope is None else scope.get(SCOPE_KEY)
+    if outer is not None and not outer.finished:
+        # Stacked: the outermost layer owns the timing, the innermost knows route and user.
+        outer.source = request
+        outer.describe = describe
+        return None
+    context = RequestContext(analytics)
+    context.entered = time.time()
+    context.clock = time.perf_counter()
+    context.method = request.method or "GET"
+    # Not from the environ, in which Django has decoded the path; and the scheme that SECURE_PROXY_SSL_HEADER says.
+    context.path = request.path
+    context.scheme = request.scheme or "http"
+    context.query = meta.get("QUERY_STRING", "")
+    context.peer = meta.get("REMOTE_ADDR")
+    if scope is None:
+        context.headers = wsgi_headers(meta)
+        context.host_fallback = meta.get("SERVER_NAME", "")
+        meta[ENVIRON_KEY] = context
+    else:
+        context.headers = scope["headers"]
+        server = scope.get("server")
+        if server is not None:
+            context.host_fallback = server[0]
+        scope[SCOPE_KEY] = context
+    context.source = request
+    context.describe = describe
+    return context
+
+
+def describe(request: Any, context: RequestContext) -> None:
+    """Note what Django knows of *request* by now: route, view, language, user."""
+    match = request.resolver_match
+    if match is not None:
+        if match.route is not None:
+            context.pattern = template(match.route)
+        context.endpoint = match.view_name
+    prefixes = asset_prefixes()
+    if request.path.startswith(prefixes) or request.path_info.startswith(prefixes):
+        context.excluded = True
+    # Set by LocaleMiddleware; without it the core reads Accept-Language.
+    context.locale = getattr(request, "LANGUAGE_CODE", None)
+    # Last: it may be the project's own code, and raise.
+    get_user_id = context.analytics.settings.get_user_id
+    context.user_id = signed_in(request) if get_user_id is None else _identifier(get_user_id(request))
+
+
+@lru_cache(4096)
+def template(route: str) -> str:
+    r"""Return *route*, joined by Django through its includes, as a template with one leading slash.
+
+    ``path`` routes stay as they were written. Of ``re_path`` expressions the anchors at both ends go, the rest is
+    the expression as written: ``^articles/(?P<year>[0-9]{4})/$`` is ``/articles/(?P<year>[0-9]{4})/``. (Joining has
+    dropped the ``^`` of included expressions.) A prefix from ``i18n_patterns`` is the language that matched.
+    """
+    if route.endswith((r"\Z", "$")):
+        end = route[:-2] if route.endswith(r"\Z") else route[:-1]
+        # An odd number of backslashes before it makes the last character a literal.
+        if (len(end) - len(end.rstrip("\\"))) % 2 == 0:
+            route = end
+    return "/" + route.removeprefix("^").lstrip("/")
+
+
+def signed_in(request: Any) -> str | None:
+    """Return the id of the user that this request has resolved already, or that its loaded session names.
+
+    Neither evaluates ``request.user`` nor touches the session: that would cost a query, and ``Vary: Cookie``.
+    """
+    known: dict[str, Any] = request.__dict__
+    user: Any = known.get("user")
+    if isinstance(user, LazyObject):
+        lazy: Any = user
+        user = lazy._wrapped
+        if user is EMPTY:
+            user = known.get("_cached_user")
+    if user is None:
+        # Resolved by `await request.auser()`.
+        user = known.get("_acached_user")
+    if user is not None:
+        return _identifier(user.pk) if user.is_authenticated else None
+    session = known.get("session")
+    loaded = None if session is None else session.__dict__.get("_session_cache")
+    return _identifier(loaded.get(_SESSION_USER)) if loaded else None
+
+
+def _identifier(value: object) -> str | None:
+    return None if value is None else clean_name(value) or None

@@ -1,0 +1,42 @@
+"""Events that belong to a database transaction: sent if it commits, forgotten if it does not."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from analytics_middleware.context import current, tracked
+from analytics_middleware.counters import logger
+from analytics_middleware.event import Event
+from analytics_middleware_django import _django
+from analytics_middleware_django.conf import get_analytics
+
+
+def track_on_commit(
+    event: str | Event, properties: Mapping[str, Any] | None = None, *, using: str | None = None, **fields: Any
+) -> None:
+    """Send a custom event if the surrounding transaction of the database *using* commits; without one, at once.
+
+    The event is made now, with the time and the request of the call, and is filled as `analytics_middleware.track`
+    fills it. In a request, arguments that make no event are logged and counted, as every helper does; elsewhere
+    they raise `TypeError` or `ValueError`.
+    """
+    context = current.get()
+    analytics = get_analytics() if context is None else context.analytics
+    if not analytics.active:
+        return
+    try:
+        item = tracked(event, properties, fields, context)
+        connection = _django.transaction.get_connection(using)
+        # A connection without an atomic block is not asked further: it might connect, which async code must not.
+        if connection.in_atomic_block:
+            connection.on_commit(partial(analytics.submit, item), robust=True)
+            return
+    except Exception as error:
+        if context is None:
+            raise
+        analytics.counters.add("bad_argument")
+        analytics.counters.log(
+            "helper.track_on_commit", logger.warning, "analytics: track_on_commit() ignored: %s", error
+        )
+        return
+    analytics.submit(item)
