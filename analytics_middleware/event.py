@@ -119,9 +119,12 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
     def decode(cls, data: bytes | str) -> Self:
         """Return the event that `encode` wrote.
 
-        Raises `msgspec.ValidationError` when *data* is no such thing.
+        Raises `msgspec.DecodeError` when *data* is no such thing.
         """
-        return _decoder.decode(data)  # type: ignore[return-value]
+        try:
+            return _decoder.decode(data)  # type: ignore[return-value]
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(str(error)) from None
 
 
 def _enc_hook(value: Any) -> Any:

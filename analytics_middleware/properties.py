@@ -6,7 +6,7 @@ the log can refuse to be encoded later, in a thread where nobody could do anythi
 
 import enum
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, time
 from itertools import islice
 from typing import Any, Final
@@ -23,7 +23,9 @@ MAX_VALUE: Final = 4096
 
 _MAX_DEPTH = 8
 _MAX_ITEMS = 256
-_INT64 = range(-(2**63), 2**63)
+_MAX_NODES = 4096
+"""Items of a nested value in all: depth alone does not end a list that holds itself many times."""
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _to_json = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -49,17 +51,21 @@ def clean_value(value: Any) -> Scalar:
     """Return *value* as a JSON scalar that every encoder and store accepts.
 
     NaN and infinities become None, integers beyond 64 bits text, dates ISO 8601, decimals, UUIDs and enum members
-    their text; lists and mappings compact JSON with sorted keys; anything else ``str(value)``.
+    their text; lists and mappings compact JSON with sorted keys; anything else ``str(value)``. Never raises: a
+    value that can't be printed becomes a text that says so.
     """
     if type(value) is str:
         return clean_text(value, MAX_VALUE)
     if value is None or isinstance(value, bool):
         return value
     if type(value) is int:
-        return value if value in _INT64 else _long_int(value)
+        return value if _INT64_MIN <= value <= _INT64_MAX else _long_int(value)
     if type(value) is float:
         return value if math.isfinite(value) else None
-    plain = _plain(value, _MAX_DEPTH)
+    try:
+        plain = _plain(value, _MAX_DEPTH, iter(range(_MAX_NODES)))
+    except Exception:  # noqa: BLE001 - the application's objects may raise anything when asked what they are
+        return _unprintable(value)
     if isinstance(plain, (list, dict)):
         return clean_text(_to_json(plain).decode(), MAX_VALUE)
     return plain  # type: ignore[no-any-return]
@@ -70,7 +76,10 @@ def clean_properties(properties: Mapping[Any, Any]) -> tuple[dict[str, Scalar], 
     cleaned: dict[str, Scalar] = {}
     dropped = 0
     for key, value in properties.items():
-        name = clean_name(key)
+        try:
+            name = clean_name(key)
+        except Exception:  # noqa: BLE001 - as above
+            name = _unprintable(key)
         if name in cleaned or len(cleaned) < MAX_PROPERTIES:
             cleaned[name] = clean_value(value)
         else:
@@ -78,37 +87,42 @@ def clean_properties(properties: Mapping[Any, Any]) -> tuple[dict[str, Scalar], 
     return cleaned, dropped
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """Return *value* as nested lists, dicts and scalars; *depth* ends cycles and hostile nesting."""
+def _unprintable(value: object) -> str:
+    return f"unprintable {type(value).__name__}"
+
+
+def _plain(value: Any, depth: int, nodes: Iterator[int]) -> Any:
+    """Return *value* as nested lists, dicts and scalars; *depth* and *nodes* end cycles and hostile nesting."""
     match value:
         case bool() | None:
             return value
         case enum.Enum():
-            return _plain(value.value, depth)
+            return _plain(value.value, depth, nodes)
         case str():
             return clean_text(str(value), MAX_VALUE)
         case int():
-            return int(value) if value in _INT64 else _long_int(value)
+            return int(value) if _INT64_MIN <= value <= _INT64_MAX else _long_int(value)
         case float():
             return float(value) if math.isfinite(value) else None
         case datetime() | date() | time():
             return value.isoformat()
         case Mapping():
-            return _plain_mapping(value, depth - 1) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
+            return _plain_mapping(value, depth - 1, nodes) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
         case list() | tuple() | set() | frozenset():
-            return _plain_list(value, depth - 1) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
+            return _plain_list(value, depth - 1, nodes) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
         case _:  # Decimal, UUID and whatever else says what it is
             return clean_text(str(value), MAX_VALUE)
 
 
-def _plain_mapping(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    return {clean_name(key): _plain(item, depth) for key, item in islice(mapping.items(), _MAX_ITEMS)}
+def _plain_mapping(mapping: Mapping[Any, Any], depth: int, nodes: Iterator[int]) -> dict[str, Any]:
+    first = islice(mapping.items(), _MAX_ITEMS)
+    return {clean_name(key): _plain(item, depth, nodes) for (key, item), _ in zip(first, nodes, strict=False)}
 
 
-def _plain_list(items: Collection[Any], depth: int) -> list[Any]:
+def _plain_list(items: Collection[Any], depth: int, nodes: Iterator[int]) -> list[Any]:
     # A set has no order of its own; the same set must give the same text in every process.
     ordered = sorted(items, key=str) if isinstance(items, (set, frozenset)) else items
-    return [_plain(item, depth) for item in islice(ordered, _MAX_ITEMS)]
+    return [_plain(item, depth, nodes) for item, _ in zip(islice(ordered, _MAX_ITEMS), nodes, strict=False)]
 
 
 def _long_int(value: int) -> str:
