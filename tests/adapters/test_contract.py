@@ -16,9 +16,10 @@ import pytest
 from contract.drivers import ClientGoneError, Exchange, Request, ask_asgi, ask_wsgi
 from contract.pages import DEADLINE, STREAM, Probe
 from contract.rows import DOCUMENT, ROWS, Row
-from contract.stacks import ASGI_NAMES, NAMES, WSGI_NAMES, Served, Stack
+from contract.stacks import ASGI_NAMES, NAMES, WSGI_NAMES, Served, Stack, load
 
-from analytics_middleware import Event
+from analytics_middleware import Event, asgi, wsgi
+from analytics_middleware.context import current
 
 every_stack = pytest.mark.parametrize("stack", NAMES, indirect=True)
 asgi_stacks = pytest.mark.parametrize("stack", ASGI_NAMES, indirect=True)
@@ -136,8 +137,6 @@ def test_stacked_middleware_counts_the_time_of_the_outermost_layer(stack: Stack,
 
 
 def _bare_layer(stack: Stack) -> Any:
-    from analytics_middleware import asgi, wsgi
-
     return asgi.AnalyticsMiddleware if stack.protocol == "asgi" else wsgi.AnalyticsMiddleware
 
 
@@ -309,21 +308,34 @@ def test_the_request_path_is_clear_of_analytics_when_it_is_off(stack: Stack) -> 
 
 
 @every_stack
-def test_no_context_is_left_behind_by_a_request(stack: Stack) -> None:
-    from analytics_middleware.context import current
+def test_no_context_is_left_behind_by_a_request(stack: Stack, probe: Probe) -> None:
+    left: list[object] = []
+    targets = ("/stream", "/", "/download", "/failing", "/checkout")
 
-    def ask() -> object:
-        with stack.serve(RECORDED) as served:
-            captured(served)
-            if stack.protocol == "asgi":
-                asyncio.run(ask_asgi(served.app, get("/stream")))
-            else:
-                # In this very context, as a sync worker that serves one request after another.
-                environ_left = ask_wsgi(served.app, get("/stream"))
-                assert environ_left.error is None
-        return current.get()
+    def in_one_thread(served: Served) -> None:
+        for target in targets:
+            ask_wsgi(served.app, get(target), same_context=True)
+            left.append(current.get())
+        ask_wsgi(served.app, get("/stream"), same_context=True, stop_after=1)
+        left.append(current.get())
 
-    assert contextvars.copy_context().run(ask) is None
+    async def in_one_task(served: Served) -> None:
+        async def watched(*connection: Any) -> None:
+            try:
+                await served.app(*connection)
+            finally:
+                left.append(current.get())
+
+        for target in targets:
+            await ask_asgi(watched, get(target))
+
+    with stack.serve(RECORDED) as served:
+        captured(served)
+        if stack.protocol == "asgi":
+            asyncio.run(in_one_task(served))
+        else:
+            contextvars.Context().run(in_one_thread, served)
+    assert set(left) == {None}
 
 
 # Background work.
@@ -455,6 +467,25 @@ def test_a_client_that_leaves_during_a_stream_is_a_499_by_error_of_send(stack: S
     assert [(event.type.value, event.status_code, event.matched_pattern) for event in events] == [
         ("pageview", 499, stack.pattern("/stream"))
     ]
+
+
+def test_a_client_that_left_is_a_499_though_the_application_goes_on_to_its_end() -> None:
+    async def deaf(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+        await send({"type": "http.response.body", "body": b"unread"})
+
+    async def leave(app: Any) -> Exchange:
+        gone = asyncio.Event()
+        gone.set()
+        return await ask_asgi(app, get("/"), gone=gone)
+
+    with load("bare ASGI").serve(RECORDED) as served:
+        events = captured(served)
+        exchange = asyncio.run(leave(_bare_layer(served.stack)(deaf, analytics=served.analytics)))
+    assert exchange.error is None
+    assert [event.status_code for event in events] == [499]
 
 
 @asgi_stacks

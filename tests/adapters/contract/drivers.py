@@ -160,8 +160,10 @@ def ask_wsgi(
     *,
     after_part: Callable[[int], None] | None = None,
     stop_after: int | None = None,
+    same_context: bool = False,
 ) -> Exchange:
-    """Make *request* as a server would. *after_part* is called after each body part, numbered from 1; after part
+    """Make *request* as a server would: from an empty context, or with *same_context* as a worker that serves one
+    request after another in its only thread. *after_part* is called after each body part, numbered from 1; after part
     *stop_after* the client has left, and the server closes the body.
     """
     exchange = Exchange()
@@ -194,8 +196,7 @@ def ask_wsgi(
                 close()
 
     try:
-        # Servers with threads of their own start each from an empty context.
-        contextvars.copy_context().run(serve)
+        contextvars.Context().run(serve) if not same_context else serve()
     except Exception as error:
         exchange.error = error
     return exchange
