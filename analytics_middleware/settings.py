@@ -156,9 +156,8 @@ def _callable(key: str, value: object) -> Hook | None:
 def _callables(key: str, value: object) -> tuple[Hook, ...]:
     hooks = _sequence(key, value)
     for hook in hooks:
-        _callable(key, hook) if hook is not None else None
-        if hook is None:
-            raise _wrong(key, value, "a list of callables")
+        if not callable(hook):
+            raise _wrong(key, value, "a list of callables event -> event or None")
     return hooks
 
 
@@ -174,6 +173,9 @@ def _networks(key: str, value: object) -> tuple[str, ...]:
     entries = _sequence(key, value)
     for entry in entries:
         try:
+            if not isinstance(entry, str):
+                # ipaddress would take 5 for 0.0.0.5.
+                raise ValueError(entry)
             if entry != "unix":
                 ipaddress.ip_network(entry, strict=False)
         except ValueError:
