@@ -4,25 +4,20 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from analytics_middleware import lifecycle
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors
 from analytics_middleware.context import RequestContext, Tracked, current, identification, tracked
 from analytics_middleware.counters import NOTES, REASONS, Counters, logger
-from analytics_middleware.delivery.consumer import Consumer
-from analytics_middleware.delivery.runner import Runner
+from analytics_middleware.engine import Engine, build_outbox, immediate
+from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.event import Event
-from analytics_middleware.outbox.base import Entry, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
-from analytics_middleware.outbox.memory import MemoryOutbox
-from analytics_middleware.outbox.spill import FAILURES, Spill
-from analytics_middleware.outbox.sqlite import SqliteOutbox
-from analytics_middleware.pipeline import Handed, Pipeline
+from analytics_middleware.pipeline import Handed
 from analytics_middleware.properties import clean_name
 from analytics_middleware.settings import Settings
-from analytics_middleware.writer import Writer
 
 
 class Analytics:
@@ -38,15 +33,15 @@ class Analytics:
     """What new instances `capture` to, the last one; set by the testing module."""
 
     def __init__(self, collectors: Iterable[Any] = (), **settings: Any) -> None:
-        self.settings = Settings.from_mapping({"collectors": tuple(collectors), **settings})
+        self.settings = Settings.from_mapping({"collectors": _listed(collectors), **settings})
         self._collectors: Sequence[Collector] = build_collectors(self.settings.collectors)
-        self._outbox = self._build_outbox()
-        self._build_process()
-        self._runners: list[Runner] = []
+        if self.settings.data_dir is not None:
+            refuse_network_file_system(self.settings.data_dir)
+        self._outbox = build_outbox(self.settings)
+        self._engine = Engine(self.settings, self._collectors, self._outbox)
         self._pid = 0
-        self._last_seq = 0
         self._closed = False
-        self._capture: Callable[[Event], None] | None = None
+        self._immediate: Callable[[Handed], None] | None = None
         self.active = self.settings.active
         """Whether requests are recorded at all."""
         lifecycle.register(self)
@@ -98,39 +93,21 @@ class Analytics:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every collector has passed the last event accepted here; return whether it was in time."""
-        if not self.active or self._capture is not None:
+        if not self.active or self._immediate is not None:
             return True
         self.ensure_started()
-        deadline = time.monotonic() + timeout
-        if not self._writer.drain(timeout):
-            return False
-        for runner in self._runners:
-            runner.hurry(timeout)
-        last = self._last_seq
-        while self._spill.waiting or not all(self._outbox.passed(name, last) for name in self._names):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.005)
-        return True
+        return self._engine.flush(timeout)
 
     def close(self, timeout: float = 2.0) -> None:
-        """End this process's part: write what is handed off, deliver what can be within *timeout* seconds."""
+        """End this process's part: write what is handed off, deliver what can be within *timeout* seconds.
+
+        With a data directory what is not delivered yet stays there for the next process.
+        """
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
-        deadline = time.monotonic() + timeout
-        self._writer.stop(timeout)
-        if not self._outbox.durable:
-            self._deliver_rest(deadline)
-        for runner in self._runners:
-            runner.stop()
-        stopped = [runner.join(max(0.0, deadline - time.monotonic())) for runner in self._runners]
-        self._count_lost()
-        if all(stopped):
+        if self._engine.stop(timeout):
             self._outbox.close()
-        else:
-            # A thread that waits for a dead destination ends with the process; the next holder need not wait for it.
-            self._release_leases()
 
     def stats(self) -> dict[str, Any]:
         """Return all counters: what was accepted and dropped, and where each collector stands.
@@ -151,19 +128,24 @@ class Analytics:
     # What adapters call.
 
     @property
+    def counters(self) -> Counters:
+        """What this process has counted since it last wrote its counts down."""
+        return self._engine.counters
+
+    @property
     def capturing(self) -> bool:
         """Whether a test collects the events."""
-        return self._capture is not None
+        return self._immediate is not None
 
     def submit(self, item: Handed) -> None:
         """Hand *item* over to the writer thread. Never blocks and never raises."""
         try:
-            if self._capture is not None:
-                self._capture_now(item)
+            if self._immediate is not None:
+                self._immediate(item)
             elif self.active:
                 if self._pid != os.getpid():
                     self.ensure_started()
-                self._writer.put(item)
+                self._engine.put(item)
         except Exception:  # noqa: BLE001 - the boundary between analytics and the request
             self.note_internal_error()
 
@@ -177,13 +159,14 @@ class Analytics:
             self.after_fork()
         self._pid = pid
         lifecycle.register_exit()
-        try:
-            self._writer.start()
-            if self.settings.background:
-                self._start_delivery()
-        except RuntimeError:
-            # The interpreter is shutting down, or forbids threads: what is handed off is counted at the end.
-            self.counters.log("threads", logger.warning, "analytics: threads can't be started", exc_info=True)
+        if not self._outbox.durable:
+            logger.warning(
+                "analytics: no data_dir: events are kept in the memory of this process (%d) alone, and lost with it",
+                pid,
+            )
+        if not self._collectors:
+            logger.warning("analytics: no collectors: events go nowhere; try collectors=[StdoutCollector()]")
+        self._engine.start()
 
     def note_internal_error(self) -> None:
         """Count and log an exception inside analytics, from within the handler that caught it."""
@@ -193,8 +176,7 @@ class Analytics:
     def after_fork(self) -> None:
         """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
         self._outbox.after_fork()
-        self._build_process()
-        self._runners = []
+        self._engine = Engine(self.settings, self._collectors, self._outbox)
         self._pid = 0
         self._closed = False
 
@@ -204,94 +186,14 @@ class Analytics:
 
     def capture(self, sink: Callable[[Event], None] | None) -> None:
         """Give every event to *sink* at once, in the thread that made it, and to no collector; None ends that."""
-        self._capture = sink
+        self._immediate = None if sink is None else immediate(self.settings, self.counters, sink)
         self.active = self.settings.active if sink is None else self.settings.enabled is not False
 
-    # Inside.
 
-    def _build_outbox(self) -> Outbox:
-        settings = self.settings
-        if settings.data_dir is None:
-            return MemoryOutbox(settings.max_pending)
-        refuse_network_file_system(settings.data_dir)
-        return SqliteOutbox(settings.data_dir, max_pending=settings.max_pending, max_bytes=settings.max_bytes)
-
-    def _build_process(self) -> None:
-        """Make what belongs to one process; a forked child makes its own."""
-        self.counters = Counters()
-        self._pipeline = Pipeline(self.settings, self.counters)
-        self._spill = Spill(self._outbox, self._names, self.counters, self.settings.queue_size)
-        tick = self._tick if self._outbox.durable else None
-        self._writer = Writer(self._write, self.settings.queue_size, self.counters, tick)
-
-    @property
-    def _names(self) -> list[str]:
-        return [collector.name for collector in self._collectors]
-
-    def _tick(self) -> None:
-        self._write(())
-        try:
-            self._outbox.tick(self._names)
-        except FAILURES:
-            # Said already when the events themselves could not be written.
-            return
-
-    def _write(self, items: Sequence[Handed]) -> None:
-        last = self._spill.write(self._pipeline.drafts(items))
-        if last is not None:
-            self._last_seq = last
-            for runner in self._runners:
-                runner.wake()
-
-    def _start_delivery(self) -> None:
-        for collector in self._collectors:
-            consumer = Consumer(collector, self._outbox, withhold=self._withhold(collector))
-            runner = Runner(consumer, poll=self._outbox.durable)
-            runner.start()
-            self._runners.append(runner)
-
-    def _withhold(self, collector: Collector) -> Callable[[Entry], str | None]:
-        """Return the rule that says which entries *collector* does not get, and under which reason they count."""
-        third_party = getattr(collector, "third_party", True)
-        debug_drop = self.settings.debug and third_party and not getattr(collector, "debug_sends", False)
-
-        def reason(entry: Entry) -> str | None:
-            if debug_drop:
-                logger.info("analytics (debug): %s would get %s", collector.name, entry.payload.decode())
-                return "debug"
-            return None
-
-        return reason
-
-    def _deliver_rest(self, deadline: float) -> None:
-        for runner in self._runners:
-            runner.hurry(60.0)
-        while time.monotonic() < deadline and any(
-            stats.pending and stats.breaker == "closed" for stats in self._outbox.stats().consumers.values()
-        ):
-            time.sleep(0.005)
-
-    def _release_leases(self) -> None:
-        for name in self._names:
-            try:
-                self._outbox.release(name)
-            except FAILURES:
-                return
-
-    def _count_lost(self) -> None:
-        lost = sum(isinstance(item, (RequestContext, Tracked)) for item in self._writer.leftover())
-        lost += self._spill.waiting
-        if not self._outbox.durable:
-            lost += max((stats.pending for stats in self._outbox.stats().consumers.values()), default=0)
-        if lost:
-            self.counters.drop("exit", lost)
-            logger.warning("analytics: %d events were lost at exit; data_dir keeps them for the next start", lost)
-
-    def _capture_now(self, item: Handed) -> None:
-        capture = self._capture
-        for draft in self._pipeline.drafts([item]):
-            if capture is not None and draft.kind == "event":
-                capture(Event.decode(draft.payload))
+def _listed(collectors: Any) -> tuple[Any, ...]:
+    if isinstance(collectors, (str, bytes, Mapping)) or not isinstance(collectors, Iterable):
+        raise ConfigurationError(f"analytics setting 'collectors' is {collectors!r}; it must be a list")
+    return tuple(cast("Iterable[Any]", collectors))
 
 
 def _block_event(context: RequestContext, duration: float) -> Event:

@@ -16,6 +16,7 @@ REASONS: Mapping[str, str] = {
     "overflow_memory": "the disk could not be written and memory was full",
     "exit": "the process ended before an in-memory event was delivered",
     "debug": "debug is on and the collector sends to a third party",
+    "consent": "the visitor objects (DNT, Sec-GPC), or has not consented and the collector requires it",
     "bot": "a bot's page view, and the collector does not want bots",
     "stale": "older than the collector's maximum age",
     "ambiguous": "may have arrived (time-out after sending) and the destination does not deduplicate",

@@ -1,9 +1,9 @@
 """What the writer thread does to each thing handed off: facts to event, enrichment, processors, encoding."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -14,14 +14,21 @@ from analytics_middleware.context import RequestContext, Tracked
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.locale import accept_language
+from analytics_middleware.enrich.visit import Enricher, Seen
 from analytics_middleware.event import Erase, Event, EventType, Identify
 from analytics_middleware.outbox.base import Draft, Kind
+from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.properties import clean_text
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 Handed = RequestContext | Tracked | Identify | Erase
 """What can be handed off from a request."""
+
+Made = Seen | Identify | Erase
 
 # What an event takes over from the request it was tracked in, when the caller left it empty.
 _INHERITED = (
@@ -44,8 +51,12 @@ _encode_record = msgspec.json.Encoder().encode
 class Pipeline:
     """Turns what was handed off into drafts of log entries. Used by one thread at a time."""
 
-    def __init__(self, settings: Settings, counters: Counters) -> None:
+    def __init__(
+        self, settings: Settings, counters: Counters, enricher: Enricher, *, keep_address: bool = False
+    ) -> None:
         self._counters = counters
+        self._keep_address = keep_address
+        self._enricher = enricher
         self._excluded = lru_cache(4096)(settings.excludes())
         self._classify = settings.classify
         self._track_all = settings.track_all
@@ -55,29 +66,50 @@ class Pipeline:
 
     def drafts(self, items: Iterable[Handed]) -> list[Draft]:
         """Return the log entries that *items* make. What fails is counted and logged, and holds up nothing else."""
-        drafts: list[Draft] = []
+        seen: list[Made] = []
         for item in items:
-            try:
-                draft = self._draft(item)
-            except Exception:  # noqa: BLE001 - one item's trouble must not become the others'
-                self._counters.drop("internal_error")
-                self._counters.log("pipeline", logger.warning, "analytics: an event could not be made", exc_info=True)
-                continue
-            if draft is not None:
-                drafts.append(draft)
-        return drafts
+            made = self._guarded(self._see, item)
+            if made is not None:
+                seen.append(made)
+        try:
+            self._enricher.assign_sessions([each for each in seen if isinstance(each, Seen)])
+        except FAILURES:
+            # Sessions are shared through the database; without it events have none, and are kept all the same.
+            self._counters.log("sessions", logger.warning, "analytics: sessions can't be shared", exc_info=True)
+        return [draft for each in seen if (draft := self._guarded(self._draft, each)) is not None]
 
-    def _draft(self, item: Handed) -> Draft | None:
+    def _guarded(self, function: Callable[[T], R | None], item: T) -> R | None:
+        try:
+            return function(item)
+        except Exception:  # noqa: BLE001 - one item's trouble must not become the others'
+            self._counters.drop("internal_error")
+            self._counters.log("pipeline", logger.warning, "analytics: an event could not be made", exc_info=True)
+            return None
+
+    def _see(self, item: Handed) -> Made | None:
         if isinstance(item, RequestContext):
             event = self._automatic(item)
         elif isinstance(item, Tracked):
             event = self._custom(item)
         else:
+            return item
+        if event is None:
+            return None
+        address = event.client_ip
+        seen = self._enricher.enrich(event, event.request)
+        if self._keep_address:
+            event.client_ip = address
+        return seen
+
+    def _draft(self, item: Made) -> Draft | None:
+        if not isinstance(item, Seen):
             kind: Kind = "identify" if isinstance(item, Identify) else "erase"
             return Draft(kind, item.event_id, item.timestamp.timestamp(), _encode_record(item))
-        if event is None or (self._processors and (event := self._process(event)) is None):
+        processed, flags, private = item
+        event = self._process(processed) if self._processors else processed
+        if event is None:
             return None
-        return Draft("event", event.event_id, event.timestamp.timestamp(), event.encode())
+        return Draft("event", event.event_id, event.timestamp.timestamp(), event.encode(), private, flags)
 
     def _automatic(self, context: RequestContext) -> Event | None:
         if context.excluded or self._excluded(context.path):

@@ -49,6 +49,13 @@ class Settings:
     track_all: bool = _setting(False, "Record requests that are neither page view nor action as actions too.")
     processors: tuple[Hook, ...] = _setting((), "event -> event or None, each in turn, off the request path.")
     get_user_id: Hook | None = _setting(None, "framework request -> user id or None; replaces the framework's auth.")
+    visitor: str | None = _setting("cookieless", "Anonymous visitors: 'cookieless' (daily hash), 'cookie', or None.")
+    privacy: str = _setting("standard", "'standard' truncates addresses, 'strict' drops them, 'raw' keeps all.")
+    keep_query: tuple[str, ...] = _setting((), "Query keys kept in URLs besides utm_* and click ids.")
+    consent: Hook | None = _setting(None, "request -> bool: may collectors that require consent have the event?")
+    session_timeout: float = _setting(1800.0, "Seconds without an event after which a session ends.")
+    geoip_database: Path | None = _setting(None, "MaxMind database file for country and city (extra geoip).")
+    country_header: str | None = _setting(None, "Header in which a trusted CDN names the country: cf-ipcountry, …")
     environment: str | None = _setting(None, "Added to every event as the property 'environment'.")
     debug: bool = _setting(False, "Third-party collectors only log what they would send.")
     background: bool = _setting(True, "Deliver from the web processes; False leaves it to the worker command.")
@@ -198,6 +205,39 @@ def _directory(key: str, value: Any) -> Path | None:
     return Path(value)
 
 
+def _one_of(*values: str | None) -> Callable[[str, object], Any]:
+    def check(key: str, value: object) -> object:
+        if value not in values:
+            raise _wrong(key, value, " or ".join(map(repr, values)))
+        return value
+
+    return check
+
+
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    names = _sequence(key, value)
+    if not all(isinstance(name, str) and name for name in names):
+        raise _wrong(key, value, "a list of names such as 'q'")
+    return names
+
+
+def _timeout(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 60 <= value <= 86400:
+        raise _wrong(key, value, "a number of seconds from 60 to 86400")
+    return float(value)
+
+
+def _file(key: str, value: Any) -> Path | None:
+    path = _directory(key, value)
+    if path is not None and not path.is_file():
+        raise _wrong(key, value, "the path of a file that exists")
+    return path
+
+
+def _optional_header(key: str, value: object) -> str | None:
+    return None if value is None else _header_name(key, value)
+
+
 def _zone(key: str, value: object) -> str:
     try:
         ZoneInfo(_text(key, value))
@@ -217,6 +257,13 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "track_all": _bool,
     "processors": _callables,
     "get_user_id": _callable,
+    "visitor": _one_of("cookieless", "cookie", None),
+    "privacy": _one_of("standard", "strict", "raw"),
+    "keep_query": _names,
+    "consent": _callable,
+    "session_timeout": _timeout,
+    "geoip_database": _file,
+    "country_header": _optional_header,
     "environment": _optional_text,
     "debug": _bool,
     "background": _bool,

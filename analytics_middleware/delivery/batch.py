@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from analytics_middleware.collectors.base import Collector
+from analytics_middleware.enrich.needs import check_needs, reveal
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.outbox.base import DeadLetter, Entry
@@ -47,6 +48,7 @@ class BatchSender:
         self._collector = collector
         self._dedupes = bool(getattr(collector, "dedupes", False))
         self._identify = getattr(collector, "identify", None)
+        self._needs = check_needs(collector.name, getattr(collector, "needs", ()))
 
     def send(self, entries: Sequence[Entry], *, isolate: bool = False) -> Outcome:
         """Send *entries*; with *isolate* look for the one that makes the whole batch fail."""
@@ -59,7 +61,7 @@ class BatchSender:
     def _decode(self, entry: Entry, outcome: Outcome) -> Event | Identify | None:
         try:
             if entry.kind == "event":
-                return Event.decode(entry.payload)
+                return reveal(Event.decode(entry.payload), entry.private, self._needs)
             if entry.kind == "identify" and self._identify is not None:
                 return _decode_identify(entry.payload)
         except (msgspec.DecodeError, ValueError, KeyError):

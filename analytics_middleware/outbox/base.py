@@ -16,6 +16,8 @@ class Draft(NamedTuple):
     payload: bytes
     private: bytes | None = None
     """What only some collectors may read and nobody may keep, as JSON; cleared once they have."""
+    flags: int = 0
+    """What decides who may get it; see `enrich.visit`."""
 
 
 class Entry(NamedTuple):
@@ -27,6 +29,7 @@ class Entry(NamedTuple):
     timestamp: float
     payload: bytes
     private: bytes | None
+    flags: int = 0
     attempts: int = 0
     """How often it was sent on its own account; 0 for a first attempt."""
 
@@ -83,8 +86,11 @@ class Outbox(Protocol):
         """Do what must be done about every second although nothing happens; *consumers* are configured here."""
         ...
 
-    def register(self, consumer: str) -> None:
-        """Make *consumer* known; a new one starts at the end of the log."""
+    def register(self, consumer: str, *, reads_private: bool = False) -> None:
+        """Make *consumer* known; a new one starts at the end of the log.
+
+        What is private of an entry is kept until all consumers that read it have passed.
+        """
         ...
 
     def claim(self, consumer: str) -> int | None:

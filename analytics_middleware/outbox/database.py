@@ -72,20 +72,20 @@ class Database:
         self._write_mutex = threading.RLock()
         self._read_mutex = threading.RLock()
         self._writer: sqlite3.Connection | None = None
+        self._quick: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._lock_fd: int | None = None
         self._in_write = False
 
     @contextmanager
-    def write(self) -> Generator[sqlite3.Connection]:
+    def write(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
         """A write transaction: committed at the end, rolled back when the block raises.
 
+        One that is not *durable* may be undone by a power cut, and costs no wait for the disk.
         Raises `sqlite3.Error` or `OSError` when it can't be had or written.
         """
         with self._write_mutex:
-            if self._writer is None:
-                self._writer = self._open()
-            connection = self._writer
+            connection = self._durable_writer() if durable else self._quick_writer()
             with self._lock():
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -102,7 +102,7 @@ class Database:
         """A read transaction: everything in the block sees the same state. Keep it short, it holds up checkpoints."""
         with self._read_mutex:
             if self._reader is None:
-                self._reader = self._open()
+                self._reader = self._open("FULL")
             connection = self._reader
             connection.execute("BEGIN")
             try:
@@ -111,13 +111,22 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("COMMIT")
 
+    def _durable_writer(self) -> sqlite3.Connection:
+        if self._writer is None:
+            self._writer = self._open("FULL")
+        return self._writer
+
+    def _quick_writer(self) -> sqlite3.Connection:
+        if self._quick is None:
+            self._quick = self._open("NORMAL")
+        return self._quick
+
     def truncate(self) -> bool:
         """Write the log back and empty it, so that nothing deleted stays in it; return whether it could be done."""
         with self._write_mutex:
-            if self._writer is None:
-                self._writer = self._open()
+            writer = self._durable_writer()
             with self._lock():
-                busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                busy, _, _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 
     def size(self) -> int:
@@ -130,7 +139,7 @@ class Database:
 
     def after_fork(self) -> None:
         """In a forked child: leave the parent's connections alone."""
-        _inherited.extend(each for each in (self._writer, self._reader) if each is not None)
+        _inherited.extend(each for each in (self._writer, self._quick, self._reader) if each is not None)
         if self._lock_fd is not None:
             # A copy of the parent's lock; kept open it would outlive the parent.
             os.close(self._lock_fd)
@@ -140,7 +149,7 @@ class Database:
         """Close the connections; closing the last one writes the log back."""
         # In the order in which a reader that opens its connection takes them.
         with self._read_mutex, self._write_mutex:
-            connections = [each for each in (self._reader, self._writer) if each is not None]
+            connections = [each for each in (self._reader, self._quick, self._writer) if each is not None]
             if connections:
                 with self._lock():
                     for connection in connections:
@@ -149,7 +158,7 @@ class Database:
                 os.close(self._lock_fd)
             self._forget()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, synchronous: str) -> sqlite3.Connection:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # SQLite gives its side files the mode of the database.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -160,7 +169,7 @@ class Database:
             try:
                 for pragma in (
                     "journal_mode=WAL",
-                    "synchronous=FULL",
+                    f"synchronous={synchronous}",
                     "wal_autocheckpoint=0",
                     # What is deleted is overwritten: addresses and erased users must not stay in free pages.
                     "secure_delete=ON",

@@ -85,7 +85,7 @@ class MemoryOutbox:
     def tick(self, consumers: Iterable[str]) -> None:
         """Nothing has to be kept alive."""
 
-    def register(self, consumer: str) -> None:
+    def register(self, consumer: str, *, reads_private: bool = False) -> None:
         """See `Outbox.register`."""
         with self._lock:
             if consumer not in self._consumers:

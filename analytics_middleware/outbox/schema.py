@@ -22,7 +22,8 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
             record_id TEXT NOT NULL,
             timestamp REAL NOT NULL,
             payload BLOB NOT NULL,
-            private BLOB
+            private BLOB,
+            flags INTEGER NOT NULL DEFAULT 0
         )
         """,
         """
@@ -35,6 +36,7 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
             boot TEXT NOT NULL DEFAULT '',
             lease_until REAL NOT NULL DEFAULT 0,
             seen REAL NOT NULL,
+            reads_private INTEGER NOT NULL DEFAULT 0,
             breaker TEXT NOT NULL DEFAULT 'closed',
             last_error TEXT
         ) WITHOUT ROWID
@@ -51,6 +53,7 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
             timestamp REAL NOT NULL,
             payload BLOB NOT NULL,
             private BLOB,
+            flags INTEGER NOT NULL DEFAULT 0,
             PRIMARY KEY (consumer, seq)
         )
         """,
@@ -70,6 +73,15 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX dead_consumer ON dead (consumer, id)",
         "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE salt (day TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+        """
+        CREATE TABLE session (
+            visitor TEXT PRIMARY KEY,
+            session_id TEXT NOT NULL,
+            first REAL NOT NULL,
+            last REAL NOT NULL
+        ) WITHOUT ROWID
+        """,
         "INSERT INTO meta VALUES ('reader_version', 1)",
     ),
 )

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.errors import AnalyticsError
@@ -13,11 +13,14 @@ FAILURES = (sqlite3.Error, OSError, AnalyticsError)
 
 
 class Spill:
-    """Writes to *outbox*; what can't be written waits in memory, at most *limit* records, for the next try."""
+    """Writes to *outbox*; what can't be written waits in memory, at most *limit* records, for the next try.
 
-    def __init__(self, outbox: Outbox, consumers: Iterable[str], counters: Counters, limit: int) -> None:
+    *consumers* are registered before the first record; the value says whether one reads what is private.
+    """
+
+    def __init__(self, outbox: Outbox, consumers: Mapping[str, bool], counters: Counters, limit: int) -> None:
         self._outbox = outbox
-        self._consumers = tuple(consumers)
+        self._consumers = consumers
         self._counters = counters
         self._limit = limit
         self._waiting: deque[Draft] = deque()
@@ -38,8 +41,8 @@ class Spill:
         try:
             if not self._registered:
                 # Before the first event, so that a new consumer's place is in front of it.
-                for consumer in self._consumers:
-                    self._outbox.register(consumer)
+                for consumer, reads_private in self._consumers.items():
+                    self._outbox.register(consumer, reads_private=reads_private)
                 self._registered = True
             last = self._outbox.append(self._waiting, counts)
         except FAILURES as error:

@@ -16,7 +16,7 @@ from analytics_middleware.outbox.base import (
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.leases import Leases
 
-_ENTRY = "seq, kind, record_id, timestamp, payload, private"
+_ENTRY = "seq, kind, record_id, timestamp, payload, private, flags"
 _PRUNE_EVERY = 1.0
 _PRUNE_ROWS = 2000
 """Rows deleted in one transaction at most: other writers wait no longer than for a group of events."""
@@ -47,7 +47,7 @@ class SqliteOutbox:
         self._max_bytes = max_bytes
         self._clock = clock
         self._monotonic = monotonic
-        self._known: set[str] = set()
+        self._known: dict[str, bool] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -60,7 +60,8 @@ class SqliteOutbox:
         accepted = sum(draft.kind == "event" for draft in drafts)
         with self.database.write() as connection:
             connection.executemany(
-                "INSERT INTO log (kind, record_id, timestamp, payload, private) VALUES (?, ?, ?, ?, ?)", drafts
+                "INSERT INTO log (kind, record_id, timestamp, payload, private, flags) VALUES (?, ?, ?, ?, ?, ?)",
+                drafts,
             )
             _count(connection, {**counts, "accepted": accepted} if accepted else counts)
             self._appends += 1
@@ -80,15 +81,15 @@ class SqliteOutbox:
             self._limit(connection)
             self._prune(connection)
 
-    def register(self, consumer: str) -> None:
+    def register(self, consumer: str, *, reads_private: bool = False) -> None:
         """See `Outbox.register`."""
         with self.database.write() as connection:
             connection.execute(
-                "INSERT INTO consumer (name, cursor, baseline, seen) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET seen = excluded.seen",
-                (consumer, _last_seq(connection), _counter(connection, "accepted"), self._clock()),
+                "INSERT INTO consumer (name, cursor, baseline, seen, reads_private) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, reads_private = excluded.reads_private",
+                (consumer, _last_seq(connection), _counter(connection, "accepted"), self._clock(), reads_private),
             )
-        self._known.add(consumer)
+        self._known[consumer] = reads_private
 
     def claim(self, consumer: str) -> int | None:
         """See `Outbox.claim`."""
@@ -99,10 +100,10 @@ class SqliteOutbox:
             self.register(consumer)
         with self.database.write() as connection:
             epoch = self._leases.claim(connection, consumer)
-            if epoch is None and not _exists(connection, consumer):
-                # Retired while this process did not look; the next claim starts it anew.
-                self._known.discard(consumer)
-            return epoch
+        if epoch is None and consumer in self._known and not self._registered(consumer):
+            # Retired while this process did not look: it starts anew.
+            self.register(consumer, reads_private=self._known[consumer])
+        return epoch
 
     def release(self, consumer: str) -> None:
         """See `Outbox.release`."""
@@ -165,7 +166,7 @@ class SqliteOutbox:
             )
             connection.executemany(
                 "INSERT OR REPLACE INTO retry (consumer, due, reason, seq, kind, record_id, timestamp, payload, "
-                "private, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "private, flags, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(consumer, retry.due, retry.reason, *retry.entry) for retry in settlement.retries],
             )
             connection.executemany(
@@ -216,6 +217,10 @@ class SqliteOutbox:
         """See `Outbox.close`."""
         self.database.close()
 
+    def _registered(self, consumer: str) -> bool:
+        with self.database.read() as connection:
+            return connection.execute("SELECT 1 FROM consumer WHERE name = ?", (consumer,)).fetchone() is not None
+
     def _limit(self, connection: Connection) -> None:
         """Move consumers forward that lag by more than is kept."""
         last = _last_seq(connection)
@@ -246,6 +251,11 @@ class SqliteOutbox:
             "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq <= ? ORDER BY seq LIMIT ?)",
             (passed, _PRUNE_ROWS),
         )
+        (read,) = connection.execute("SELECT min(cursor) FROM consumer WHERE reads_private").fetchone()
+        connection.execute(
+            "UPDATE log SET private = NULL WHERE private IS NOT NULL AND seq <= ?",
+            (_last_seq(connection) if read is None else read,),
+        )
 
     def _retire(self, connection: Connection, now: float) -> None:
         """Forget consumers that no process has configured for a week, and count what they never got."""
@@ -257,10 +267,6 @@ class SqliteOutbox:
             connection.execute("DELETE FROM counter WHERE substr(name, 1, ?) = ?", (len(name) + 1, f"{name}/"))
             connection.execute("DELETE FROM retry WHERE consumer = ?", (name,))
             connection.execute("DELETE FROM consumer WHERE name = ?", (name,))
-
-
-def _exists(connection: Connection, consumer: str) -> bool:
-    return connection.execute("SELECT 1 FROM consumer WHERE name = ?", (consumer,)).fetchone() is not None
 
 
 def _count(connection: Connection, counts: Mapping[str, int]) -> None:

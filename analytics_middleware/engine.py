@@ -1,0 +1,154 @@
+"""What records and delivers in one process: pipeline, writer thread, delivery threads. A fork makes a new one."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from analytics_middleware.collectors.base import Collector
+from analytics_middleware.context import RequestContext, Tracked
+from analytics_middleware.counters import Counters, logger
+from analytics_middleware.delivery.consumer import Consumer
+from analytics_middleware.delivery.runner import Runner
+from analytics_middleware.delivery.withhold import withholding
+from analytics_middleware.enrich.needs import check_needs
+from analytics_middleware.enrich.salts import PrivateSalts, SaltRecords
+from analytics_middleware.enrich.sessions import PrivateRecords, SessionRecords
+from analytics_middleware.enrich.visit import Enricher
+from analytics_middleware.event import Event
+from analytics_middleware.outbox.base import Outbox
+from analytics_middleware.outbox.memory import MemoryOutbox
+from analytics_middleware.outbox.spill import FAILURES, Spill
+from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.outbox.visitors import SharedSalts, SharedSessions
+from analytics_middleware.pipeline import Handed, Pipeline
+from analytics_middleware.settings import Settings
+from analytics_middleware.writer import Writer
+
+
+class Engine:
+    """The threads of one process and what they work with."""
+
+    def __init__(self, settings: Settings, collectors: Sequence[Collector], outbox: Outbox) -> None:
+        self.counters = Counters()
+        self._settings = settings
+        self._collectors = collectors
+        self._outbox = outbox
+        self._last_seq = 0
+        self._runners: list[Runner] = []
+        self.names = [collector.name for collector in collectors]
+        needs = {each.name: check_needs(each.name, getattr(each, "needs", ())) for each in collectors}
+        salts: SaltRecords = PrivateSalts()
+        sessions: SessionRecords = PrivateRecords()
+        if isinstance(outbox, SqliteOutbox):
+            salts, sessions = SharedSalts(outbox.database), SharedSessions(outbox.database)
+        self._enricher = Enricher(settings, salts, sessions, sorted(set[str]().union(*needs.values())))
+        self._pipeline = Pipeline(settings, self.counters, self._enricher)
+        reads_private = {name: bool(need) for name, need in needs.items()}
+        self._spill = Spill(outbox, reads_private, self.counters, settings.queue_size)
+        self._writer = Writer(self._write, settings.queue_size, self.counters, self._tick)
+        self.put = self._writer.put
+
+    def start(self) -> None:
+        """Start the threads. Where none can be started any more, that is logged, and what comes is counted as lost."""
+        try:
+            self._writer.start()
+            if self._settings.background:
+                self.start_delivery()
+        except RuntimeError:
+            self.counters.log("threads", logger.warning, "analytics: threads can't be started", exc_info=True)
+
+    def start_delivery(self) -> None:
+        """Start a thread for each collector."""
+        for collector in self._collectors:
+            rule = withholding(collector, debug=self._settings.debug)
+            runner = Runner(Consumer(collector, self._outbox, withhold=rule), poll=self._outbox.durable)
+            runner.start()
+            self._runners.append(runner)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until every collector has passed the last event accepted here; return whether it was in time."""
+        deadline = time.monotonic() + timeout
+        if not self._writer.drain(timeout):
+            return False
+        for runner in self._runners:
+            runner.hurry(timeout)
+        while self._spill.waiting or not all(self._outbox.passed(name, self._last_seq) for name in self.names):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+    def stop(self, timeout: float) -> bool:
+        """Write what is left, deliver what lives in memory only, end the threads; return whether all ended in time."""
+        deadline = time.monotonic() + timeout
+        self._writer.stop(timeout)
+        if not self._outbox.durable:
+            self._deliver_rest(deadline)
+        for runner in self._runners:
+            runner.stop()
+        stopped = [runner.join(max(0.0, deadline - time.monotonic())) for runner in self._runners]
+        self._count_lost()
+        if not all(stopped):
+            # A thread that waits for a dead destination ends with the process; its successor need not wait for it.
+            self._release_leases()
+        return all(stopped)
+
+    def _write(self, items: Sequence[Handed]) -> None:
+        last = self._spill.write(self._pipeline.drafts(items))
+        if last is not None:
+            self._last_seq = last
+            for runner in self._runners:
+                runner.wake()
+
+    def _tick(self) -> None:
+        self._enricher.warm_up()
+        self._write(())
+        if self._outbox.durable:
+            try:
+                self._outbox.tick(self.names)
+            except FAILURES:
+                # Said already when the events themselves could not be written.
+                return
+
+    def _deliver_rest(self, deadline: float) -> None:
+        for runner in self._runners:
+            runner.hurry(60.0)
+        while time.monotonic() < deadline and any(
+            stats.pending and stats.breaker == "closed" for stats in self._outbox.stats().consumers.values()
+        ):
+            time.sleep(0.005)
+
+    def _release_leases(self) -> None:
+        for name in self.names:
+            try:
+                self._outbox.release(name)
+            except FAILURES:
+                return
+
+    def _count_lost(self) -> None:
+        lost = sum(isinstance(item, (RequestContext, Tracked)) for item in self._writer.leftover())
+        lost += self._spill.waiting
+        if not self._outbox.durable:
+            lost += max((stats.pending for stats in self._outbox.stats().consumers.values()), default=0)
+        if lost:
+            self.counters.drop("exit", lost)
+            logger.warning("analytics: %d events were lost at exit; data_dir keeps them for the next start", lost)
+
+
+def build_outbox(settings: Settings) -> Outbox:
+    """Return the outbox that *settings* ask for; nothing is opened yet."""
+    if settings.data_dir is None:
+        return MemoryOutbox(settings.max_pending)
+    return SqliteOutbox(settings.data_dir, max_pending=settings.max_pending, max_bytes=settings.max_bytes)
+
+
+def immediate(settings: Settings, counters: Counters, sink: Callable[[Event], None]) -> Callable[[Handed], None]:
+    """Return what takes the place of a hand-off in tests: events go to *sink* at once, with the client's address."""
+    enricher = Enricher(settings, PrivateSalts(), PrivateRecords())
+    pipeline = Pipeline(settings, counters, enricher, keep_address=True)
+
+    def put(item: Handed) -> None:
+        for draft in pipeline.drafts([item]):
+            if draft.kind == "event":
+                sink(Event.decode(draft.payload))
+
+    return put

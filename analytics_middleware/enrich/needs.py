@@ -1,0 +1,46 @@
+"""What collectors need of a request beyond the event, and giving it to them and to nobody else."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.event import Event
+from analytics_middleware.request import Request
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def check_needs(name: str, needs: Collection[str]) -> frozenset[str]:
+    """Return *needs* of collector *name* as a set.
+
+    Raises `ConfigurationError` for one that is neither "client_ip", "header:NAME" nor "cookie:NAME".
+    """
+    for need in needs:
+        kind, _, what = need.partition(":")
+        if need != "client_ip" and (kind not in ("header", "cookie") or not what):
+            raise ConfigurationError(
+                f"collector {name!r} needs {need!r}; a need is 'client_ip', 'header:NAME' or 'cookie:NAME'"
+            )
+    return frozenset(needs)
+
+
+def reveal(event: Event, private: bytes | None, needs: Collection[str]) -> Event:
+    """Give *event* those private facts that *needs* names: ``client_ip``, and headers and cookies in ``request``."""
+    if private is None or not needs:
+        return event
+    facts = _decode(private)
+    if "client_ip" in needs and "client_ip" in facts:
+        event.client_ip = facts["client_ip"]
+    headers = [
+        (name.encode(), value.encode("latin-1", "replace"))
+        for name, value in facts.get("headers", {}).items()
+        if f"header:{name}" in needs
+    ]
+    cookies = [f"{name}={value}" for name, value in facts.get("cookies", {}).items() if f"cookie:{name}" in needs]
+    if cookies:
+        headers.append((b"cookie", "; ".join(cookies).encode("latin-1", "replace")))
+    if headers:
+        event.request = Request(method=event.method or "GET", path=event.path or "/", headers=headers)
+    return event

@@ -1,0 +1,103 @@
+"""Sessions: a visitor's events with no more than half an hour between them, whichever worker saw them."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from analytics_middleware.ids import uuid7
+
+_CACHED = 50_000
+_WRITE_EVERY = 60.0
+"""Seconds that the shared record of a session may lag behind its last event."""
+
+
+class Session(NamedTuple):
+    """A visitor's latest session; times are seconds since the epoch."""
+
+    session_id: str
+    first: float
+    last: float
+
+
+class SessionRecords(Protocol):
+    """Where sessions are shared between the processes of a host."""
+
+    def update(self, sightings: Sequence[tuple[str, float]], timeout: float) -> list[Session]:
+        """Return each sighting's session as all processes see it, with the sightings taken into account."""
+        ...
+
+    def active(self, visitors: Iterable[str], since: float) -> set[str]:
+        """Return which of *visitors* have been seen after *since*."""
+        ...
+
+
+class PrivateRecords:
+    """Sessions of this process alone, for when there is no data directory."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    def update(self, sightings: Sequence[tuple[str, float]], timeout: float) -> list[Session]:
+        """See `SessionRecords.update`."""
+        sessions: list[Session] = []
+        for visitor, at in sightings:
+            session = follow(self._sessions.get(visitor), at, timeout)
+            sessions.append(session)
+            self._sessions[visitor] = session
+            self._sessions.move_to_end(visitor)
+        while len(self._sessions) > _CACHED:
+            self._sessions.popitem(last=False)
+        return sessions
+
+    def active(self, visitors: Iterable[str], since: float) -> set[str]:
+        """See `SessionRecords.active`."""
+        return {each for each in visitors if (session := self._sessions.get(each)) is not None and session.last > since}
+
+
+class Sessions:
+    """Gives events their session ids. Asks the shared records only when this process can't know."""
+
+    def __init__(self, records: SessionRecords, timeout: float) -> None:
+        self._records = records
+        self.timeout = timeout
+        self._known: OrderedDict[str, tuple[Session, float]] = OrderedDict()
+
+    def assign(self, sightings: Sequence[tuple[str, float]]) -> list[str]:
+        """Return the session id of each (visitor, seconds since the epoch), in order."""
+        certain = self.timeout - _WRITE_EVERY
+        ids: list[str] = [""] * len(sightings)
+        asked: list[int] = []
+        for index, (visitor, at) in enumerate(sightings):
+            known = self._known.get(visitor)
+            if known is not None:
+                session, written = known
+                if session.first <= at <= session.last + certain and at < written + _WRITE_EVERY:
+                    ids[index] = session.session_id
+                    if at > session.last:
+                        self._known[visitor] = (session._replace(last=at), written)
+                    continue
+            asked.append(index)
+        if asked:
+            sessions = self._records.update([sightings[index] for index in asked], self.timeout)
+            for index, session in zip(asked, sessions, strict=True):
+                visitor, at = sightings[index]
+                ids[index] = session.session_id
+                self._known[visitor] = (session, max(session.last, at))
+                self._known.move_to_end(visitor)
+            while len(self._known) > _CACHED:
+                self._known.popitem(last=False)
+        return ids
+
+    def active(self, visitors: Iterable[str], at: float) -> set[str]:
+        """Return which of *visitors* are in a session that goes on at *at*."""
+        return self._records.active(visitors, at - self.timeout)
+
+
+def follow(session: Session | None, at: float, timeout: float) -> Session:
+    """Return the visitor's session after a sighting at *at*: the same one if no gap is longer than *timeout*."""
+    if session is None or at > session.last + timeout:
+        return Session(uuid7(at), at, at)
+    if at < session.first - timeout:
+        # A straggler from before: a session of its own, which does not end the present one.
+        return Session(uuid7(at), at, at)
+    return Session(session.session_id, min(session.first, at), max(session.last, at))

@@ -1,0 +1,70 @@
+"""Salts and sessions in the outbox database, shared by all workers of a host."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+
+from analytics_middleware.enrich.sessions import Session, follow
+from analytics_middleware.outbox.database import Database
+
+_KEPT = 86400.0
+"""Seconds that a session's record outlives its last event."""
+
+
+class SharedSessions:
+    """See `SessionRecords`. Losing the last moments of these to a power cut costs nothing, so they aren't synced."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def update(self, sightings: Sequence[tuple[str, float]], timeout: float) -> list[Session]:
+        """See `SessionRecords.update`."""
+        sessions: list[Session] = []
+        with self._database.write(durable=False) as connection:
+            for visitor, at in sightings:
+                row = connection.execute(
+                    "SELECT session_id, first, last FROM session WHERE visitor = ?", (visitor,)
+                ).fetchone()
+                known = None if row is None else Session(*row)
+                session = follow(known, at, timeout)
+                sessions.append(session)
+                if known is None or session.last >= known.last:
+                    connection.execute(
+                        "INSERT OR REPLACE INTO session (visitor, session_id, first, last) VALUES (?, ?, ?, ?)",
+                        (visitor, *session),
+                    )
+        return sessions
+
+    def active(self, visitors: Iterable[str], since: float) -> set[str]:
+        """See `SessionRecords.active`."""
+        with self._database.read() as connection:
+            return {
+                visitor
+                for visitor in visitors
+                if connection.execute(
+                    "SELECT 1 FROM session WHERE visitor = ? AND last > ?", (visitor, since)
+                ).fetchone()
+            }
+
+    def prune(self, now: float) -> None:
+        """Forget sessions that ended long ago."""
+        with self._database.write(durable=False) as connection:
+            connection.execute("DELETE FROM session WHERE last < ?", (now - _KEPT,))
+
+
+class SharedSalts:
+    """See `SaltRecords`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def salt(self, day: date, fresh: bytes) -> bytes:
+        """See `SaltRecords.salt`. A salt that is forgotten is also gone from the file and its log."""
+        with self._database.write() as connection:
+            gone = connection.execute(
+                "DELETE FROM salt WHERE day < ?", ((day - timedelta(days=1)).isoformat(),)
+            ).rowcount
+            connection.execute("INSERT OR IGNORE INTO salt (day, value) VALUES (?, ?)", (day.isoformat(), fresh))
+            (salt,) = connection.execute("SELECT value FROM salt WHERE day = ?", (day.isoformat(),)).fetchone()
+        if gone:
+            self._database.truncate()
+        return bytes(salt)
