@@ -1,0 +1,200 @@
+"""A blog with a checkout on Starlette, and what its visitors do printed as they do it.
+
+One middleware records page views and actions; the helpers add what only a view knows.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable
+from html import escape
+
+from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from analytics_middleware import Analytics, add_property, set_event_name, set_revenue, set_user, track
+from analytics_middleware.collectors import StdoutCollector
+from analytics_middleware_starlette import AnalyticsMiddleware
+
+analytics = Analytics([StdoutCollector(pretty=True)], data_dir=os.environ.get("BLOG_DATA_DIR"))
+
+PLANS = {"monthly": "3.50", "yearly": "29.99"}
+POSTS = {
+    "first-flush": (
+        "First flush",
+        "green",
+        "The first leaves of spring are picked before the rains. They taste of hay.",
+    ),
+    "hot-water": ("How hot is hot?", "craft", "Eighty degrees for green, ninety for oolong, a rolling boil for black."),
+    "a-good-pot": ("A good pot", "craft", "Unglazed clay remembers every tea. Give it only one kind, and never soap."),
+}
+
+
+def page(title: str, body: str, user: str | None = None) -> str:
+    account = (
+        f'<form method="post" action="/sign-out"><button>Sign out {escape(user)}</button></form>'
+        if user
+        else '<a href="/login">Sign in</a>'
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)} · The Slow Kettle</title>
+<style>
+  body {{ max-width: 38rem; margin: 2rem auto; padding: 0 1rem; color: #2b2b28; font: 1.05rem/1.6 Georgia, serif; }}
+  nav {{ display: flex; flex-wrap: wrap; gap: 1rem; align-items: baseline; border-bottom: 1px solid #ddd8cc; }}
+  nav strong {{ margin-right: auto; }}
+  a {{ color: #3d6b4f; }}
+  input, select, button {{ font: inherit; padding: .2rem .6rem; }}
+</style>
+</head>
+<body>
+<nav><strong><a href="/">The Slow Kettle</a></strong> <a href="/archive">Archive</a> <a href="/quote">Quote</a>
+<a href="/newsletter">Newsletter</a> <a href="/checkout">Join</a> {account}</nav>
+<h1>{escape(title)}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+def links(slugs: Iterable[str]) -> str:
+    items = "".join(f'<li><a href="/posts/{slug}">{escape(POSTS[slug][0])}</a></li>' for slug in slugs)
+    return f"<ul>{items}</ul>" if items else "<p>Nothing found.</p>"
+
+
+SEARCH = '<form action="/search"><input name="q" aria-label="Search"> <button>Search</button></form>'
+CHECKOUT = """<form method="post" action="/purchase"><select name="plan" aria-label="Plan">
+<option value="yearly">£29.99 a year</option><option value="monthly">£3.50 a month</option></select>
+<button>Join</button></form>"""
+NEWSLETTER = """<form method="post" action="/subscribe"><input type="email" name="email" aria-label="E-mail" required>
+<button>Subscribe</button></form>"""
+LOGIN = """<form method="post" action="/sign-in"><input name="name" aria-label="Your name" required>
+<button>Sign in</button></form>"""
+
+
+def html(request: Request, title: str, body: str, status: int = 200) -> HTMLResponse:
+    user = request.user.display_name if request.user.is_authenticated else None
+    return HTMLResponse(page(title, body, user), status)
+
+
+async def home(request: Request) -> Response:
+    return html(request, "Notes on tea", SEARCH + links(POSTS))
+
+
+async def post(request: Request) -> Response:
+    slug = request.path_params["slug"]
+    if slug not in POSTS:
+        return html(request, "No such post", SEARCH, 404)
+    title, category, text = POSTS[slug]
+    add_property("category", category)
+    return html(request, title, f"<p>{escape(text)}</p>")
+
+
+def search(request: Request) -> Response:  # not async: it runs in a thread, and the helpers still find its request
+    query = request.query_params.get("q", "")
+    found = [slug for slug, texts in POSTS.items() if query.lower() in " ".join(texts).lower()]
+    set_event_name("search.submitted")  # a page view no longer, but an event of its own
+    add_property("query", query)
+    add_property("results", len(found))
+    return html(request, "Search", SEARCH + links(found))
+
+
+async def archive(request: Request) -> Response:
+    async def chunks() -> AsyncIterator[str]:
+        head, tail = page("Archive", "<!-- posts -->", None).split("<!-- posts -->")
+        yield head
+        for slug in POSTS:
+            yield links([slug])
+        add_property("posts", len(POSTS))  # the event waits for the last byte
+        yield tail
+
+    return StreamingResponse(chunks(), media_type="text/html")
+
+
+async def quote(request: Request) -> Response:
+    await asyncio.sleep(0.02)  # another service's answer
+    return html(request, "Quote", "<blockquote>Tea is drunk to forget the din of the world.</blockquote>")
+
+
+async def checkout(request: Request) -> Response:
+    return html(request, "Join", CHECKOUT)
+
+
+async def purchase(request: Request) -> Response:
+    plan = str((await request.form()).get("plan"))
+    if plan not in PLANS:
+        return html(request, "No such plan", CHECKOUT, 400)
+    set_revenue(PLANS[plan], "GBP")
+    add_property("plan", plan)
+    return RedirectResponse("/thanks", 303)
+
+
+async def thanks(request: Request) -> Response:
+    return html(request, "Thank you", "<p>The first leaves are on their way.</p>")
+
+
+async def newsletter(request: Request) -> Response:
+    return html(request, "Newsletter", NEWSLETTER)
+
+
+async def subscribe(request: Request) -> Response:
+    track("newsletter.joined", {"list": "weekly"})  # one more event, beside the request's own
+    return html(request, "Welcome", "<p>See you on Sunday.</p>")
+
+
+async def login(request: Request) -> Response:
+    return html(request, "Sign in", LOGIN)
+
+
+async def sign_in(request: Request) -> Response:
+    name = str((await request.form()).get("name", "guest"))
+    request.session["user"] = name
+    set_user(name)  # from the next request on, the session says so
+    return RedirectResponse("/", 303)
+
+
+async def sign_out(request: Request) -> Response:
+    request.session.clear()
+    return RedirectResponse("/", 303)
+
+
+async def broken(request: Request) -> Response:
+    raise RuntimeError("the kettle is empty")
+
+
+class SessionUser(AuthenticationBackend):
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
+        name = conn.session.get("user")
+        return (AuthCredentials(["authenticated"]), SimpleUser(name)) if name else None
+
+
+app = Starlette(
+    routes=[
+        Route("/", home),
+        Route("/posts/{slug}", post),
+        Route("/search", search),
+        Route("/archive", archive),
+        Route("/quote", quote),
+        Route("/checkout", checkout),
+        Route("/purchase", purchase, methods=["POST"]),
+        Route("/thanks", thanks),
+        Route("/newsletter", newsletter),
+        Route("/subscribe", subscribe, methods=["POST"]),
+        Route("/login", login),
+        Route("/sign-in", sign_in, methods=["POST"]),
+        Route("/sign-out", sign_out, methods=["POST"]),
+        Route("/broken", broken),
+    ],
+    middleware=[
+        Middleware(AnalyticsMiddleware, analytics=analytics),  # first: it times everything, and sees every answer
+        Middleware(SessionMiddleware, secret_key=os.environ.get("BLOG_SECRET", "only for trying it out")),
+        Middleware(AuthenticationMiddleware, backend=SessionUser()),
+    ],
+)
