@@ -19,6 +19,7 @@ REASONS: Mapping[str, str] = {
     "consent": "the visitor objects (DNT, Sec-GPC), or has not consented and the collector requires it",
     "bot": "a bot's page view, and the collector does not want bots",
     "stale": "older than the collector's maximum age",
+    "sampled": "its visitor is not in the collector's sample",
     "ambiguous": "may have arrived (time-out after sending) and the destination does not deduplicate",
     "retired": "its collector has not been configured for a week",
     "undecodable": "written by an incompatible version",

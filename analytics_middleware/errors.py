@@ -18,10 +18,10 @@ class MissingExtraError(AnalyticsError, ImportError):
 class DeliveryError(AnalyticsError):
     """A collector's word on a batch that was not delivered, or not whole.
 
-    *rejected* maps the ids of events refused for good to the reason; *retry* lists ids to send again. Ids in
-    neither were delivered. When both are left out the whole batch failed: for now by default, for good with
-    ``permanent=True`` (delivery then bisects the batch to find the event that is at fault), for its size with
-    ``too_large=True`` (delivery splits it).
+    *rejected* maps the ids of events refused for good to the reason; *retry* lists ids to send again, *uncertain*
+    those that may have arrived. Ids in none were delivered. When all are left out the whole batch failed: for now by
+    default, for good with ``permanent=True`` (delivery then bisects the batch to find the event that is at fault), for
+    its size with ``too_large=True`` (delivery splits it).
 
     *retry_after* is the least number of seconds to wait. *ambiguous* says that the batch may have arrived
     (a time-out after sending); it is sent again only to destinations that deduplicate.
@@ -33,6 +33,7 @@ class DeliveryError(AnalyticsError):
         *,
         rejected: Mapping[str, str] | None = None,
         retry: Iterable[str] | None = None,
+        uncertain: Iterable[str] | None = None,
         retry_after: float | None = None,
         permanent: bool = False,
         too_large: bool = False,
@@ -41,7 +42,8 @@ class DeliveryError(AnalyticsError):
         super().__init__(message)
         self.rejected = dict(rejected or {})
         self.retry = frozenset(retry or ())
-        self.partial = rejected is not None or retry is not None
+        self.uncertain = frozenset(uncertain or ())
+        self.partial = rejected is not None or retry is not None or uncertain is not None
         self.retry_after = retry_after
         self.permanent = permanent
         self.too_large = too_large

@@ -12,7 +12,9 @@ class Collector(Protocol):
 
     *collect* is called for each event of a batch, then *flush*; the batch counts as delivered when *flush*
     returns. Both may raise `DeliveryError` to say what became of which event; any other exception means that the
-    whole batch failed for now. A collector may also have ``identify(user_id, traits)``.
+    whole batch failed for now. A collector may also have ``identify(user_id, traits)``, or, when it wants the whole
+    record with its id, ``take_identify(record)``; and ``declines(event)``, which returns the reason, one of
+    `counters.REASONS`, for which it does not want an event.
 
     What it is and needs it says with the class attributes of `CollectorOptions`; each has a careful default.
     """
@@ -57,6 +59,10 @@ class CollectorOptions:
     """Bytes of a batch, as events are encoded in the log."""
     linger: float = 0.5
     """Seconds to wait for a batch to fill."""
+    accepts_history: bool = True
+    """Whether it keeps an old event's own time, so that it can be given what happened before it was configured."""
+    history_note: str = ""
+    """Why it can't take history, or how far back it goes; for people to read."""
 
 
 class BaseCollector(CollectorOptions):

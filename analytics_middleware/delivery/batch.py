@@ -48,6 +48,8 @@ class BatchSender:
         self._collector = collector
         self._dedupes = bool(getattr(collector, "dedupes", False))
         self._identify = getattr(collector, "identify", None)
+        self._take_identify = getattr(collector, "take_identify", None)
+        self._declines = getattr(collector, "declines", None)
         self._needs = check_needs(collector.name, getattr(collector, "needs", ()))
 
     def send(self, entries: Sequence[Entry], *, isolate: bool = False) -> Outcome:
@@ -61,7 +63,12 @@ class BatchSender:
     def _decode(self, entry: Entry, outcome: Outcome) -> Event | Identify | None:
         try:
             if entry.kind == "event":
-                return reveal(Event.decode(entry.payload), entry.private, self._needs)
+                event = reveal(Event.decode(entry.payload), entry.private, self._needs)
+                reason = None if self._declines is None else self._declines(event)
+                if reason is None:
+                    return event
+                outcome.dropped.append((entry, reason))
+                return None
             if entry.kind == "identify" and self._identify is not None:
                 return _decode_identify(entry.payload)
         except (msgspec.DecodeError, ValueError, KeyError):
@@ -80,6 +87,8 @@ class BatchSender:
             try:
                 if isinstance(item, Event):
                     self._collector.collect(item)
+                elif self._take_identify is not None:
+                    self._take_identify(item)
                 elif self._identify is not None:
                     self._identify(item.user_id, item.traits)
                 taken.append((entry, item))
@@ -110,7 +119,9 @@ class BatchSender:
             for entry in entries:
                 if (reason := error.rejected.get(entry.record_id)) is not None:
                     outcome.dead.append(DeadLetter(entry, reason))
-                elif entry.record_id in error.retry:
+                elif entry.record_id in error.uncertain and not self._dedupes:
+                    outcome.dropped.append((entry, "ambiguous"))
+                elif entry.record_id in error.retry or entry.record_id in error.uncertain:
                     outcome.again.append((entry, str(error)))
                 else:
                     outcome.delivered.append(entry)

@@ -58,6 +58,7 @@ class Consumer:
         self._sender = BatchSender(collector)
         self._started = False
         self._retries_next = False
+        self._unsure = False
         self._up_since_retry = True
 
     def step(self, *, hurry: bool = False) -> float | None:
@@ -77,10 +78,12 @@ class Consumer:
         try:
             if self._retries_next and (entries := self._outbox.due(self.name, now, self._pace.max_batch)):
                 return self._retry(entries, epoch, now)
-            entries = self._outbox.read(self.name, self._pace.max_batch, self._pace.max_bytes)
+            # What goes to a destination that took the last batch without a word may be lost: one event finds out.
+            limit = 1 if self._unsure else self._pace.max_batch
+            entries = self._outbox.read(self.name, limit, self._pace.max_bytes)
             if not entries:
                 return self._until_next_retry(now)
-            if not hurry and len(entries) < self._pace.max_batch:
+            if not hurry and len(entries) < limit:
                 lingering = self._pace.linger - (now - entries[0].timestamp)
                 if 0 < lingering <= self._pace.linger:
                     return lingering
@@ -104,11 +107,13 @@ class Consumer:
         if outcome.held and len(outcome.held) == len(entries):
             self._failed(outcome, epoch, now)
             return max(0.0, self._backoff.until - now)
-        self._up_since_retry = True
-        self._backoff.succeeded()
+        self._unsure = any(reason == "ambiguous" for _, reason in outcome.dropped) and not outcome.delivered
+        self._up_since_retry = not self._unsure
+        if not self._unsure:
+            self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
         self._outbox.settle(self.name, epoch, self._settlement(outcome, again, now, cursor=entries[-1].seq))
-        if outcome.held:
+        if outcome.held or self._unsure:
             self._backoff.failed(now, outcome.retry_after)
         return 0.0
 
