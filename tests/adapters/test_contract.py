@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from wsgiref.validate import validator
@@ -154,14 +155,13 @@ def test_wsgi_is_spoken_as_pep_3333_has_it(stack: Stack, target: str) -> None:
 # Helpers.
 
 
-def modes(attribute: str = "modes") -> Any:
-    """Every stack with every place that views can call helpers from; what a stack has not is skipped with a reason."""
-    return pytest.mark.parametrize("mode", ["sync", "async", "threadpool", "stream", "sync stream"])
+every_mode = pytest.mark.parametrize("mode", ["sync", "async", "threadpool", "stream", "sync stream"])
+"""Where views can call helpers from; what a stack has not is skipped with a reason."""
 
 
-def ask_for_mode(stack: Stack, mode: str, offered: tuple[str, ...]) -> None:
-    if mode not in offered:
-        pytest.skip(f"{stack.name}: {_WHY_NOT.get((stack.name, mode), f'has no {mode} of its own')}")
+def skip_unless_offered(stack: Stack, mode: str) -> None:
+    if mode not in stack.modes:
+        pytest.skip(f"{stack.name}: {_WHY_NOT[stack.name, mode]}")
 
 
 _WHY_NOT = {
@@ -175,17 +175,17 @@ _WHY_NOT = {
 
 
 @every_stack
-@modes()
+@every_mode
 def test_helpers_change_the_request_they_are_called_in(stack: Stack, mode: str) -> None:
-    ask_for_mode(stack, mode, stack.modes)
+    skip_unless_offered(stack, mode)
     _check_helpers(stack, mode, "plain")
 
 
 @pytest.mark.parametrize("variant", ["outside", "inside"])
 @every_stack
-@modes()
+@every_mode
 def test_helpers_work_under_and_around_foreign_middleware(stack: Stack, mode: str, variant: str) -> None:
-    ask_for_mode(stack, mode, stack.modes)
+    skip_unless_offered(stack, mode)
     names = [name for name in stack.around if name.endswith(variant)]
     if not names:
         pytest.skip(f"{stack.name}: has no middleware that runs views elsewhere")
@@ -221,9 +221,11 @@ def _check_numbered(events: list[Event], numbers: list[int]) -> None:
 
 
 @every_stack
-@modes()
+@every_mode
 def test_200_requests_in_flight_keep_their_helpers_apart(stack: Stack, mode: str, probe: Probe) -> None:
-    ask_for_mode(stack, mode, stack.crowd)
+    skip_unless_offered(stack, mode)
+    if mode in stack.one_at_a_time:
+        pytest.skip(f"{stack.name}: runs {mode} views one at a time")
     events: list[Event] = []
     numbers = list(range(IN_FLIGHT))
     requests = [get(f"/helpers/{mode.replace(' ', '%20')}?n={n}") for n in numbers]
@@ -246,6 +248,7 @@ def test_200_requests_in_flight_keep_their_helpers_apart(stack: Stack, mode: str
 async def _all_at_once(served: Served, requests: list[Request], probe: Probe) -> list[Exchange]:
     probe.async_meeting = asyncio.Barrier(len(requests))
     probe.meeting = threading.Barrier(len(requests))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(len(requests)))
     try:
         from anyio.to_thread import current_default_thread_limiter
     except ImportError:

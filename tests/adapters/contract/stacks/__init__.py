@@ -25,8 +25,8 @@ class Stack:
     """Makes the application in a variant: "plain", "twice" (the adapter in it twice), or one of `around`."""
     modes: tuple[str, ...]
     """Where views can call helpers: the {mode} of /helpers/{mode}."""
-    crowd: tuple[str, ...]
-    """Those of which 200 can be in flight at once."""
+    one_at_a_time: tuple[str, ...] = ()
+    """Those of which the framework runs only one at a time."""
     spelling: Mapping[str, str] | None = field(default_factory=dict)
     """How parameters of routes are spelled; None if there are no routes."""
     names: Mapping[str, str] = field(default_factory=dict)

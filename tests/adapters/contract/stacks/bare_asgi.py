@@ -117,6 +117,5 @@ STACK = Stack(
     "asgi",
     build,
     modes=("async", "threadpool", "stream"),
-    crowd=("async", "stream"),
     spelling=None,
 )

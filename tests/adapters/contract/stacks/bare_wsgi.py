@@ -78,6 +78,5 @@ STACK = Stack(
     "wsgi",
     build,
     modes=("sync", "threadpool", "stream"),
-    crowd=("sync", "stream"),
     spelling=None,
 )

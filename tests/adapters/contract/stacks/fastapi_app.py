@@ -122,6 +122,5 @@ STACK = Stack(
     "asgi",
     build,
     modes=("sync", "async", "threadpool", "stream", "sync stream"),
-    crowd=("sync", "async", "stream"),
     around=("BaseHTTPMiddleware outside", "BaseHTTPMiddleware inside"),
 )

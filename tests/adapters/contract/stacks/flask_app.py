@@ -139,7 +139,6 @@ STACK = Stack(
     "wsgi",
     build,
     modes=("sync", "async", "threadpool", "stream", "sync stream"),
-    crowd=("sync", "stream"),
     spelling=_SPELLING,
     names={"/shop buy": "shop.buy"},
 )

@@ -142,6 +142,5 @@ STACK = Stack(
     "asgi",
     build,
     modes=("sync", "async", "threadpool", "stream", "sync stream"),
-    crowd=("sync", "async", "stream"),
     around=("BaseHTTPMiddleware outside", "BaseHTTPMiddleware inside"),
 )
