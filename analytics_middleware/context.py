@@ -110,7 +110,7 @@ def _helper(function: Callable[P, None]) -> Callable[P, None]:
                 counters = context.analytics.counters
                 counters.add("bad_argument")
                 name = function.__name__
-                counters.log(f"helper.{name}", logger.warning, "analytics: %s() ignored: %s", name, error)
+                counters.log(f"helper.{name}", logger.warning, "analytics: %s() ignored: %s", name, clean_value(error))
 
     return safely
 
@@ -147,7 +147,7 @@ def add_property(key: str, value: Any) -> None:
     properties = context.properties
     if properties is None:
         properties = context.properties = {}
-    name = clean_name(key)
+    name = _required(key, "property key")
     if name in properties or len(properties) < MAX_PROPERTIES:
         properties[name] = clean_value(value)
     else:
@@ -176,6 +176,8 @@ def set_user(user_id: object) -> None:
     """Say whose request this is, over what the framework's auth says; None says nobody's. A no-op outside a request."""
     if (context := _open_context()) is not None:
         context.set_user_id = "" if user_id is None else clean_name(user_id)
+        if context.given is not None:
+            context.given.user_id = context.set_user_id or None
 
 
 @_helper
@@ -225,6 +227,8 @@ def tracked(
     else:
         event = Event(event_name=_required(event, "event name"), **_event_fields(fields))
         event.properties = dict(properties or {})
+    if not isinstance(event.properties, Mapping):
+        raise TypeError(f"properties must be a mapping, not {type(event.properties).__name__}")
     event.properties, dropped = clean_properties(event.properties)
     if context is not None:
         if dropped:
