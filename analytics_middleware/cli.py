@@ -1,0 +1,71 @@
+"""The command line: ``analytics-middleware COMMAND …``, also ``python -m analytics_middleware COMMAND …``.
+
+Exit codes: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted, 141 nobody reads the output any more.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from analytics_middleware import __version__
+from analytics_middleware.commands import COMMANDS, load
+from analytics_middleware.errors import AnalyticsError
+
+PROGRAM: Final = "analytics-middleware"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # One line that says what is wrong and where to read on; the whole usage would bury it.
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that *argv* (default: the process's arguments) names, and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser(words).parse_args(words)
+        code: int = arguments.run(arguments)
+        # What is still buffered must fail here, not in the interpreter's shutdown.
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _forget_stdout()
+        return 141
+    except (AnalyticsError, OSError) as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Product analytics for Django, Flask, Starlette and FastAPI.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    # A command's module is imported when it is called for; the overview of all of them needs all.
+    asked = words[0] if words else ""
+    for name in (asked,) if asked in COMMANDS else COMMANDS:
+        command = load(name)
+        sub = commands.add_parser(command.NAME, help=command.HELP, description=command.HELP, allow_abbrev=False)
+        command.configure(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter flush what is left into nothing: it would complain about the closed pipe."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        # Replaced by something that is no file.
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, descriptor)
+    os.close(nothing)

@@ -1,0 +1,34 @@
+"""Sub-commands of the command line, one module each; `COMMANDS` says which there are, in the order of the help."""
+
+import argparse
+from importlib import import_module
+from typing import Final, Protocol, cast
+
+from analytics_middleware.errors import AnalyticsError
+
+COMMANDS: Final = ("demo",)
+"""Names of the commands. Each is a module here, with underscores for dashes, imported when it is asked for."""
+
+
+class Command(Protocol):
+    """What such a module has."""
+
+    NAME: str
+    HELP: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments to *parser*."""
+        ...
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do the work and return the exit code. May raise `AnalyticsError` and `OSError`: they end in one line."""
+        ...
+
+
+class CommandError(AnalyticsError):
+    """A command can't do what was asked; the message is for the person who asked."""
+
+
+def load(name: str) -> Command:
+    """Return the command called *name*, one of `COMMANDS`."""
+    return cast("Command", import_module(f"{__name__}.{name.replace('-', '_')}"))

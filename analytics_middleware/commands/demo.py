@@ -1,0 +1,166 @@
+"""``demo``: a small blog on this machine, visitors who use it, and their events as they come."""
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from itertools import chain
+from typing import Any, TextIO, cast
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.collectors.stdout import StdoutCollector
+from analytics_middleware.demo.blog import make_blog
+from analytics_middleware.demo.examples import FRAMEWORKS, Example, load_example
+from analytics_middleware.demo.load import Load
+from analytics_middleware.demo.servers import serve_asgi, serve_wsgi
+from analytics_middleware.demo.traffic import Traffic
+
+NAME = "demo"
+HELP = "Start a small blog with visitors, and print their events as they come."
+
+_ONCE_LIMIT = 30.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--framework", choices=FRAMEWORKS, help="run the example on this framework (needs a checkout and the framework)"
+    )
+    parser.add_argument("--seconds", type=_positive, help="end after so many seconds; default: at Ctrl-C")
+    parser.add_argument(
+        "--requests-per-second", type=_positive, metavar="R", help="how busy the visitors are; default: 5"
+    )
+    parser.add_argument("--port", type=_port, default=0, help="port on 127.0.0.1; default: a free one")
+    parser.add_argument("--once", action="store_true", help="one visitor, who sees everything once; then end")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo until its time is over or somebody interrupts it."""
+    terminal = _Terminal(sys.stdout)
+    with redirect_stdout(cast("TextIO", terminal)):
+        example = _own_blog() if arguments.framework is None else load_example(arguments.framework)
+        try:
+            return _show(arguments, example, terminal)
+        finally:
+            # Events in memory are worth a moment, not a wait.
+            example.analytics.close(0.3)
+
+
+def _own_blog() -> Example:
+    analytics = Analytics(
+        [StdoutCollector(pretty=True)],
+        enabled=True,
+        # The visitors' addresses come as a proxy would pass them on.
+        trusted_proxies=["127.0.0.1"],
+    )
+    return Example(make_blog(analytics), asgi=False, analytics=analytics)
+
+
+def _show(arguments: argparse.Namespace, example: Example, terminal: "_Terminal") -> int:
+    serve = serve_asgi if example.asgi else serve_wsgi
+    traffic = Traffic()
+    with serve(example.application, arguments.port) as port:
+        ending = "" if arguments.once or arguments.seconds else "; Ctrl-C ends it"
+        print(f"The demo is at http://127.0.0.1:{port}/ and you may visit it too{ending}.\n", flush=True)
+        if arguments.once:
+            # A step must not overtake the one before: one visitor, as fast as the answers come.
+            load = Load(port, iter([traffic.grand_tour()]), rate=arguments.requests_per_second or 100, workers=1)
+        else:
+            # First everything once, so that also a short look sees every kind of event.
+            journeys = chain([traffic.grand_tour()], traffic.journeys())
+            load = Load(port, journeys, rate=arguments.requests_per_second or 5)
+        began = time.monotonic()
+        with _interruptible():
+            load.start()
+            if arguments.once:
+                load.wait(arguments.seconds or _ONCE_LIMIT)
+            else:
+                terminal.closed.wait(arguments.seconds)
+        seconds = time.monotonic() - began
+        load.stop()
+    example.analytics.flush(0.5)
+    if terminal.closed.is_set():
+        raise BrokenPipeError
+    print(_summary(seconds, load.answers, example.analytics.stats()), flush=True)
+    return 1 if load.answers["failed"] else 0
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Let Ctrl-C end the block, and only the block: what it showed is summed up all the same."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        # The terminal has printed ^C.
+        print()
+
+
+def _summary(seconds: float, answers: Mapping[int | str, int], stats: Mapping[str, Any]) -> str:
+    requests = sum(answers.values())
+    by_status = ", ".join(
+        f"{count} × {answer}" for answer, count in sorted(answers.items(), key=lambda each: str(each[0]))
+    )
+    lines = [
+        "",
+        f"{requests} requests in {seconds:.1f} s: {by_status or 'none'}",
+        f"{stats['accepted']} events accepted{_dropped(stats['dropped'])}",
+    ]
+    for name, consumer in stats["collectors"].items():
+        lines.append(
+            f"{name}: {consumer['delivered']} delivered, {consumer['pending']} pending, "
+            f"{consumer['dead']} dead{_dropped(consumer['dropped'])}"
+        )
+    return "\n".join(lines)
+
+
+def _dropped(reasons: Mapping[str, int]) -> str:
+    return "".join(f", {count} dropped ({reason})" for reason, count in reasons.items())
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+class _Terminal:
+    """Standard output that notes when nobody reads it any more: events are printed by another thread than the one
+    that must end the demo then.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.closed = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        # Servers ask whether it is a terminal, and for its encoding.
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write *text*, unless nobody reads."""
+        if not self.closed.is_set():
+            try:
+                return self._stream.write(text)
+            except BrokenPipeError:
+                self.closed.set()
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, unless nobody reads."""
+        if not self.closed.is_set():
+            try:
+                self._stream.flush()
+            except BrokenPipeError:
+                self.closed.set()

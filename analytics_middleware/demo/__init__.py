@@ -1,0 +1,1 @@
+"""A small blog with a checkout, and believable visitors for it: what the ``demo`` command shows."""
