@@ -29,19 +29,18 @@ def classify(request: Request, *, event_name: str | None, action_name: str | Non
 
 def _is_prefetch(request: Request) -> bool:
     # Sec-Purpose is today's header (Fetch, "prefetch" or "prefetch;prerender"); the others are its forerunners.
-    headers = request.headers
     for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"):
-        if name in headers and "prefetch" in headers[name][0].lower():
+        value = request.header(name)
+        if value is not None and "prefetch" in value.lower():
             return True
     return False
 
 
 def _is_document(request: Request) -> bool:
-    headers = request.headers
-    if "hx-request" in headers or "turbo-frame" in headers:
+    if request.header("hx-request") is not None or request.header("turbo-frame") is not None:
         return False
-    destination = headers.get("sec-fetch-dest")
-    if destination is not None and destination[0].strip().lower() != "document":
+    destination = request.header("sec-fetch-dest")
+    if destination is not None and destination.strip().lower() != "document":
         return False
     status = request.status or 0
     if 200 <= status < 300:

@@ -22,7 +22,6 @@ from analytics_middleware.properties import clean_text
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 Handed = RequestContext | Tracked | Identify | Erase
@@ -66,25 +65,26 @@ class Pipeline:
 
     def drafts(self, items: Iterable[Handed]) -> list[Draft]:
         """Return the log entries that *items* make. What fails is counted and logged, and holds up nothing else."""
-        seen: list[Made] = []
-        for item in items:
-            made = self._guarded(self._see, item)
-            if made is not None:
-                seen.append(made)
+        seen = self._each(self._see, items)
         try:
-            self._enricher.assign_sessions([each for each in seen if isinstance(each, Seen)])
+            self._enricher.assign_sessions([made for made in seen if isinstance(made, Seen)])
         except FAILURES:
             # Sessions are shared through the database; without it events have none, and are kept all the same.
             self._counters.log("sessions", logger.warning, "analytics: sessions can't be shared", exc_info=True)
-        return [draft for each in seen if (draft := self._guarded(self._draft, each)) is not None]
+        return self._each(self._draft, seen)
 
-    def _guarded(self, function: Callable[[T], R | None], item: T) -> R | None:
-        try:
-            return function(item)
-        except Exception:  # noqa: BLE001 - one item's trouble must not become the others'
-            self._counters.drop("internal_error")
-            self._counters.log("pipeline", logger.warning, "analytics: an event could not be made", exc_info=True)
-            return None
+    def _each(self, step: Callable[[Any], R | None], items: Iterable[Any]) -> list[R]:
+        results: list[R] = []
+        for item in items:
+            try:
+                result = step(item)
+            except Exception:  # noqa: BLE001 - one item's trouble must not become the others'
+                self._counters.drop("internal_error")
+                self._counters.log("pipeline", logger.warning, "analytics: an event could not be made", exc_info=True)
+            else:
+                if result is not None:
+                    results.append(result)
+        return results
 
     def _see(self, item: Handed) -> Made | None:
         if isinstance(item, RequestContext):
@@ -101,7 +101,7 @@ class Pipeline:
             event.client_ip = address
         return seen
 
-    def _draft(self, item: Made) -> Draft | None:
+    def _draft(self, item: "Made") -> Draft | None:
         if not isinstance(item, Seen):
             kind: Kind = "identify" if isinstance(item, Identify) else "erase"
             return Draft(kind, item.event_id, item.timestamp.timestamp(), _encode_record(item))
@@ -158,20 +158,18 @@ class Pipeline:
 
     def _facts(self, context: RequestContext, request: Request) -> Event:
         """Return an event with everything that the request itself says."""
-        headers = request.headers
         host = request.host
         path = context.path
         target = quote(path, safe="/!$&'()*+,;=:@~%") if not path.isascii() or " " in path else path
         url = f"{context.scheme}://{host}{target}"
         if context.query:
             url = f"{url}?{context.query}"
-        user_agent = headers.get("user-agent")
-        referrer = headers.get("referer")
-        language = headers.get("accept-language")
+        user_agent = request.header("user-agent")
+        referrer = request.header("referer")
         return Event(
             timestamp=datetime.fromtimestamp(context.entered, UTC),
             client_ip=self._client_ip(request),
-            locale=context.locale or (accept_language(language[0]) if language is not None else None),
+            locale=context.locale or accept_language(request.header("accept-language")),
             hostname=_hostname(host),
             user_id=_user_id(context),
             anon_id=context.anon_id,
@@ -179,8 +177,8 @@ class Pipeline:
             url=clean_text(url, MAX_TEXT),
             path=clean_text(path, MAX_TEXT),
             method=context.method,
-            user_agent=clean_text(user_agent[0], MAX_TEXT) if user_agent is not None else None,
-            referrer=clean_text(referrer[0], MAX_TEXT) if referrer is not None else None,
+            user_agent=None if user_agent is None else clean_text(user_agent, MAX_TEXT),
+            referrer=None if referrer is None else clean_text(referrer, MAX_TEXT),
             request=request,
         )
 

@@ -4,19 +4,15 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-RawHeaders = Iterable[tuple[bytes, bytes]] | Mapping[str, str]
+RawHeaders = Iterable[tuple[bytes, bytes]] | dict[str, str]
 """Headers as servers give them: ASGI's pairs, or the ``HTTP_`` keys of a WSGI environ."""
 
 
 class Request:
-    """What a server said about a request, and what was answered. Read-only by convention.
-
-    `headers` holds every occurrence in the order received, names in lower case. It is made on first use: most
-    requests need three of them.
-    """
+    """What a server said about a request, and what was answered. Read-only by convention."""
 
     __slots__ = (
-        "_headers",
+        "_index",
         "_raw",
         "content_type",
         "host_fallback",
@@ -50,34 +46,62 @@ class Request:
         self.content_type = content_type
         self.host_fallback = host_fallback
         self._raw = headers
-        self._headers: dict[str, list[str]] | None = None
+        self._index: dict[bytes, bytes | list[bytes]] | None = None
+
+    def values(self, name: str) -> list[str]:
+        """The values of header *name* (lower case), one for each occurrence, in the order received."""
+        raw = self._raw
+        if type(raw) is dict:
+            text = cast("Mapping[str, str]", raw).get(_environ_key(name))
+            return [] if text is None else [text]
+        found = self._indexed().get(name.encode())
+        if found is None:
+            return []
+        if type(found) is list:
+            return [value.decode("latin-1") for value in found]
+        return [cast("bytes", found).decode("latin-1")]
+
+    def header(self, name: str) -> str | None:
+        """The value of header *name* (lower case), all its occurrences joined with a comma, or None."""
+        raw = self._raw
+        if type(raw) is dict:
+            return cast("Mapping[str, str]", raw).get(_environ_key(name))
+        index = self._index
+        found = (self._indexed() if index is None else index).get(name.encode())
+        if found is None:
+            return None
+        return found.decode("latin-1") if type(found) is bytes else ", ".join(self.values(name))
 
     @property
     def headers(self) -> dict[str, list[str]]:
         """Every header's values by lower-case name."""
-        headers = self._headers
-        if headers is None:
-            raw = self._raw
-            headers = dict[str, list[str]]()
-            if isinstance(raw, Mapping):
-                for key, text in cast("Mapping[str, str]", raw).items():
-                    headers[_header_name(key)] = [text]
-            else:
-                for name, value in raw:
-                    headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-            self._headers = headers
-        return headers
+        raw = self._raw
+        if type(raw) is dict:
+            return {_header_name(key): [value] for key, value in cast("Mapping[str, str]", raw).items()}
+        names = [name.decode("latin-1") for name in self._indexed()]
+        return {name: self.values(name) for name in names}
 
-    def header(self, name: str) -> str | None:
-        """The value of header *name* (lower case), all its occurrences joined with a comma, or None."""
-        values = self.headers.get(name)
-        if values is None:
-            return None
-        return values[0] if len(values) == 1 else ", ".join(values)
+    def _indexed(self) -> dict[bytes, bytes | list[bytes]]:
+        index = self._index
+        if index is None:
+            pairs = cast("list[tuple[bytes, bytes]]", self._raw if type(self._raw) is list else list(self._raw))
+            # A request seldom repeats a header, and servers send lower-case names; then this is all.
+            index = dict[bytes, bytes | list[bytes]](pairs)
+            if len(index) != len(pairs) or not b"".join(index).islower():
+                index = {}
+                for name, value in pairs:
+                    key = name.lower()
+                    known = index.get(key)
+                    if known is None:
+                        index[key] = value
+                    else:
+                        index[key] = [*known, value] if isinstance(known, list) else [known, value]
+            self._index = index
+        return index
 
     def cookie(self, name: str) -> str | None:
         """The value of the first cookie called *name*, unquoted as sent, or None."""
-        for header in self.headers.get("cookie", ()):
+        for header in self.values("cookie"):
             for pair in header.split(";"):
                 key, found, value = pair.partition("=")
                 if found and key.strip() == name:
@@ -99,6 +123,11 @@ def wsgi_headers(environ: Mapping[str, Any]) -> dict[str, str]:
     A copy: the environ also holds the server's sockets, which must not outlive the request in a queue.
     """
     return {key: value for key, value in environ.items() if key[:5] == "HTTP_"}
+
+
+@lru_cache(1024)
+def _environ_key(name: str) -> str:
+    return "HTTP_" + name.upper().replace("-", "_")
 
 
 @lru_cache(1024)

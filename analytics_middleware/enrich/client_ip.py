@@ -70,10 +70,9 @@ class ClientIP:
         peer = (request.peer or "")[:64]
         if not self._networks and not self._trusts_unix:
             return canonical(peer)
-        values = request.headers.get(self._header)
-        if values is None:
+        chain = request.header(self._header)
+        if chain is None:
             return canonical(peer)
-        chain = values[0] if len(values) == 1 else ", ".join(values)
         return self._resolve(peer, len(chain) > MAX_HEADER, chain[-MAX_HEADER:])
 
     def _walk(self, peer: str, cut: bool, chain: str) -> str | None:

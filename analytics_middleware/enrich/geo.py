@@ -145,13 +145,13 @@ def cdn_country(request: Request, header: str | None = None) -> str | None:
     names the one to read. Without it, all of `COUNTRY_HEADERS` are, and None is returned when two disagree: a CDN
     overwrites its own header only, so one of them is the visitor's invention.
     """
-    headers = request.headers
     if header is not None:
         return country_code(request.header(header))
     found: str | None = None
     for name in COUNTRY_HEADERS:
-        if name in headers:
-            code = country_code(request.header(name))
+        value = request.header(name)
+        if value is not None:
+            code = country_code(value)
             if found is not None and code != found:
                 return None
             found = code

@@ -84,8 +84,10 @@ def truncate_ip(ip: str | None) -> str | None:
 
 def opted_out(request: Request) -> bool:
     """Whether the visitor asks not to be tracked: ``DNT: 1`` (W3C Tracking Preference) or ``Sec-GPC: 1`` (GPC)."""
-    headers = request.headers
-    return any("1" in (value.strip() for value in headers.get(name, ())) for name in ("dnt", "sec-gpc"))
+    for name in ("dnt", "sec-gpc"):
+        if request.header(name) is not None and "1" in (value.strip() for value in request.values(name)):
+            return True
+    return False
 
 
 @lru_cache(_CACHED_URLS)
@@ -106,6 +108,7 @@ def _scrub(url: str, allow: Collection[str]) -> str | None:
     return f"{clean}?{kept}" if kept else clean or None
 
 
+@lru_cache(_CACHED_URLS)
 def scrub_path(path: str) -> str:
     """Return *path* with `REDACTED` for each segment that looks like a secret, and without segments' parameters."""
     segments = (segment.partition(";")[0] for segment in path.split("/"))

@@ -6,6 +6,7 @@ the client's address above all, stands apart.
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,6 +31,8 @@ BOT = 4
 
 _CARRY_OVER = 3 * 3600.0
 """Seconds after midnight in which a session may go on under yesterday's id."""
+
+_CACHED_VISITORS = 16_384
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,6 +64,7 @@ class Enricher:
         self._headers = [need.removeprefix("header:") for need in private if need.startswith("header:")]
         self._cookies = [need.removeprefix("cookie:") for need in private if need.startswith("cookie:")]
         self._carried: dict[str, str] = {}
+        self._hash = lru_cache(_CACHED_VISITORS)(cookieless_id)
 
     def warm_up(self) -> None:
         """Load what is slow to load, before the first event needs it."""
@@ -109,14 +113,14 @@ class Enricher:
     def _visitor(self, event: Event, address: str | None) -> str:
         at = event.timestamp.timestamp()
         day = self._salts.day(at)
-        today = cookieless_id(self._salts.of(day), address, event.user_agent, event.hostname)
+        today = self._hash(self._salts.of(day), address, event.user_agent, event.hostname)
         if self._salts.seconds_into_day(at) > _CARRY_OVER:
             self._carried.clear()
             return today
         carried = self._carried.get(today)
         if carried is None:
             salt = self._salts.of(day - timedelta(days=1))
-            before = cookieless_id(salt, address, event.user_agent, event.hostname)
+            before = self._hash(salt, address, event.user_agent, event.hostname)
             carried = before if self._sessions.active((before,), at) else today
             self._carried[today] = carried
         elif carried != today and not self._sessions.active((carried,), at):
