@@ -33,6 +33,15 @@ class _Consumer:
     dead: deque[DeadLetter] = field(default_factory=lambda: deque[DeadLetter](maxlen=_DEAD_KEPT))
     breaker: str = "closed"
     last_error: str | None = None
+    in_flight: int = 0
+    """Last sequence number of a batch handed out and not settled yet."""
+    overtaken: int = 0
+    """Events of that batch which overflow has removed meanwhile; what became of them is not known yet."""
+
+    def forfeit(self) -> None:
+        """The batch in flight came to nothing: what overflow removed of it is lost."""
+        self.drop("overflow", self.overtaken)
+        self.in_flight = self.overtaken = 0
 
     def drop(self, reason: str, count: int) -> None:
         if count:
@@ -73,7 +82,9 @@ class MemoryOutbox:
     def _drop_oldest(self) -> None:
         entry = self._entries.popleft()
         for consumer in self._consumers.values():
-            if consumer.cursor < entry.seq:
+            if consumer.cursor < entry.seq <= consumer.in_flight:
+                consumer.overtaken += int(entry.kind == "event")
+            elif consumer.cursor < entry.seq:
                 consumer.cursor = entry.seq
                 consumer.drop("overflow", int(entry.kind == "event"))
 
@@ -102,10 +113,12 @@ class MemoryOutbox:
     def read(self, consumer: str, limit: int, max_bytes: int) -> list[Entry]:
         """See `Outbox.read`."""
         with self._lock:
+            state = self._consumers[consumer]
+            state.forfeit()
             if not self._entries:
                 return []
             # Sequence numbers have no gaps, so the cursor says where to start.
-            first = max(0, self._consumers[consumer].cursor + 1 - self._entries[0].seq)
+            first = max(0, state.cursor + 1 - self._entries[0].seq)
             batch: list[Entry] = []
             size = 0
             for entry in islice(self._entries, first, first + limit):
@@ -113,6 +126,7 @@ class MemoryOutbox:
                 if batch and size > max_bytes:
                     break
                 batch.append(entry)
+            state.in_flight = batch[-1].seq if batch else 0
             return batch
 
     def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
@@ -133,9 +147,12 @@ class MemoryOutbox:
             raise LeaseLost
         with self._lock:
             state = self._consumers[consumer]
-            if settlement.cursor is not None:
+            if settlement.cursor is None:
+                state.forfeit()
+            else:
                 # Overflow may have moved the cursor past this batch meanwhile; it never moves back.
                 state.cursor = max(state.cursor, settlement.cursor)
+                state.in_flight = state.overtaken = 0
             for entry in settlement.settled:
                 state.retries.pop(entry.seq, None)
             state.delivered += settlement.delivered
@@ -143,6 +160,9 @@ class MemoryOutbox:
                 state.drop(reason, count)
             for retry in settlement.retries:
                 state.retries[retry.entry.seq] = retry
+            while len(state.retries) > self._limit:
+                lost = state.retries.pop(next(iter(state.retries)))
+                state.drop("overflow", int(lost.entry.kind == "event"))
             for letter in settlement.dead:
                 state.dead.append(letter)
                 state.dead_count += letter.entry.kind == "event"
@@ -169,7 +189,7 @@ class MemoryOutbox:
         return ConsumerStats(
             accepted=self._counts.get("accepted", 0) - state.baseline,
             delivered=state.delivered,
-            pending=len(waiting),
+            pending=len(waiting) + state.overtaken,
             dead=state.dead_count,
             dropped=dict(state.dropped),
             breaker=state.breaker,
