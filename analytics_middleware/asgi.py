@@ -10,6 +10,7 @@ from typing import Any
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.context import RequestContext, current
+from analytics_middleware.counters import logger
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -152,16 +153,41 @@ class AnalyticsMiddleware:
         await self.app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follow the application through its lifespan, or live one of our own where it knows none (Django)."""
+        received = answered = False
+
+        async def receive_noting() -> Message:
+            nonlocal received
+            message = await receive()
+            received = True
+            return message
+
         async def send_noting(message: Message) -> None:
+            nonlocal answered
+            answered = True
             if message["type"] == "lifespan.startup.complete":
                 self.analytics.ensure_started()
             elif message["type"].startswith("lifespan.shutdown."):
-                # The last word to the server: after it the process may be gone.
-                timeout = self.analytics.settings.shutdown_timeout
-                await asyncio.to_thread(self.analytics.close, timeout)
+                await self._close()
             await send(message)
 
-        await self.app(scope, receive, send_noting)
+        try:
+            await self.app(scope, receive_noting, send_noting)
+        except Exception:
+            if answered:
+                raise
+            logger.debug("analytics: the application knows no lifespan", exc_info=True)
+            if not received:
+                await receive()
+            self.analytics.ensure_started()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await self._close()
+            await send({"type": "lifespan.shutdown.complete"})
+
+    async def _close(self) -> None:
+        # Before the last word to the server: after it the process may be gone.
+        await asyncio.to_thread(self.analytics.close, self.analytics.settings.shutdown_timeout)
 
 
 def _is_last(message: Message, kind: str, awaiting_trailers: bool) -> bool:

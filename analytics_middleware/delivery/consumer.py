@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analytics_middleware.collectors.base import Collector
@@ -54,7 +54,9 @@ class Consumer:
         self._withhold = withhold
         self._clock = clock
         self._backoff = backoff or Backoff()
-        self._pace = Pace.of(collector)
+        pace = Pace.of(collector)
+        # What is in memory alone does not wait for company: it may not live that long.
+        self._pace = pace if outbox.durable else replace(pace, linger=0.0)
         self._sender = BatchSender(collector)
         self._started = False
         self._retries_next = False
@@ -104,31 +106,33 @@ class Consumer:
 
     def _first_attempt(self, entries: Sequence[Entry], epoch: int, now: float) -> float:
         outcome = self._send(entries, now, isolate=self._backoff.failures >= _ISOLATE_AFTER)
-        if outcome.held and len(outcome.held) == len(entries):
+        if outcome.down:
             self._failed(outcome, epoch, now)
             return max(0.0, self._backoff.until - now)
-        self._unsure = any(reason == "ambiguous" for _, reason in outcome.dropped) and not outcome.delivered
-        self._up_since_retry = not self._unsure
-        if not self._unsure:
-            self._backoff.succeeded()
+        if outcome.offered:
+            self._unsure = any(reason == "ambiguous" for _, reason in outcome.dropped) and not outcome.delivered
+            self._up_since_retry = not self._unsure
+            if not self._unsure:
+                self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
         self._outbox.settle(self.name, epoch, self._settlement(outcome, again, now, cursor=entries[-1].seq))
-        if outcome.held or self._unsure:
+        if outcome.held or (outcome.offered and self._unsure):
             self._backoff.failed(now, outcome.retry_after)
         return 0.0
 
     def _retry(self, entries: Sequence[Entry], epoch: int, now: float) -> float:
         outcome = self._send(entries, now, isolate=True)
-        if len(outcome.held) == len(entries) and not self._up_since_retry:
+        if outcome.down and not self._up_since_retry:
             # Nothing got through since the last try, so the destination is down: no attempt is used up.
             self._failed(outcome, epoch, now)
             due = self._backoff.until
             waiting = [Retry(entry, due, _error_text(outcome)) for entry in outcome.held]
             self._outbox.settle(self.name, epoch, Settlement(retries=waiting))
             return max(0.0, due - now)
-        self._up_since_retry = len(outcome.held) < len(entries)
-        if self._up_since_retry:
-            self._backoff.succeeded()
+        if outcome.offered:
+            self._up_since_retry = not outcome.down
+            if self._up_since_retry:
+                self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
         self._outbox.settle(self.name, epoch, self._settlement(outcome, again, now, settled=entries))
         return 0.0
@@ -149,7 +153,7 @@ class Consumer:
                 self._collector.start()
                 self._started = True
         except Exception as error:  # noqa: BLE001 - the collector's code
-            outcome.add(Outcome(held=wanted, error=error))
+            outcome.add(Outcome(held=wanted, error=error, offered=len(wanted)))
         else:
             outcome.add(self._sender.send(wanted, isolate=isolate))
         return outcome

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Everything a newcomer needs: sets up a virtual environment beside this file and runs something in it.
+
+    python3 dev.py demo          the demo: an app, traffic, its events
+    python3 dev.py test          all tests; further words go to pytest
+    python3 dev.py check         what CI runs: tests on every supported Python, linters, types, the built wheel
+
+Needs nothing but Python 3.11 or later; works from any directory.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+SUPPORTED = ("3.11", "3.12", "3.13")
+# What only makes sense in a checkout, or is the wheel's own business.
+NOT_FOR_THE_WHEEL = ("tests/test_packaging.py",)
+
+
+def main() -> int:
+    """Run the sub-command."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"Python 3.11 or later is needed; this is {sys.version.split()[0]}: try python3.13 {sys.argv[0]}")
+    command, *rest = sys.argv[1:] or ["help"]
+    if command == "demo":
+        return run(bin_of(environment(".venv"), "python"), "-m", "analytics_middleware", "demo", *rest)
+    if command == "test":
+        install_browser()
+        return run(bin_of(environment(".venv"), "pytest"), *(rest or ["-n2"]))
+    if command == "check":
+        return check()
+    print(__doc__)
+    return 2
+
+
+def environment(name: str, python: str = sys.executable, install: str = "-e .[dev]") -> Path:
+    """Return a virtual environment with *install* in it, made or brought up to date as needed."""
+    directory = ROOT / name
+    if not bin_of(directory, "python").exists():
+        say(f"making {name} with {python}")
+        must(python, "-m", "venv", str(directory))
+    stamp = directory / "installed"
+    wanted = (ROOT / "pyproject.toml").read_text() + install
+    if not stamp.exists() or stamp.read_text() != wanted:
+        say(f"installing {install} into {name}")
+        must(bin_of(directory, "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "uv")
+        must(bin_of(directory, "uv"), "pip", "install", "-q", "--python", bin_of(directory, "python"), *install.split())
+        stamp.write_text(wanted)
+    return directory
+
+
+def check() -> int:
+    """Do what CI does; return the number of steps that failed."""
+    began = time.monotonic()
+    install_browser()
+    here = environment(".venv")
+    python = bin_of(here, "python")
+    failed: list[str] = []
+
+    def step(title: str, *command: "str | Path", cwd: Path = ROOT) -> None:
+        say(title)
+        if run(*command, cwd=cwd):
+            failed.append(title)
+
+    step("ruff check", bin_of(here, "ruff"), "check", "-q")
+    step("ruff format", bin_of(here, "ruff"), "format", "--check", "-q")
+    step("mypy", bin_of(here, "mypy"))
+    step("pyright", bin_of(here, "pyright"), "--pythonpath", python)
+    with tempfile.TemporaryDirectory() as scratch:
+        step("build the wheel", bin_of(here, "uv"), "build", "-q", "--out-dir", scratch, "--python", python)
+        wheels = list(Path(scratch).glob("*.whl"))
+        step(f"tests on {'.'.join(map(str, sys.version_info[:2]))}", bin_of(here, "pytest"), "-q", "-n2")
+        # Without the packages beside them, the tests can only find the installed ones.
+        tree = Path(scratch) / "tree"
+        for name in ("tests", "examples", "docs", "pyproject.toml", "README.md", "CHANGELOG.md"):
+            copy(ROOT / name, tree / name)
+        skipped = [f"--ignore={name}" for name in NOT_FOR_THE_WHEEL]
+        for version, interpreter in pythons().items():
+            if wheels:
+                other = environment(f".venv-wheel-{version}", interpreter, f"{wheels[0]}[dev]")
+                title = f"tests against the installed wheel on {version}"
+                step(title, bin_of(other, "pytest"), "-q", "-n2", *skipped, cwd=tree)
+    minutes = (time.monotonic() - began) / 60
+    say(f"failed: {', '.join(failed)}" if failed else f"all is well, after {minutes:.1f} minutes")
+    return len(failed)
+
+
+def pythons() -> dict[str, str]:
+    """Return the interpreters of other supported versions on this machine, or this one if there are none."""
+    found: dict[str, str] = {}
+    current = ".".join(map(str, sys.version_info[:2]))
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for version in SUPPORTED:
+        candidates = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python"))]
+        for candidate in candidates:
+            if candidate and version != current and works(str(candidate), version):
+                found[version] = str(candidate)
+                break
+    return found or {current: sys.executable}
+
+
+def works(python: str, version: str) -> bool:
+    """Whether *python* runs and is of *version* (pyenv's shims exist for versions that are not selected)."""
+    code = "import sys, venv, ensurepip; print('.'.join(map(str, sys.version_info[:2])))"
+    result = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    return result.stdout.strip() == version
+
+
+def install_browser() -> None:
+    """Install Chromium with the system's package manager where it is missing and we may."""
+    if shutil.which("chromium") or shutil.which("google-chrome") or not (ROOT / "tests" / "browser").exists():
+        return
+    if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
+        say("installing chromium for the browser tests")
+        run("apt-get", "update", "-qq")
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium")
+    else:
+        say("chromium is missing: install it to run the browser tests")
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or a tree without caches."""
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
+    elif source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+
+
+def bin_of(directory: Path, name: str) -> Path:
+    """Return the path of program *name* in a virtual environment."""
+    return directory / ("Scripts" if os.name == "nt" else "bin") / name
+
+
+def run(*command: "str | Path", cwd: Path = ROOT) -> int:
+    """Run *command* and return its exit code."""
+    try:
+        return subprocess.run([str(word) for word in command], cwd=cwd, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def must(*command: "str | Path") -> None:
+    """Run *command*; end when it fails."""
+    if code := run(*command):
+        sys.exit(code)
+
+
+def say(text: str) -> None:
+    """Print a heading."""
+    print(f"== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
