@@ -26,6 +26,8 @@ class Outcome:
     """To be sent again on their own account."""
     held: list[Entry] = field(default_factory=list[Entry])
     """Not tried successfully because the destination seems down."""
+    offered: int = 0
+    """How many were put before the collector at all; the others say nothing about the destination."""
     error: Exception | None = None
     retry_after: float | None = None
 
@@ -36,9 +38,15 @@ class Outcome:
         self.dead += other.dead
         self.again += other.again
         self.held += other.held
+        self.offered += other.offered
         self.error = other.error or self.error
         if other.retry_after is not None:
             self.retry_after = max(other.retry_after, self.retry_after or 0.0)
+
+    @property
+    def down(self) -> bool:
+        """Whether nothing got through of what was offered."""
+        return 0 < self.offered == len(self.held)
 
 
 class BatchSender:
@@ -57,6 +65,7 @@ class BatchSender:
         outcome = Outcome()
         items = [(entry, item) for entry in entries if (item := self._decode(entry, outcome)) is not None]
         if items:
+            outcome.offered = len(items)
             outcome.add(self._isolate(items) if isolate else self._send(items))
         return outcome
 
