@@ -1,6 +1,43 @@
-"""Destinations for events."""
+"""Destinations for events.
+
+Those that send over the network are imported when they are first asked for: an application that has none does not
+pay for an HTTP client.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from analytics_middleware.collectors.base import BaseCollector, BatchCollector, CallableCollector, Collector
 from analytics_middleware.collectors.stdout import StdoutCollector
 
-__all__ = ["BaseCollector", "BatchCollector", "CallableCollector", "Collector", "StdoutCollector"]
+if TYPE_CHECKING:
+    from analytics_middleware.collectors.http import HTTPCollector
+    from analytics_middleware.collectors.webhook import WebhookCollector
+
+_LATER = {
+    "HTTPCollector": "http",
+    "WebhookCollector": "webhook",
+}
+
+__all__ = [
+    "BaseCollector",
+    "BatchCollector",
+    "CallableCollector",
+    "Collector",
+    "HTTPCollector",
+    "StdoutCollector",
+    "WebhookCollector",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,104 @@
+"""Making names, texts and properties fit a destination's limits, the same way every time, and counting what was cut.
+
+The rule is one for all destinations: texts lose their end, properties beyond the destination's number are left out in
+the order in which they were set, and of two keys that become the same the first stays. Nothing is random, so that a
+retry sends what the first attempt sent.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from analytics_middleware.counters import Counters
+from analytics_middleware.event import Event
+from analytics_middleware.properties import Scalar
+
+
+class Fit:
+    """Cuts what is too long and counts it in *cut*, by what it was."""
+
+    def __init__(self, cut: Counters) -> None:
+        self._cut = cut
+
+    def text(self, what: str, text: str, limit: int) -> str:
+        """Return the first *limit* characters of *text*."""
+        if len(text) <= limit:
+            return text
+        self._cut.add(what)
+        return text[:limit]
+
+    def utf8(self, what: str, text: str, limit: int) -> str:
+        """Return as many whole characters of *text* as take at most *limit* bytes in UTF-8."""
+        if len(text) * 4 <= limit or len(data := text.encode()) <= limit:
+            return text
+        self._cut.add(what)
+        return data[:limit].decode("utf-8", "ignore")
+
+    def url(self, what: str, url: str, limit: int) -> str:
+        """Return *url* in at most *limit* bytes: without its query if that helps, else without its end."""
+        if len(url.encode()) <= limit:
+            return url
+        self._cut.add(what)
+        shorter = urlunsplit(urlsplit(url)._replace(query="", fragment="")) if "?" in url else url
+        return shorter.encode()[:limit].decode("utf-8", "ignore")
+
+    def properties(
+        self,
+        properties: Mapping[str, Any],
+        count: int,
+        key: Callable[[str], str],
+        value: Callable[[Any], Any] = lambda value: value,
+    ) -> dict[str, Any]:
+        """Return at most *count* of *properties* under the names that *key* gives them, values made by *value*.
+
+        A property whose *value* is None, or whose *key* is empty, is left out.
+        """
+        fitted: dict[str, Any] = {}
+        for name, given in properties.items():
+            if given is None or (made := value(given)) is None:
+                continue
+            if not (short := key(name)) or short in fitted:
+                self._cut.add("property_name")
+            elif len(fitted) >= count:
+                self._cut.add("properties")
+            else:
+                fitted[short] = made
+        return fitted
+
+
+def facts(event: Event) -> dict[str, Scalar]:
+    """Return what is known of an event beside its properties, for destinations that take any property.
+
+    ``url``, ``referrer``, ``user_agent`` and ``client_ip`` are not in it: each destination has its own place for them.
+    """
+    visit = event.visit
+    known: dict[str, Scalar] = {
+        "type": event.type.value,
+        "action_name": event.action_name,
+        "path": event.path,
+        "hostname": event.hostname,
+        "route": event.matched_pattern,
+        "method": event.method,
+        "status_code": event.status_code,
+        "duration_ms": None if event.duration is None else round(event.duration * 1000, 3),
+        "locale": event.locale,
+        "channel": visit.channel,
+        "source": visit.source,
+        "medium": visit.medium,
+        "campaign": visit.campaign,
+        "trace_id": visit.trace_id,
+    }
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def user_agent(event: Event) -> str | None:
+    """Return the visitor's user agent: the event's own, or what the request's header said."""
+    if event.user_agent or event.request is None:
+        return event.user_agent
+    return event.request.header("user-agent")
+
+
+def header_value(text: str) -> str:
+    """Return *text* as the value of a header: no control characters, nothing beyond Latin-1."""
+    text = text.encode("latin-1", "replace").decode("latin-1")
+    return "".join(char if char >= " " and char != "\x7f" else " " for char in text).strip()

@@ -1,0 +1,72 @@
+"""What a status means for a batch, after RFC 9110 and the habits of ingestion services."""
+
+import re
+import time
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from analytics_middleware.errors import DeliveryError
+from analytics_middleware.outgoing.transport import Answer
+
+_EXCERPT: Final = 200
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_TEMPORARY: Final = frozenset({408, 409, 421, 423, 425, 429})
+# A wrong key, a source that was switched off, a URL that moved: the destination is at fault and not these events.
+# They wait while somebody looks; refused for good, a mistyped key would use up everything there is to send.
+_SETTINGS: Final = {
+    401: "check its key",
+    402: "its account is not paid up",
+    403: "it is forbidden; check its key",
+    404: "check its URL; the source may be disabled",
+    405: "check its URL",
+    407: "the proxy asks for credentials",
+    410: "it is gone for good",
+}
+
+
+def retry_after(answer: Answer, now: float | None = None) -> float | None:
+    """Return the seconds that Retry-After asks for (RFC 9110 section 10.2.3), None without one that can be read.
+
+    Seconds may have a fraction, which some services send. A date in the past asks for nothing.
+    """
+    text = answer.headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    if len(text) > 40 or "," not in text:
+        return None
+    try:
+        then = parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, then - (time.time() if now is None else now))
+
+
+def excerpt(answer: Answer) -> str:
+    """Return the beginning of an answer's text, fit for a log line."""
+    text = answer.body[: 4 * _EXCERPT].decode("utf-8", "replace")[:_EXCERPT]
+    # Written by a stranger: no line breaks, no terminal control sequences.
+    return "".join(char if char.isprintable() else " " for char in text).strip()
+
+
+def error_for(answer: Answer, where: str) -> DeliveryError | None:
+    """Return what *answer* means for what was sent to *where*; None when it was accepted.
+
+    2xx is accepted. 413 is too large. 408, 409, 421, 423, 425, 429 and 5xx pass. 3xx (no redirect is followed: a body
+    and its keys go where they were told) and those of 4xx that are about the destination's settings wait too, until
+    somebody changes them. Any other 4xx refuses the content for good.
+    """
+    status = answer.status
+    if 200 <= status < 300:
+        return None
+    text = f"{where} answered {status}"
+    if said := excerpt(answer):
+        text += f": {said}"
+    if status == 413:
+        return DeliveryError(text, too_large=True)
+    if 300 <= status < 400:
+        return DeliveryError(f"{where} answered {status}: redirects are not followed, check its URL")
+    if advice := _SETTINGS.get(status):
+        return DeliveryError(f"{text} ({advice})", retry_after=retry_after(answer))
+    if 400 <= status < 500 and status not in _TEMPORARY:
+        return DeliveryError(text, permanent=True)
+    return DeliveryError(text, retry_after=retry_after(answer))

@@ -1,0 +1,61 @@
+"""Secrets that don't print: keys and tokens of destinations, kept out of logs, reprs and tracebacks."""
+
+import hmac
+from base64 import b64encode
+from collections.abc import Iterable
+from typing import Any, Final, NoReturn
+from urllib.parse import quote, quote_plus
+
+MASK: Final = "***"
+
+
+class Secret:
+    """A text that only `reveal` shows. Printed, formatted or in a traceback's locals it is ``***``.
+
+    It is no ``str``: an encoder that takes any text would write it out.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text; to be called in the expression that uses it, never kept in a variable."""
+        return self._text
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Secret":
+        return self
+
+
+def redact(text: str, secrets: Iterable[Secret]) -> str:
+    """Return *text* with every one of *secrets* masked, as it is or in the forms URLs and Basic auth give it."""
+    for secret in secrets:
+        plain = secret.reveal()
+        if len(plain) < 4:
+            # Masking such a text everywhere would say where it stands.
+            continue
+        user_only = b64encode(f"{plain}:".encode()).decode()
+        for form in (plain, quote(plain, safe=""), quote_plus(plain), user_only, user_only.rstrip("=")):
+            text = text.replace(form, MASK)
+    return text

@@ -1,0 +1,1 @@
+"""Loopback servers that answer as destinations do, and as broken networks do."""
