@@ -4,20 +4,23 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from analytics_middleware import lifecycle
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors
 from analytics_middleware.context import RequestContext, Tracked, current, identification, tracked
 from analytics_middleware.counters import NOTES, REASONS, Counters, logger
-from analytics_middleware.engine import Engine, build_outbox, immediate
-from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.engine import Engine, build_outbox, build_store, immediate
+from analytics_middleware.errors import AnalyticsError, ConfigurationError
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.pipeline import Handed
 from analytics_middleware.properties import clean_name
 from analytics_middleware.settings import Settings
+
+if TYPE_CHECKING:
+    from analytics_middleware.store.insights import Insights
 
 
 class Analytics:
@@ -38,7 +41,8 @@ class Analytics:
         if self.settings.data_dir is not None:
             refuse_network_file_system(self.settings.data_dir)
         self._outbox = build_outbox(self.settings)
-        self._engine = Engine(self.settings, self._collectors, self._outbox)
+        self._store = build_store(self.settings)
+        self._engine = self._new_engine()
         self._pid = 0
         self._closed = False
         self._immediate: Callable[[Handed], None] | None = None
@@ -62,7 +66,7 @@ class Analytics:
         *event* is a name or an `Event`; *fields* are further fields of a named event, such as ``user_id`` or
         ``revenue``. Raises `TypeError` or `ValueError` for arguments that make no event.
         """
-        self.submit(tracked(event, properties, fields, current.get()))
+        self.submit(tracked(event, properties, fields, current.get(), self.counters))
 
     def identify(self, user_id: object, traits: Mapping[str, Any] | None = None, anon_id: str | None = None) -> None:
         """Merge *traits* into what is known of *user_id* (None removes a key), and tie *anon_id* to it.
@@ -90,6 +94,18 @@ class Analytics:
             context.finished = True
             if context.automatic:
                 self.submit(Tracked(_block_event(context, time.perf_counter() - began), None))
+
+    @property
+    def insights(self) -> "Insights":
+        """The questions: ``analytics.insights.funnel(["pageview", "checkout.completed"])``.
+
+        Raises `AnalyticsError` when ``store=None``.
+        """
+        from analytics_middleware.store.insights import Insights
+
+        if self._store is None:
+            raise AnalyticsError("there is no store to ask: the setting 'store' is None")
+        return Insights(self._store, timezone=self.settings.timezone)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every collector has passed the last event accepted here; return whether it was in time."""
@@ -176,13 +192,19 @@ class Analytics:
     def after_fork(self) -> None:
         """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
         self._outbox.after_fork()
-        self._engine = Engine(self.settings, self._collectors, self._outbox)
+        self._engine = self._new_engine()
         self._pid = 0
         self._closed = False
 
     def at_exit(self) -> None:
         """At the end of the interpreter; see `close`."""
         self.close(self.settings.shutdown_timeout)
+
+    def _new_engine(self) -> Engine:
+        from analytics_middleware.store.feed import StoreFeed
+
+        feed = None if self._store is None else StoreFeed(self._store, self._outbox)
+        return Engine(self.settings, self._collectors, self._outbox, feed)
 
     def capture(self, sink: Callable[[Event], None] | None) -> None:
         """Give every event to *sink* at once, in the thread that made it, and to no collector; None ends that."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from analytics_middleware.counters import logger
+from analytics_middleware.counters import Counters, logger
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.money import Money
 from analytics_middleware.properties import MAX_PROPERTIES, Scalar, clean_name, clean_properties, clean_value
@@ -189,7 +189,8 @@ def track(event: str | Event, properties: Mapping[str, Any] | None = None, **fie
     """
     context = current.get()
     if context is not None:
-        context.analytics.submit(tracked(event, properties, fields, context))
+        analytics = context.analytics
+        analytics.submit(tracked(event, properties, fields, context, analytics.counters))
 
 
 @_helper
@@ -215,6 +216,7 @@ def tracked(
     properties: Mapping[str, Any] | None,
     fields: Mapping[str, Any],
     context: RequestContext | None,
+    counters: Counters,
 ) -> Tracked:
     """Return *event* ready to hand off; later changes to the caller's objects don't reach it.
 
@@ -230,12 +232,11 @@ def tracked(
     if not isinstance(event.properties, Mapping):
         raise TypeError(f"properties must be a mapping, not {type(event.properties).__name__}")
     event.properties, dropped = clean_properties(event.properties)
-    if context is not None:
-        if dropped:
-            context.analytics.counters.add("properties_dropped", dropped)
-        if not context.finished:
-            # The framework's request is at hand only now; the writer thread must not touch it.
-            context.look()
+    if dropped:
+        counters.add("properties_dropped", dropped)
+    if context is not None and not context.finished:
+        # The framework's request is at hand only now; the writer thread must not touch it.
+        context.look()
     return Tracked(event, context)
 
 

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.context import RequestContext, Tracked
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.delivery.consumer import Consumer
-from analytics_middleware.delivery.runner import Runner
+from analytics_middleware.delivery.runner import Feed, Runner
 from analytics_middleware.delivery.withhold import withholding
 from analytics_middleware.enrich.needs import check_needs
 from analytics_middleware.enrich.salts import PrivateSalts, SaltRecords
@@ -23,15 +24,21 @@ from analytics_middleware.pipeline import Handed, Pipeline
 from analytics_middleware.settings import Settings
 from analytics_middleware.writer import Writer
 
+if TYPE_CHECKING:
+    from analytics_middleware.store.base import Store
+
 
 class Engine:
     """The threads of one process and what they work with."""
 
-    def __init__(self, settings: Settings, collectors: Sequence[Collector], outbox: Outbox) -> None:
+    def __init__(
+        self, settings: Settings, collectors: Sequence[Collector], outbox: Outbox, feed: Feed | None = None
+    ) -> None:
         self.counters = Counters()
         self._settings = settings
         self._collectors = collectors
         self._outbox = outbox
+        self._feed = feed
         self._last_seq = 0
         self._runners: list[Runner] = []
         self.names = [collector.name for collector in collectors]
@@ -43,6 +50,9 @@ class Engine:
         self._enricher = Enricher(settings, salts, sessions, sorted(set[str]().union(*needs.values())))
         self._pipeline = Pipeline(settings, self.counters, self._enricher)
         reads_private = {name: bool(need) for name, need in needs.items()}
+        if feed is not None:
+            self.names.append(feed.name)
+            reads_private[feed.name] = False
         self._spill = Spill(outbox, reads_private, self.counters, settings.queue_size)
         self._writer = Writer(self._write, settings.queue_size, self.counters, self._tick)
         self.put = self._writer.put
@@ -57,10 +67,13 @@ class Engine:
             self.counters.log("threads", logger.warning, "analytics: threads can't be started", exc_info=True)
 
     def start_delivery(self) -> None:
-        """Start a thread for each collector."""
+        """Start a thread for each collector and one for the store."""
+        consumers: list[Feed] = [] if self._feed is None else [self._feed]
         for collector in self._collectors:
             rule = withholding(collector, debug=self._settings.debug)
-            runner = Runner(Consumer(collector, self._outbox, withhold=rule), poll=self._outbox.durable)
+            consumers.append(Consumer(collector, self._outbox, withhold=rule))
+        for consumer in consumers:
+            runner = Runner(consumer, poll=self._outbox.durable)
             runner.start()
             self._runners.append(runner)
 
@@ -139,6 +152,17 @@ def build_outbox(settings: Settings) -> Outbox:
     if settings.data_dir is None:
         return MemoryOutbox(settings.max_pending)
     return SqliteOutbox(settings.data_dir, max_pending=settings.max_pending, max_bytes=settings.max_bytes)
+
+
+def build_store(settings: Settings) -> "Store | None":
+    """Return the store that *settings* ask for."""
+    if settings.store != "default":
+        store: Store | None = settings.store
+        return store
+    # Not at import: an application that only forwards events never needs it.
+    from analytics_middleware.store.memory import MemoryStore
+
+    return MemoryStore()
 
 
 def immediate(settings: Settings, counters: Counters, sink: Callable[[Event], None]) -> Callable[[Handed], None]:

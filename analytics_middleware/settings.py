@@ -41,6 +41,7 @@ class Settings:
 
     collectors: tuple[Any, ...] = _setting((), "Where events go: collectors, callables, or {'class': dotted path, …}.")
     data_dir: Path | None = _setting(None, "Directory for durable events and the store; None keeps both in memory.")
+    store: Any = _setting("default", "What answers questions: a Store, or None for none; by default one in data_dir.")
     enabled: bool | None = _setting(None, "Record at all; None means yes, except under a test runner.")
     trusted_proxies: tuple[str, ...] = _setting((), "Addresses or CIDRs whose forwarding header is believed.")
     proxy_header: str = _setting("x-forwarded-for", "The one header a trusted proxy writes the client's address to.")
@@ -238,6 +239,12 @@ def _optional_header(key: str, value: object) -> str | None:
     return None if value is None else _header_name(key, value)
 
 
+def _store(key: str, value: object) -> object:
+    if value is None or value == "default" or hasattr(value, "apply"):
+        return value
+    raise _wrong(key, value, "a Store such as MemoryStore(), 'default' or None")
+
+
 def _zone(key: str, value: object) -> str:
     try:
         ZoneInfo(_text(key, value))
@@ -249,6 +256,7 @@ def _zone(key: str, value: object) -> str:
 _CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "collectors": _sequence,
     "data_dir": _directory,
+    "store": _store,
     "enabled": _optional_bool,
     "trusted_proxies": _networks,
     "proxy_header": _header_name,

@@ -252,7 +252,6 @@ def test_properties_beyond_the_64th_of_a_tracked_event_are_counted(serve, analyt
     assert analytics.stats()["properties_dropped"] == 6
 
 
-@pytest.mark.xfail(reason="outside a request they are dropped without being counted")
 def test_properties_beyond_the_64th_are_counted_outside_a_request_too(analytics, analytics_events):
     analytics.track("x", {f"k{number}": number for number in range(70)})
     assert len(analytics_events[0].properties) == 64

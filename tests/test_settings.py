@@ -60,6 +60,11 @@ CASES = {
         ["Mars/Olympus", "", "../UTC", "/etc/localtime", "Europe", "a\0b", None, 5],
         "IANA|string",
     ),
+    "store": (
+        [(None, None), ("default", "default")],
+        ["somewhere", 7, True],
+        "Store",
+    ),
     "visitor": (
         [(None, None), ("cookie", "cookie"), ("cookieless", "cookieless")],
         ["cookies", "", True, []],

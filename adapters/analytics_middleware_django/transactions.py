@@ -25,7 +25,7 @@ def track_on_commit(
     if not analytics.active:
         return
     try:
-        item = tracked(event, properties, fields, context)
+        item = tracked(event, properties, fields, context, analytics.counters)
         connection = _django.transaction.get_connection(using)
         # A connection without an atomic block is not asked further: it might connect, which async code must not.
         if connection.in_atomic_block:

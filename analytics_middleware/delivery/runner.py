@@ -3,8 +3,7 @@
 import logging
 import threading
 import time
-
-from analytics_middleware.delivery.consumer import Consumer
+from typing import Protocol
 
 logger = logging.getLogger("analytics_middleware.delivery")
 
@@ -13,10 +12,27 @@ _POLL = 0.2
 _AFTER_ERROR = 1.0
 
 
-class Runner:
-    """Runs a `Consumer` in a daemon thread until told to stop."""
+class Feed(Protocol):
+    """Something that is served from the log, step by step."""
 
-    def __init__(self, consumer: Consumer, *, poll: bool) -> None:
+    @property
+    def name(self) -> str:
+        """Its name as a consumer."""
+        ...
+
+    def step(self, *, hurry: bool = False) -> float | None:
+        """Do what is to be done now; return the seconds until there may be more, None if only a new entry can tell."""
+        ...
+
+    def close(self) -> None:
+        """End, in the same thread."""
+        ...
+
+
+class Runner:
+    """Runs a `Feed` in a daemon thread until told to stop."""
+
+    def __init__(self, consumer: Feed, *, poll: bool) -> None:
         self.consumer = consumer
         self._poll = _POLL if poll else None
         self._wake = threading.Event()

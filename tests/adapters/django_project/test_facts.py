@@ -68,10 +68,10 @@ def test_an_actions_name_is_the_name_of_its_url_or_else_of_its_view(analytics_ev
 
 def test_path_and_query_are_as_the_client_sent_them(analytics_events: list[Any]) -> None:
     client = Client()
-    client.get("/wo/%E6%9D%B1%E4%BA%AC", headers={"accept": "text/html"}, query_params={"q": "a b"})
+    client.get("/wo/%E6%9D%B1%E4%BA%AC", headers={"accept": "text/html"}, query_params={"utm_source": "a b"})
     [event] = analytics_events
     assert event.path == "/wo/東京"
-    assert event.url == "http://testserver/wo/%E6%9D%B1%E4%BA%AC?q=a+b"
+    assert event.url == "http://testserver/wo/%E6%9D%B1%E4%BA%AC?utm_source=a+b"
 
 
 def test_the_scheme_is_the_one_that_django_trusts(analytics_events: list[Any]) -> None:
