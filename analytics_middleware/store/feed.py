@@ -1,0 +1,88 @@
+"""A store as a consumer of the log, for stores that keep events themselves."""
+
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from analytics_middleware.delivery.backoff import Backoff
+from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.outbox.base import Entry, LeaseLost, Outbox, Settlement
+from analytics_middleware.store.base import Record, Store
+
+logger = logging.getLogger("analytics_middleware.store")
+
+CONSUMER = "store"
+_BATCH = 500
+_BYTES = 4_000_000
+
+_decode_identify = msgspec.json.Decoder(Identify).decode
+_decode_erase = msgspec.json.Decoder(Erase).decode
+
+
+class StoreFeed:
+    """Gives a store every record of the log. `step` does one batch and says when to look again."""
+
+    name = CONSUMER
+
+    def __init__(self, store: Store, outbox: Outbox, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._clock = clock
+        self._backoff = Backoff()
+
+    def step(self, *, hurry: bool = False) -> float | None:
+        """Apply what has come since; return the seconds until there may be more, None if only a new entry can tell."""
+        epoch = self._outbox.claim(self.name)
+        if epoch is None:
+            return 1.0
+        wait = self._backoff.until - self._clock()
+        if wait > 0:
+            return wait
+        entries = self._outbox.read(self.name, _BATCH, _BYTES)
+        if not entries:
+            return None
+        records = [record for entry in entries if (record := decode_record(entry)) is not None]
+        try:
+            self._store.apply(records)
+        except Exception as error:  # noqa: BLE001 - the store may be a server that is down; the log waits for it
+            self._backoff.failed(self._clock(), None)
+            logger.warning("analytics: the store can't take events, they wait: %s", error)
+            settlement = Settlement(error=f"{type(error).__name__}: {error}"[:300], breaker=self._backoff.state)
+        else:
+            self._backoff.succeeded()
+            settlement = settlement_of(entries, records)
+        try:
+            self._outbox.settle(self.name, epoch, settlement)
+        except LeaseLost:
+            return 1.0
+        return 0.0
+
+    def close(self) -> None:
+        """Let another process go on."""
+        self._outbox.release(self.name)
+
+
+def settlement_of(entries: list[Entry], records: list[Record]) -> Settlement:
+    """Return what became of *entries* when all of *records*, the readable ones, were taken."""
+    events = sum(entry.kind == "event" for entry in entries)
+    readable = sum(isinstance(record, Event) for record in records)
+    return Settlement(
+        cursor=entries[-1].seq,
+        delivered=readable,
+        dropped={"undecodable": events - readable} if events > readable else {},
+        breaker="closed",
+    )
+
+
+def decode_record(entry: Entry) -> Record | None:
+    """Return the record that *entry* holds, or None when this version can't read it."""
+    try:
+        if entry.kind == "event":
+            return Event.decode(entry.payload)
+        if entry.kind == "identify":
+            return _decode_identify(entry.payload)
+        return _decode_erase(entry.payload)
+    except (msgspec.DecodeError, ValueError, KeyError):
+        return None
