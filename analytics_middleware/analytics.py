@@ -176,12 +176,12 @@ class Analytics:
         self._pid = pid
         lifecycle.register_exit()
         if not self._outbox.durable:
+            nowhere = "" if self._collectors else " There are no collectors either; try collectors=[StdoutCollector()]."
             logger.warning(
-                "analytics: no data_dir: events are kept in the memory of this process (%d) alone, and lost with it",
+                "analytics: no data_dir: events live in the memory of this process (%d) alone, and end with it.%s",
                 pid,
+                nowhere,
             )
-        if not self._collectors:
-            logger.warning("analytics: no collectors: events go nowhere; try collectors=[StdoutCollector()]")
         self._engine.start()
 
     def note_internal_error(self) -> None:

@@ -37,7 +37,7 @@ def check_setup(**_: Any) -> list[Any]:
     if settings.enabled is False:
         return []
     messages = _check_order(_django.settings.MIDDLEWARE)
-    if not settings.collectors and settings.data_dir is None and getattr(settings, "store", None) is None:
+    if not settings.collectors and settings.data_dir is None and settings.store in (None, "default"):
         messages.append(
             _django.checks.Warning(
                 "Analytics has no collector and no data directory: events stay in the memory of their process.",
