@@ -156,40 +156,36 @@ def test_wsgi_is_spoken_as_pep_3333_has_it(stack: Stack, target: str) -> None:
 
 
 every_mode = pytest.mark.parametrize("mode", ["sync", "async", "threadpool", "stream", "sync stream"])
-"""Where views can call helpers from; what a stack has not is skipped with a reason."""
+"""Where views can call helpers from."""
+
+offered = pytest.mark.applies(lambda stack, mode, **_: mode in stack.modes)
+"""Only the modes that a stack has: a WSGI application is sync, an ASGI application sends each chunk itself."""
+
+around = pytest.mark.applies(
+    lambda stack, variant, mode=None, **_: (
+        (mode is None or mode in stack.modes)
+        and (variant == "plain" or any(name.endswith(variant) for name in stack.around))
+    )
+)
+"""Only stacks with middleware that runs views elsewhere, on that side."""
+
+together = pytest.mark.applies(lambda stack, mode, **_: mode in stack.modes and mode not in stack.one_at_a_time)
+"""Only modes in which views run at the same time: Django's sync views under ASGI take turns."""
 
 
-def skip_unless_offered(stack: Stack, mode: str) -> None:
-    if mode not in stack.modes:
-        pytest.skip(f"{stack.name}: {_WHY_NOT[stack.name, mode]}")
-
-
-_WHY_NOT = {
-    ("bare ASGI", "sync"): "an ASGI application is async; see threadpool",
-    ("bare ASGI", "sync stream"): "an ASGI application sends each chunk itself",
-    ("bare WSGI", "async"): "a WSGI application is sync",
-    ("bare WSGI", "sync stream"): "is what stream is here",
-    ("Django WSGI", "sync stream"): "is what stream is here",
-    ("Django ASGI", "sync stream"): "Django warns of sync iterators under ASGI",
-}
-
-
+@offered
 @every_stack
 @every_mode
 def test_helpers_change_the_request_they_are_called_in(stack: Stack, mode: str) -> None:
-    skip_unless_offered(stack, mode)
     _check_helpers(stack, mode, "plain")
 
 
+@around
 @pytest.mark.parametrize("variant", ["outside", "inside"])
 @every_stack
 @every_mode
 def test_helpers_work_under_and_around_foreign_middleware(stack: Stack, mode: str, variant: str) -> None:
-    skip_unless_offered(stack, mode)
-    names = [name for name in stack.around if name.endswith(variant)]
-    if not names:
-        pytest.skip(f"{stack.name}: has no middleware that runs views elsewhere")
-    for name in names:
+    for name in (name for name in stack.around if name.endswith(variant)):
         _check_helpers(stack, mode, name)
 
 
@@ -225,12 +221,10 @@ def _check_numbered(events: list[Event], numbers: list[int]) -> None:
             assert one.client_ip == "203.0.113.9"
 
 
+@together
 @every_stack
 @every_mode
 def test_200_requests_in_flight_keep_their_helpers_apart(stack: Stack, mode: str, probe: Probe) -> None:
-    skip_unless_offered(stack, mode)
-    if mode in stack.one_at_a_time:
-        pytest.skip(f"{stack.name}: runs {mode} views one at a time")
     events: list[Event] = []
     numbers = list(range(IN_FLIGHT))
     requests = [numbered(mode, n) for n in numbers]
@@ -395,12 +389,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     return clock
 
 
+@around
 @every_stack
 @pytest.mark.parametrize("variant", ["plain", "outside", "inside"])
 def test_duration_lasts_until_the_last_byte_of_a_streamed_body(stack: Stack, variant: str, clock: Clock) -> None:
     names = [name for name in stack.around if name.endswith(variant)] if variant != "plain" else ["plain"]
-    if not names:
-        pytest.skip(f"{stack.name}: has no middleware that runs views elsewhere")
     for name in names:
         with stack.serve(RECORDED, name) as served:
             events = captured(served)
@@ -439,12 +432,11 @@ def body_files() -> Iterator[None]:
         gc.collect()
 
 
+# From ASGI 2.4 on Starlette relies on the error of send, not on the message.
+@pytest.mark.applies(lambda stack, spec: not (stack.name in ("Starlette", "FastAPI") and spec == "2.4"))
 @asgi_stacks
 @pytest.mark.parametrize("spec", ["2.3", "2.4"])
 def test_a_client_that_leaves_during_a_stream_is_a_499_by_disconnect_message(stack: Stack, spec: str) -> None:
-    if stack.name in ("Starlette", "FastAPI") and spec == "2.4":
-        pytest.skip(f"{stack.name}: from ASGI 2.4 on relies on the error of send, not on the message")
-
     async def leave(served: Served) -> Exchange:
         gone = asyncio.Event()
 
