@@ -15,6 +15,7 @@ from analytics_middleware.enrich.salts import PrivateSalts, SaltRecords
 from analytics_middleware.enrich.sessions import PrivateRecords, SessionRecords
 from analytics_middleware.enrich.visit import Enricher
 from analytics_middleware.event import Event
+from analytics_middleware.lifecycle import loading
 from analytics_middleware.outbox.base import Outbox
 from analytics_middleware.outbox.memory import MemoryOutbox
 from analytics_middleware.outbox.spill import FAILURES, Spill
@@ -113,7 +114,8 @@ class Engine:
                 runner.wake()
 
     def _tick(self) -> None:
-        self._enricher.warm_up()
+        with loading():
+            self._enricher.warm_up()
         self._write(())
         if self._outbox.durable:
             try:

@@ -2,7 +2,10 @@
 
 import atexit
 import os
+import threading
 import weakref
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -14,6 +17,19 @@ class _Living(Protocol):
 
 _living: "weakref.WeakSet[_Living]" = weakref.WeakSet()
 _exit_registered_in = 0
+_loading = threading.Lock()
+_forking_thread = 0
+_LOADING_TIMEOUT = 5.0
+
+
+@contextmanager
+def loading() -> Generator[None]:
+    """Import within this, off the main thread: a fork in this process waits until it is done.
+
+    A module that is half imported at a fork stays locked in the child, by a thread that does not exist there.
+    """
+    with _loading:
+        yield
 
 
 def register(each: _Living) -> None:
@@ -38,7 +54,22 @@ def register_exit() -> None:
         atexit.register(_at_exit)
 
 
+def _before_fork() -> None:
+    global _forking_thread
+    if _loading.acquire(timeout=_LOADING_TIMEOUT):
+        _forking_thread = threading.get_ident()
+
+
+def _after_fork_in_parent() -> None:
+    global _forking_thread
+    if _forking_thread == threading.get_ident():
+        _forking_thread = 0
+        _loading.release()
+
+
 def _after_fork() -> None:
+    global _loading, _forking_thread
+    _loading, _forking_thread = threading.Lock(), 0
     for each in living():
         each.after_fork()
 
@@ -49,4 +80,4 @@ def _at_exit() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)
