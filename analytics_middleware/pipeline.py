@@ -160,7 +160,7 @@ class Pipeline:
         """Return an event with everything that the request itself says."""
         host = request.host
         path = context.path
-        target = quote(path, safe="/!$&'()*+,;=:@~%") if not path.isascii() or " " in path else path
+        target = quote(path, safe="/!$&'()*+,;=:@~%", errors="replace") if not path.isascii() or " " in path else path
         url = f"{context.scheme}://{host}{target}"
         if context.query:
             url = f"{url}?{context.query}"

@@ -93,6 +93,10 @@ class BatchCollector(BaseCollector):
     def __init__(self) -> None:
         self._batch: list[Event] = []
 
+    def start(self) -> None:
+        """Begin with nothing: in a forked child what was taken in its parent is the parent's to send."""
+        self._batch = []
+
     def send(self, events: Sequence[Event]) -> None:
         """Deliver *events*; to be overridden. Raise `DeliveryError` for what was not delivered."""
         raise TypeError(f"{type(self).__name__} must define send(events)")

@@ -2,16 +2,16 @@
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from analytics_middleware.collectors.base import BaseCollector, CallableCollector, Collector
 from analytics_middleware.errors import ConfigurationError
 
 
-def build_collectors(entries: Sequence[Any]) -> list[Collector]:
-    """Return the collectors that *entries* describe, with unique names.
+def build_collectors(entries: Sequence[Any], *, reserved: Collection[str] = ()) -> list[Collector]:
+    """Return the collectors that *entries* describe, with unique names that are not *reserved*.
 
     Raises `ConfigurationError` naming the entry that is none.
     """
@@ -22,6 +22,8 @@ def build_collectors(entries: Sequence[Any]) -> list[Collector]:
             raise ConfigurationError(
                 f"collector name {collector.name!r} must be 1 to 64 letters, digits or any of '_.:-'"
             )
+        if collector.name in reserved:
+            raise ConfigurationError(f"collector name {collector.name!r} is taken; give it another: name=...")
         if collector.name in seen:
             raise ConfigurationError(
                 f"two collectors are named {collector.name!r}; a name is where delivery resumes after a restart, "
@@ -38,10 +40,12 @@ def _build(entry: Any, where: str) -> Collector:
         return _from_mapping(entry, where)  # pyright: ignore[reportUnknownArgumentType]
     if inspect.isclass(entry):
         raise ConfigurationError(f"{where} is the class {entry.__name__}; pass an instance: {entry.__name__}(...)")
-    if isinstance(entry, (BaseCollector, Collector)):
-        if not isinstance(entry.name, str) or not entry.name:
+    if isinstance(entry, (BaseCollector, Collector)) or hasattr(entry, "collect"):
+        if not isinstance(getattr(entry, "name", None), str) or not entry.name:
             raise ConfigurationError(f"{where}, a {type(entry).__name__}, has no name; set the attribute 'name'")
-        return entry
+        if missing := [name for name in ("start", "collect", "flush", "close") if not hasattr(entry, name)]:
+            raise ConfigurationError(f"{where}, a {type(entry).__name__}, has no {missing[0]}(); see Collector")
+        return cast("Collector", entry)
     if callable(entry):
         return CallableCollector(entry)
     raise ConfigurationError(

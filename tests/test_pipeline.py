@@ -1,0 +1,201 @@
+"""From what was handed off to the event in the log: the rule, the hooks of the application, and their failures."""
+
+import asyncio
+
+import pytest
+
+from analytics_middleware import Analytics, Event, EventType, add_property
+from analytics_middleware.asgi import AnalyticsMiddleware
+from analytics_middleware.testing import FakeCollector
+
+
+def names(events):
+    return [event.event_name for event in events]
+
+
+@pytest.fixture
+def serve():
+    """Serve one request for an HTML page through the middleware of *analytics*."""
+
+    def serve(analytics, path="/shop", *, view=lambda: None, content_type=b"text/html", method="GET", headers=()):
+        async def app(scope, receive, send):
+            view()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]})
+            await send({"type": "http.response.body", "body": b""})
+
+        async def receive():
+            return {"type": "http.request", "body": b""}
+
+        async def send(message):
+            pass
+
+        scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "query_string": b""}
+        asyncio.run(AnalyticsMiddleware(app, analytics=analytics)(scope, receive, send))
+
+    return serve
+
+
+def test_processors_see_each_event_in_turn_and_may_change_it(analytics_events):
+    def first(event):
+        event.properties["order"] = "1"
+        return event
+
+    def second(event):
+        return event.replace(
+            event_name="renamed", properties={**event.properties, "order": event.properties["order"] + "2"}
+        )
+
+    Analytics(processors=[first, second]).track("x")
+    assert names(analytics_events) == ["renamed"]
+    assert analytics_events[0].properties == {"order": "12"}
+
+
+def test_a_processor_sees_the_request_and_what_the_view_said(serve, analytics_events):
+    seen = []
+
+    def processor(event):
+        seen.append((event.type, event.path, event.request.header("x-team"), dict(event.properties)))
+        return event
+
+    analytics = Analytics(processors=[processor])
+    serve(analytics, view=lambda: add_property("plan", "annual"), headers=[(b"X-Team", b"blue")])
+    assert seen == [(EventType.PAGEVIEW, "/shop", "blue", {"plan": "annual"})]
+    assert analytics_events[0].request is None
+
+
+def test_a_processor_that_returns_none_drops_the_event_and_the_next_ones_are_not_asked(analytics_events):
+    asked = []
+    analytics = Analytics(processors=[lambda event: None, asked.append])
+    analytics.track("x")
+    assert (analytics_events, asked) == ([], [])
+    assert analytics.stats()["dropped"] == {"processor": 1}
+
+
+def test_a_processor_that_raises_keeps_the_event_out_as_it_may_be_what_removes_secrets(analytics_events, caplog):
+    def scrub(event):
+        if event.event_name == "bad":
+            raise LookupError("scrubber is broken")
+        return event
+
+    analytics = Analytics(processors=[scrub])
+    for name in ("good", "bad", "bad", "also good"):
+        analytics.track(name)
+    assert names(analytics_events) == ["good", "also good"]
+    assert analytics.stats()["dropped"] == {"processor_error": 2}
+    assert len([record for record in caplog.records if "processor" in record.getMessage()]) == 1
+
+
+def test_what_a_processor_leaves_behind_is_made_fit_to_be_kept(analytics_events):
+    def messy(event):
+        event.event_name = "a\ud800b"
+        event.properties = {"set": {1}, "nan": float("nan"), 5: object}
+        event.status_code = 10**5000
+        event.timestamp = "yesterday"
+        event.visit.browser = "\udfff"
+        return event
+
+    analytics = Analytics(processors=[messy])
+    analytics.track("x")
+    [event] = analytics_events
+    assert (event.event_name, event.status_code, event.visit.browser) == ("a?b", None, "?")
+    assert event.properties == {"set": "[1]", "nan": None, "5": "<class 'object'>"}
+    assert analytics.stats()["dropped"] == {}
+
+
+def test_identify_goes_past_the_processors():
+    collector = FakeCollector()
+    known = []
+    collector.identify = lambda user_id, traits: known.append(user_id)
+    analytics = Analytics([collector], processors=[lambda event: None], enabled=True)
+    analytics.identify("u1")
+    assert analytics.flush()
+    analytics.close()
+    assert known == ["u1"]
+
+
+def test_the_environment_is_a_property_of_every_event_unless_the_event_has_its_own(serve, analytics_events):
+    analytics = Analytics(environment="staging")
+    analytics.track("x")
+    analytics.track("y", {"environment": "mine"})
+    serve(analytics)
+    assert [event.properties for event in analytics_events] == [
+        {"environment": "staging"},
+        {"environment": "mine"},
+        {"environment": "staging"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "recorded"), [("/shop", True), ("/admin/users", False), ("/health", True), ("/admin", True)]
+)
+def test_excluded_paths_make_no_automatic_event(serve, analytics_events, path, recorded):
+    serve(Analytics(exclude=["/admin/*"]), path)
+    assert bool(analytics_events) is recorded
+
+
+def test_the_classify_hook_replaces_the_rule(serve, analytics_events):
+    def rule(request):
+        return {"/none": None, "/action": EventType.ACTION, "/text": "custom"}[request.path]
+
+    analytics = Analytics(classify=rule)
+    for path in ("/none", "/action", "/text"):
+        serve(analytics, path)
+    assert [event.type for event in analytics_events] == [EventType.ACTION, EventType.CUSTOM]
+
+
+@pytest.mark.parametrize("answer", ["click", 5, True])
+def test_a_classify_hook_that_answers_nonsense_loses_that_event_alone_and_is_counted(serve, analytics_events, answer):
+    analytics = Analytics(classify=lambda request: answer if request.path == "/bad" else EventType.ACTION)
+    serve(analytics, "/bad")
+    serve(analytics, "/good")
+    assert [event.path for event in analytics_events] == ["/good"]
+    assert sum(analytics.stats()["dropped"].values()) == 1
+
+
+def test_a_classify_hook_that_raises_loses_that_event_alone_and_is_counted(serve, analytics_events):
+    def rule(request):
+        if request.path == "/bad":
+            raise LookupError
+        return EventType.ACTION
+
+    analytics = Analytics(classify=rule)
+    serve(analytics, "/bad")
+    serve(analytics, "/good")
+    assert [event.path for event in analytics_events] == ["/good"]
+    assert sum(analytics.stats()["dropped"].values()) == 1
+
+
+def test_track_all_records_what_is_neither_page_view_nor_action(serve, analytics_events):
+    serve(Analytics(), content_type=b"application/json")
+    serve(Analytics(track_all=True), content_type=b"application/json")
+    assert [event.type for event in analytics_events] == [EventType.ACTION]
+
+
+@pytest.mark.parametrize("path", ["/\ud800", "/größe/東京", "/a b", "/\x00", "/" + "x" * 100_000])
+def test_any_path_makes_an_event(serve, analytics_events, path):
+    analytics = Analytics()
+    serve(analytics, path)
+    [event] = analytics_events
+    assert event.url.isascii()
+    assert len(event.path) <= 2048
+    assert analytics.stats()["dropped"] == {}
+
+
+def test_one_event_that_fails_inside_holds_up_none_of_the_others(caplog):
+    collector = FakeCollector()
+
+    def break_it(event):
+        return 5 if event.event_name == "bad" else event
+
+    analytics = Analytics([collector], processors=[break_it], enabled=True)
+    for name in ("one", "bad", "two"):
+        analytics.track(name)
+    assert analytics.flush()
+    analytics.close()
+    assert names(collector.events) == ["one", "two"]
+    assert sum(analytics.stats()["dropped"].values()) == 1
+
+
+def test_the_event_id_in_the_log_is_the_events(analytics_events):
+    Analytics().track(Event(event_id="order-17", event_name="x"))
+    assert analytics_events[0].event_id == "order-17"
