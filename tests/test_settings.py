@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from analytics_middleware import Analytics, ConfigurationError, Settings
+from analytics_middleware.outgoing.secret import Secret
 
 
 def hook(*_args):
@@ -14,6 +15,11 @@ def hook(*_args):
 
 
 THIS_FILE = Path(__file__)
+LONG = "a-secret-of-32-random-characters"
+SECRETS = (
+    [(None, None), (LONG, Secret(LONG)), (Secret(LONG), Secret(LONG))],
+    ["", "too short", "é" * 20, 5, b"x" * 20],
+)
 
 # key: (valid values and what becomes of them, invalid values, a word of what would be right)
 CASES = {
@@ -83,6 +89,23 @@ CASES = {
         ["", 5, "/no/such.mmdb", THIS_FILE.parent],
         "file|path",
     ),
+    "authorize": ([(None, None), (hook, hook)], ["module.rule", True], "callable"),
+    "read_token": (*SECRETS, "random text of 16"),
+    "secret_key": (*SECRETS, "random text of 16"),
+    "write_key": ([(None, None), ("site_1-abc", "site_1-abc")], ["", "short", "with space", "ключключ", 5], "letters"),
+    "allowed_origins": (
+        [([], ()), (["https://a.example", "http://[::1]:8000"], ("https://a.example", "http://[::1]:8000"))],
+        ["https://a.example", ["*"], ["a.example"], ["https://a.example/"], ["https://A.example"], ["null"], [5], None],
+        "list",
+    ),
+    "api_path": (
+        [("/api/analytics", "/api/analytics"), ("/a", "/a")],
+        ["", "/", "a", "/a/", "/a/../b", "/a b", 5],
+        "path",
+    ),
+    "dashboard_path": ([("/stats", "/stats")], ["", "/", "stats", "/stats/", "//", None], "path"),
+    "api_max_body": ([(1, 1), (10**6, 10**6)], [0, -1, 1.5, "10", True, None], "integer of at least 1"),
+    "api_rate_limit": ([(0, 0), (60, 60)], [-1, 1.5, "10", True, None], "integer of at least 0"),
     "country_header": ([(None, None), ("CF-IPCountry", "cf-ipcountry")], ["", "cf ipcountry", 5], "string|name"),
 }
 VALID = [
@@ -118,7 +141,8 @@ def test_an_invalid_value_is_refused_with_the_key_the_value_and_what_would_be_ri
     with pytest.raises(ConfigurationError, match=right) as caught:
         Settings(**{key: value})
     message = str(caught.value)
-    assert f"analytics setting {key!r} is {value!r}; it must be " in message
+    shown = "***" if key in ("read_token", "secret_key") else repr(value)
+    assert f"analytics setting {key!r} is {shown}; it must be " in message
     assert "\n" not in message
 
 
@@ -234,3 +258,13 @@ def test_recording_is_off_under_a_test_runner_unless_asked_for(monkeypatch, argv
     assert Settings().active is active
     assert Settings(enabled=True).active is True
     assert Settings(enabled=False).active is False
+
+
+@pytest.mark.parametrize("key", ["read_token", "secret_key"])
+def test_a_secret_is_in_no_repr_and_no_error_message(key):
+    analytics = Analytics(**{key: LONG})
+    assert LONG not in repr(analytics.settings)
+    assert LONG not in str(dataclasses.asdict(analytics.settings))
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(**{key: LONG[:15]})
+    assert LONG[:8] not in str(caught.value)

@@ -1,0 +1,240 @@
+"""What a setting's value must look like; each check returns the form it is kept in."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.outgoing.secret import MASK, Secret
+
+Hook = Callable[..., Any]
+
+_MIN_SECRET = 16
+"""Characters: RFC 6749 section 10.10 asks that guessing a token succeed with a chance of 2**-128 at most, which
+sixteen random bytes give; shorter texts are words that people made up."""
+
+# RFC 6454 section 6.2: what browsers send, scheme and host in lower case and the port only if it is another.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_URL_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+
+
+def _wrong(key: str, value: Any, right: str) -> ConfigurationError:
+    return ConfigurationError(f"analytics setting {key!r} is {value!r}; it must be {right}")
+
+
+def _bool(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(key, value, "True or False")
+    return value
+
+
+def _optional_bool(key: str, value: object) -> bool | None:
+    return None if value is None else _bool(key, value)
+
+
+def _text(key: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise _wrong(key, value, "a non-empty string")
+    return value
+
+
+def _optional_text(key: str, value: object) -> str | None:
+    return None if value is None else _text(key, value)
+
+
+def _positive_int(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _wrong(key, value, "an integer of at least 1")
+    return value
+
+
+def _seconds(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 3600:
+        raise _wrong(key, value, "a number of seconds from 0 to 3600")
+    return float(value)
+
+
+def _sequence(key: str, value: Any) -> tuple[Any, ...]:
+    # A lone string would otherwise be taken for a list of its characters.
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+        raise _wrong(key, value, "a list")
+    return tuple(cast("Sequence[Any]", value))
+
+
+def _callable(key: str, value: object) -> Hook | None:
+    if value is not None and not callable(value):
+        raise _wrong(key, value, "callable or None")
+    return value
+
+
+def _callables(key: str, value: object) -> tuple[Hook, ...]:
+    hooks = _sequence(key, value)
+    for hook in hooks:
+        if not callable(hook):
+            raise _wrong(key, value, "a list of callables event -> event or None")
+    return hooks
+
+
+def _path_patterns(key: str, value: object) -> tuple[str, ...]:
+    patterns = _sequence(key, value)
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern.startswith(("/", "*")):
+            raise _wrong(key, value, f"a list of path patterns such as '/internal/*'; {pattern!r} is none")
+    return patterns
+
+
+def _networks(key: str, value: object) -> tuple[str, ...]:
+    entries = _sequence(key, value)
+    for entry in entries:
+        try:
+            if not isinstance(entry, str):
+                # ipaddress would take 5 for 0.0.0.5.
+                raise ValueError(entry)
+            if entry != "unix":
+                ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            raise _wrong(key, value, f"a list of addresses or CIDRs such as '10.0.0.0/8'; {entry!r} is none") from None
+    return entries
+
+
+def _header_name(key: str, value: object) -> str:
+    name = _text(key, value).lower()
+    if not re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise _wrong(key, value, "a header name such as 'x-forwarded-for'")
+    return name
+
+
+def _directory(key: str, value: Any) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise _wrong(key, value, "a directory's path or None")
+    return Path(value)
+
+
+def _one_of(*values: str | None) -> Callable[[str, object], Any]:
+    def check(key: str, value: object) -> object:
+        if value not in values:
+            raise _wrong(key, value, " or ".join(map(repr, values)))
+        return value
+
+    return check
+
+
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    names = _sequence(key, value)
+    if not all(isinstance(name, str) and name for name in names):
+        raise _wrong(key, value, "a list of names such as 'q'")
+    return names
+
+
+def _timeout(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 60 <= value <= 86400:
+        raise _wrong(key, value, "a number of seconds from 60 to 86400")
+    return float(value)
+
+
+def _file(key: str, value: Any) -> Path | None:
+    path = _directory(key, value)
+    if path is not None and not path.is_file():
+        raise _wrong(key, value, "the path of a file that exists")
+    return path
+
+
+def _optional_header(key: str, value: object) -> str | None:
+    return None if value is None else _header_name(key, value)
+
+
+def _store(key: str, value: object) -> object:
+    if value is None or value == "default" or hasattr(value, "apply"):
+        return value
+    raise _wrong(key, value, "a Store such as MemoryStore(), 'default' or None")
+
+
+def _zone(key: str, value: object) -> str:
+    try:
+        ZoneInfo(_text(key, value))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise _wrong(key, value, "an IANA time zone such as 'Europe/Berlin'") from None
+    return str(value)
+
+
+def _optional_secret(key: str, value: object) -> Secret | None:
+    # The message must not say what was given: it goes to logs.
+    if value is None or isinstance(value, Secret):
+        return value
+    if not isinstance(value, str) or len(value) < _MIN_SECRET or not value.isascii() or not value.isprintable():
+        raise ConfigurationError(
+            f"analytics setting {key!r} is {MASK}; it must be a random text of {_MIN_SECRET} ASCII characters or more, "
+            "such as secrets.token_urlsafe() makes"
+        )
+    return Secret(value)
+
+
+def _public_key(key: str, value: object) -> str | None:
+    if value is not None and not (isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{8,128}", value)):
+        raise _wrong(key, value, "8 to 128 letters, digits, '-' and '_', or None")
+    return value
+
+
+def _origins(key: str, value: object) -> tuple[str, ...]:
+    origins = _sequence(key, value)
+    for origin in origins:
+        if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
+            raise _wrong(key, value, f"a list of origins such as 'https://shop.example'; {origin!r} is none")
+    return origins
+
+
+def _url_path(key: str, value: object) -> str:
+    if not isinstance(value, str) or not _URL_PATH.fullmatch(value) or {".", ".."} & set(value.split("/")):
+        raise _wrong(key, value, "a path such as '/analytics', without a slash at its end")
+    return value
+
+
+def _count(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _wrong(key, value, "an integer of at least 0")
+    return value
+
+
+CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
+    "collectors": _sequence,
+    "data_dir": _directory,
+    "store": _store,
+    "enabled": _optional_bool,
+    "trusted_proxies": _networks,
+    "proxy_header": _header_name,
+    "exclude": _path_patterns,
+    "classify": _callable,
+    "track_all": _bool,
+    "processors": _callables,
+    "get_user_id": _callable,
+    "visitor": _one_of("cookieless", "cookie", None),
+    "privacy": _one_of("standard", "strict", "raw"),
+    "keep_query": _names,
+    "consent": _callable,
+    "session_timeout": _timeout,
+    "geoip_database": _file,
+    "country_header": _optional_header,
+    "environment": _optional_text,
+    "debug": _bool,
+    "background": _bool,
+    "flush_on_response": _bool,
+    "queue_size": _positive_int,
+    "max_pending": _positive_int,
+    "max_bytes": _positive_int,
+    "shutdown_timeout": _seconds,
+    "timezone": _zone,
+    "authorize": _callable,
+    "read_token": _optional_secret,
+    "secret_key": _optional_secret,
+    "write_key": _public_key,
+    "allowed_origins": _origins,
+    "api_path": _url_path,
+    "dashboard_path": _url_path,
+    "api_max_body": _positive_int,
+    "api_rate_limit": _count,
+}
