@@ -14,6 +14,7 @@ from analytics_middleware.counters import NOTES, REASONS, Counters, logger
 from analytics_middleware.engine import Engine, build_outbox, build_store, immediate
 from analytics_middleware.errors import AnalyticsError, ConfigurationError
 from analytics_middleware.event import Event
+from analytics_middleware.lifecycle import ForkAware
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.pipeline import Handed
 from analytics_middleware.properties import clean_name
@@ -21,6 +22,10 @@ from analytics_middleware.settings import Settings
 
 if TYPE_CHECKING:
     from analytics_middleware.store.insights import Insights
+
+
+STORE = "store"
+"""The store's name among the consumers of the log; no collector may have it."""
 
 
 class Analytics:
@@ -37,7 +42,7 @@ class Analytics:
 
     def __init__(self, collectors: Iterable[Any] = (), **settings: Any) -> None:
         self.settings = Settings.from_mapping({"collectors": _listed(collectors), **settings})
-        self._collectors: Sequence[Collector] = build_collectors(self.settings.collectors)
+        self._collectors: Sequence[Collector] = build_collectors(self.settings.collectors, reserved=(STORE,))
         if self.settings.data_dir is not None:
             refuse_network_file_system(self.settings.data_dir)
         self._outbox = build_outbox(self.settings)
@@ -128,7 +133,7 @@ class Analytics:
     def stats(self) -> dict[str, Any]:
         """Return all counters: what was accepted and dropped, and where each collector stands.
 
-        For each collector ``accepted == delivered + sum(dropped) + dead + pending``.
+        For each collector and for the store ``accepted == delivered + sum(dropped) + dead + pending``.
         """
         outbox = self._outbox.stats()
         counts = dict(outbox.counts)
@@ -138,7 +143,8 @@ class Analytics:
             **{name: counts.get(name, 0) for name in NOTES},
             "dropped": {reason: count for reason in REASONS if (count := counts.get(f"dropped.{reason}", 0))},
             "durable": self._outbox.durable,
-            "collectors": {name: stats._asdict() for name, stats in outbox.consumers.items()},
+            "collectors": {name: stats._asdict() for name, stats in outbox.consumers.items() if name != STORE},
+            "store": stats._asdict() if (stats := outbox.consumers.get(STORE)) is not None else None,
         }
 
     # What adapters call.
@@ -191,7 +197,10 @@ class Analytics:
 
     def after_fork(self) -> None:
         """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
+        self._engine.abandon()
         self._outbox.after_fork()
+        if isinstance(self._store, ForkAware):
+            self._store.after_fork()
         self._engine = self._new_engine()
         self._pid = 0
         self._closed = False
@@ -207,9 +216,13 @@ class Analytics:
         return Engine(self.settings, self._collectors, self._outbox, feed)
 
     def capture(self, sink: Callable[[Event], None] | None) -> None:
-        """Give every event to *sink* at once, in the thread that made it, and to no collector; None ends that."""
-        self._immediate = None if sink is None else immediate(self.settings, self.counters, sink)
-        self.active = self.settings.active if sink is None else self.settings.enabled is not False
+        """Give every event to *sink* at once, in the thread that made it, and to no collector; None ends that.
+
+        Analytics that is switched off (``enabled=False``) stays so.
+        """
+        if self.settings.enabled is not False:
+            self._immediate = None if sink is None else immediate(self.settings, self.counters, sink)
+            self.active = sink is not None or self.settings.active
 
 
 def _listed(collectors: Any) -> tuple[Any, ...]:

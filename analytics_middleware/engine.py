@@ -106,6 +106,12 @@ class Engine:
             self._release_leases()
         return all(stopped)
 
+    def abandon(self) -> None:
+        """In a forked child: leave all of it to the parent."""
+        self._writer.abandon()
+        for runner in self._runners:
+            runner.abandon()
+
     def _write(self, items: Sequence[Handed]) -> None:
         last = self._spill.write(self._pipeline.drafts(items))
         if last is not None:

@@ -46,6 +46,7 @@ class Writer:
         self._idle = False
         self._busy = False
         self._stopping = False
+        self._abandoned = False
         self._thread: threading.Thread | None = None
 
     def put(self, item: Any) -> None:
@@ -93,6 +94,11 @@ class Writer:
         thread.join(timeout)
         return not thread.is_alive()
 
+    def abandon(self) -> None:
+        """In a forked child: have the parent's thread do nothing here, if it goes on at all (a greenlet does)."""
+        self._queue.clear()
+        self._abandoned = True
+
     def leftover(self) -> list[Any]:
         """Take what nobody will write any more."""
         items = list(self._queue)
@@ -104,7 +110,7 @@ class Writer:
         while True:
             self._wake.clear()
             self._idle = True
-            if self._tick is not None and not self._stopping and time.monotonic() >= tick_at:
+            if self._tick is not None and not self._abandoned and not self._stopping and time.monotonic() >= tick_at:
                 self._guarded(self._tick)
                 tick_at = time.monotonic() + _TICK
             if not self._queue and not self._stopping:
@@ -112,6 +118,8 @@ class Writer:
             self._idle = False
             if self._queue and not self._stopping:
                 time.sleep(_LINGER)
+            if self._abandoned:
+                return
             self._write_all()
             if self._stopping and not self._queue:
                 return

@@ -37,6 +37,7 @@ class Runner:
         self._poll = _POLL if poll else None
         self._wake = threading.Event()
         self._stopping = False
+        self._abandoned = False
         self._hurry_until = 0.0
         self._thread = threading.Thread(target=self._run, name=f"analytics-{consumer.name}", daemon=True)
 
@@ -58,6 +59,10 @@ class Runner:
         self._stopping = True
         self._wake.set()
 
+    def abandon(self) -> None:
+        """In a forked child: have the parent's thread do nothing here, if it goes on at all (a greenlet does)."""
+        self._abandoned = True
+
     def join(self, timeout: float) -> bool:
         """Wait for the thread's end for at most *timeout* seconds; return whether it ended."""
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -67,6 +72,8 @@ class Runner:
     def _run(self) -> None:
         while not self._stopping:
             self._wake.clear()
+            if self._abandoned:
+                return
             try:
                 pause = self.consumer.step(hurry=time.monotonic() < self._hurry_until)
             except Exception:

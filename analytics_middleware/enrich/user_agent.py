@@ -3,6 +3,7 @@
 import importlib
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -127,6 +128,13 @@ def _ua_parser() -> Callable[[str], Any] | None:
         return None
     parse: Callable[[str], Any] = module.parse
     return parse
+
+
+def load() -> None:
+    """Import what is installed, now: a thread that imports during a fork leaves the child a lock that nobody holds."""
+    for name in ("ua_parser", "ua_parser_builtins.lazy", "crawleruseragents"):
+        with suppress(ImportError):
+            importlib.import_module(name)
 
 
 # A pattern that is plain text but for escaped punctuation.

@@ -16,7 +16,7 @@ from analytics_middleware.enrich.privacy import opted_out, scrub_path, scrub_url
 from analytics_middleware.enrich.referrer import attribute
 from analytics_middleware.enrich.salts import SaltRecords, Salts
 from analytics_middleware.enrich.sessions import SessionRecords, Sessions
-from analytics_middleware.enrich.user_agent import is_crawler, parse
+from analytics_middleware.enrich.user_agent import is_crawler, load, parse
 from analytics_middleware.enrich.visitor import cookieless_id
 from analytics_middleware.event import Event, EventType, Visit
 from analytics_middleware.request import Request
@@ -63,6 +63,7 @@ class Enricher:
         self._private_ip = "client_ip" in private
         self._headers = [need.removeprefix("header:") for need in private if need.startswith("header:")]
         self._cookies = [need.removeprefix("cookie:") for need in private if need.startswith("cookie:")]
+        load()
         self._carried: dict[str, str] = {}
         self._hash = lru_cache(_CACHED_VISITORS)(cookieless_id)
 

@@ -68,8 +68,13 @@ class MemoryStore(Store):
     def __init__(self, max_events: int = 100_000, *, clock: Callable[[], datetime] = _now) -> None:
         if max_events < 1:
             raise ValueError(f"max_events {max_events} must be at least 1")
-        self._records = Records(max_events)
+        self._max_events = max_events
         self._clock = clock
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a forked child: start empty, for a thread of the parent may have been in the middle of a change."""
+        self._records = Records(self._max_events)
         self._lock = threading.Lock()
         self._history: History | None = None
 
