@@ -22,6 +22,8 @@ REASONS: Mapping[str, str] = {
     "sampled": "its visitor is not in the collector's sample",
     "ambiguous": "may have arrived (time-out after sending) and the destination does not deduplicate",
     "retired": "its collector has not been configured for a week",
+    "erased": "its user has been erased, at the user's own wish",
+    "purged": "a dead letter that somebody threw away",
     "undecodable": "written by an incompatible version",
 }
 """Why an event was dropped. Every drop is counted under one of these."""

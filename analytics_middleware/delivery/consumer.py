@@ -159,6 +159,8 @@ class Consumer:
         return outcome
 
     def _unwanted(self, entry: Entry, now: float) -> str | None:
+        if not entry.payload:
+            return "erased"
         if entry.kind == "event" and self._pace.max_age is not None and now - entry.timestamp > self._pace.max_age:
             return "stale"
         return self._withhold(entry)

@@ -1,6 +1,6 @@
 """What an outbox is: an append-only log with consumers, each with its own cursor, retries and dead letters."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 Kind = Literal["event", "identify", "erase"]
@@ -66,6 +66,20 @@ class Settlement(NamedTuple):
     breaker: str | None = None
 
 
+class Erased(NamedTuple):
+    """What an erasure took."""
+
+    log: int
+    retry: int
+    dead: int
+    anonymous_ids: tuple[str, ...]
+    """Persistent anonymous ids that were the user's, whose anonymous records went as well."""
+    clean: bool
+    """Whether nothing of it is left in the database file and its write-ahead log. False: somebody was reading all the
+    time; the next time the log is written back does it.
+    """
+
+
 class LeaseLost(Exception):  # noqa: N818 - an event in the protocol between processes, not a fault
     """Another process delivers for this consumer now; nothing of the settlement was written."""
 
@@ -123,6 +137,13 @@ class Outbox(Protocol):
 
     def stats(self) -> "OutboxStats":
         """Return all counters, host-wide where the outbox is."""
+        ...
+
+    def erase(self, user_id: str, record: Draft, progress: Callable[[int], object] = lambda _: None) -> Erased:
+        """Forget *user_id* up to the time of *record*, an erase record, which is written into the log.
+
+        What is forgotten is refused from then on, and counted as ``erased``.
+        """
         ...
 
     def after_fork(self) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -11,11 +11,13 @@ from analytics_middleware.outbox.base import (
     DeadLetter,
     Draft,
     Entry,
+    Erased,
     LeaseLost,
     OutboxStats,
     Retry,
     Settlement,
 )
+from analytics_middleware.outbox.tombstones import ANON, ERASED, USER, Tombstones, subject
 
 _EPOCH = 1
 _DEAD_KEPT = 1000
@@ -63,12 +65,16 @@ class MemoryOutbox:
         self._last = 0
         self._counts: dict[str, int] = {}
         self._consumers: dict[str, _Consumer] = {}
+        self._tombstones = Tombstones()
 
     def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
         """Keep *drafts*; see `Outbox.append`."""
         with self._lock:
             for name, count in counts.items():
                 self._counts[name] = self._counts.get(name, 0) + count
+            drafts, erased = self._tombstones.admitted(drafts)
+            if erased:
+                self._counts[f"dropped.{ERASED}"] = self._counts.get(f"dropped.{ERASED}", 0) + erased
             for draft in drafts:
                 self._last += 1
                 self._entries.append(Entry(self._last, *draft))
@@ -146,6 +152,7 @@ class MemoryOutbox:
         if epoch != _EPOCH:
             raise LeaseLost
         with self._lock:
+            settlement = self._tombstones.settled(settlement)
             state = self._consumers[consumer]
             if settlement.cursor is None:
                 state.forfeit()
@@ -196,6 +203,48 @@ class MemoryOutbox:
             last_error=state.last_error,
             oldest_pending=min((entry.timestamp for entry in waiting), default=None),
         )
+
+    def erase(self, user_id: str, record: Draft, progress: Callable[[int], object] = lambda _: None) -> Erased:
+        """See `Outbox.erase`."""
+        with self._lock:
+            self._tombstones.set(USER, user_id, record.timestamp)
+            held = [retry.entry for each in self._consumers.values() for retry in each.retries.values()]
+            held += [letter.entry for each in self._consumers.values() for letter in each.dead]
+            subjects = [subject(entry.payload) for entry in (*self._entries, *held)]
+            anons = {of.anon_id for of in subjects if of.user_id == user_id and of.anon_id is not None}
+            for anon_id in anons:
+                self._tombstones.set(ANON, anon_id, record.timestamp)
+            log = self._erase_log()
+            retried = dead = 0
+            for state in self._consumers.values():
+                retried += self._erase_retries(state)
+                dead += self._erase_dead(state)
+            self._last += 1
+            self._entries.append(Entry(self._last, *record))
+            return Erased(log, retried, dead, tuple(sorted(anons)), clean=True)
+
+    def _erase_log(self) -> int:
+        erased = [self._tombstones.covers(entry) for entry in self._entries]
+        self._entries = deque(
+            entry._replace(payload=b"", private=None) if gone else entry
+            for entry, gone in zip(self._entries, erased, strict=True)
+        )
+        return sum(erased)
+
+    def _erase_retries(self, state: _Consumer) -> int:
+        gone = [retry for retry in state.retries.values() if self._tombstones.covers(retry.entry)]
+        for retry in gone:
+            state.retries[retry.entry.seq] = Retry(retry.entry._replace(payload=b"", private=None), 0.0, retry.reason)
+        return len(gone)
+
+    def _erase_dead(self, state: _Consumer) -> int:
+        gone = [letter for letter in state.dead if self._tombstones.covers(letter.entry)]
+        for letter in gone:
+            state.dead.remove(letter)
+        events = sum(letter.entry.kind == "event" for letter in gone)
+        state.dead_count -= events
+        state.drop(ERASED, events)
+        return len(gone)
 
     def after_fork(self) -> None:
         """The parent delivers what was its own; the child starts with an empty log."""

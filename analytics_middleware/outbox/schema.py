@@ -68,7 +68,8 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
             kind TEXT NOT NULL,
             record_id TEXT NOT NULL,
             timestamp REAL NOT NULL,
-            payload BLOB NOT NULL
+            payload BLOB NOT NULL,
+            flags INTEGER NOT NULL DEFAULT 0
         )
         """,
         "CREATE INDEX dead_consumer ON dead (consumer, id)",
@@ -82,6 +83,18 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
             last REAL NOT NULL
         ) WITHOUT ROWID
         """,
+        # Whose events up to which time are refused, however they come back.
+        """
+        CREATE TABLE tombstone (
+            kind TEXT NOT NULL,
+            id TEXT NOT NULL,
+            until REAL NOT NULL,
+            PRIMARY KEY (kind, id)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX tombstone_until ON tombstone (until)",
+        # Who reads along without being a consumer: what is after its cursor is not pruned until its time is over.
+        "CREATE TABLE reader (name TEXT PRIMARY KEY, cursor INTEGER NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
         "INSERT INTO meta VALUES ('reader_version', 1)",
     ),
 )

@@ -4,17 +4,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Final
+from typing import Final
 
 from analytics_middleware.outbox.base import (
-    ConsumerStats,
     Draft,
     Entry,
+    Erased,
     OutboxStats,
     Settlement,
 )
+from analytics_middleware.outbox.counting import consumer_stats, count, counter_value, last_seq, pending_events
 from analytics_middleware.outbox.database import Database
+from analytics_middleware.outbox.erasure import erase_user
 from analytics_middleware.outbox.leases import Leases
+from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 
 _ENTRY = "seq, kind, record_id, timestamp, payload, private, flags"
 _PRUNE_EVERY = 1.0
@@ -57,19 +60,24 @@ class SqliteOutbox:
 
     def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
         """Write *drafts* durably; see `Outbox.append`."""
-        accepted = sum(draft.kind == "event" for draft in drafts)
         with self.database.write() as connection:
+            if drafts:
+                tombstones = read_tombstones(connection, min(draft.timestamp for draft in drafts))
+                drafts, erased = tombstones.admitted(drafts)
+                if erased:
+                    counts = {**counts, f"dropped.{ERASED}": counts.get(f"dropped.{ERASED}", 0) + erased}
+            accepted = sum(draft.kind == "event" for draft in drafts)
             connection.executemany(
                 "INSERT INTO log (kind, record_id, timestamp, payload, private, flags) VALUES (?, ?, ?, ?, ?, ?)",
                 drafts,
             )
-            _count(connection, {**counts, "accepted": accepted} if accepted else counts)
+            count(connection, {**counts, "accepted": accepted} if accepted else counts)
             self._appends += 1
             if self._appends % _OVERFLOW_EVERY == 1:
                 self._limit(connection)
             if self._leases.due():
                 self._leases.renew(connection)
-            return _last_seq(connection)
+            return last_seq(connection)
 
     def tick(self, consumers: Iterable[str]) -> None:
         """Keep leases alive and note which consumers are configured; called about every second."""
@@ -87,7 +95,7 @@ class SqliteOutbox:
             connection.execute(
                 "INSERT INTO consumer (name, cursor, baseline, seen, reads_private) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, reads_private = excluded.reads_private",
-                (consumer, _last_seq(connection), _counter(connection, "accepted"), self._clock(), reads_private),
+                (consumer, last_seq(connection), counter_value(connection, "accepted"), self._clock(), reads_private),
             )
         self._known[consumer] = reads_private
 
@@ -156,6 +164,10 @@ class SqliteOutbox:
             self._leases.check(connection, consumer, epoch)
             if within is not None:
                 within(connection)
+            if settlement.retries or settlement.dead:
+                held = [retry.entry for retry in settlement.retries] + [letter.entry for letter in settlement.dead]
+                tombstones = read_tombstones(connection, min(entry.timestamp for entry in held))
+                settlement = tombstones.settled(settlement)
             if settlement.cursor is not None:
                 connection.execute(
                     "UPDATE consumer SET cursor = max(cursor, ?) WHERE name = ?", (settlement.cursor, consumer)
@@ -170,14 +182,14 @@ class SqliteOutbox:
                 [(consumer, retry.due, retry.reason, *retry.entry) for retry in settlement.retries],
             )
             connection.executemany(
-                "INSERT INTO dead (consumer, at, reason, seq, kind, record_id, timestamp, payload) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(consumer, now, letter.reason, *letter.entry[:5]) for letter in settlement.dead],
+                "INSERT INTO dead (consumer, at, reason, seq, kind, record_id, timestamp, payload, flags) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(consumer, now, each.reason, *each.entry[:5], each.entry.flags) for each in settlement.dead],
             )
             counts = {f"{consumer}/dropped.{reason}": count for reason, count in settlement.dropped.items()}
             counts[f"{consumer}/delivered"] = settlement.delivered
             counts[f"{consumer}/dead"] = sum(letter.entry.kind == "event" for letter in settlement.dead)
-            _count(connection, counts)
+            count(connection, counts)
             connection.execute(
                 "UPDATE consumer SET last_error = coalesce(?, last_error), breaker = coalesce(?, breaker) "
                 "WHERE name = ?",
@@ -200,12 +212,16 @@ class SqliteOutbox:
         with self.database.read() as connection:
             counters: dict[str, int] = dict(connection.execute("SELECT name, value FROM counter"))
             consumers = {
-                name: _consumer_stats(connection, counters, name, *state)
+                name: consumer_stats(connection, counters, name, *state)
                 for name, *state in connection.execute(
                     "SELECT name, cursor, baseline, breaker, last_error FROM consumer ORDER BY name"
                 ).fetchall()
             }
         return OutboxStats({name: value for name, value in counters.items() if "/" not in name}, consumers)
+
+    def erase(self, user_id: str, record: Draft, progress: Callable[[int], object] = lambda _: None) -> Erased:
+        """See `Outbox.erase`."""
+        return erase_user(self.database, user_id, record, progress)
 
     def after_fork(self) -> None:
         """See `Outbox.after_fork`."""
@@ -223,7 +239,7 @@ class SqliteOutbox:
 
     def _limit(self, connection: Connection) -> None:
         """Move consumers forward that lag by more than is kept."""
-        last = _last_seq(connection)
+        last = last_seq(connection)
         keep = self._max_pending
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         (free,) = connection.execute("PRAGMA freelist_count").fetchone()
@@ -239,14 +255,19 @@ class SqliteOutbox:
                 "SELECT count(*) FROM log WHERE seq > ? AND seq <= ? AND kind = 'event'", (cursor, last - keep)
             ).fetchone()
             connection.execute("UPDATE consumer SET cursor = ? WHERE name = ?", (last - keep, name))
-            _count(connection, {f"{name}/dropped.overflow": lost})
+            count(connection, {f"{name}/dropped.overflow": lost})
 
     def _prune(self, connection: Connection) -> None:
-        """Delete entries that every consumer has passed."""
+        """Delete entries that every consumer has passed, and everybody who reads along."""
         self._pruned_at = self._monotonic()
         (passed,) = connection.execute("SELECT min(cursor) FROM consumer").fetchone()
         if passed is None:
-            passed = _last_seq(connection)
+            passed = last_seq(connection)
+        (kept_from,) = connection.execute(
+            "SELECT min(cursor) FROM reader WHERE until >= ?", (self._clock(),)
+        ).fetchone()
+        if kept_from is not None:
+            passed = min(passed, kept_from)
         connection.execute(
             "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq <= ? ORDER BY seq LIMIT ?)",
             (passed, _PRUNE_ROWS),
@@ -254,7 +275,7 @@ class SqliteOutbox:
         (read,) = connection.execute("SELECT min(cursor) FROM consumer WHERE reads_private").fetchone()
         connection.execute(
             "UPDATE log SET private = NULL WHERE private IS NOT NULL AND seq <= ?",
-            (_last_seq(connection) if read is None else read,),
+            (last_seq(connection) if read is None else read,),
         )
 
     def _retire(self, connection: Connection, now: float) -> None:
@@ -263,52 +284,7 @@ class SqliteOutbox:
             "SELECT name, cursor FROM consumer WHERE seen < ?", (now - RETIRED_AFTER,)
         ).fetchall():
             # Its own counters end with it: if it comes back it starts at the end of the log, from zero.
-            _count(connection, {"dropped.retired": _pending(connection, name, cursor)[0]})
+            count(connection, {"dropped.retired": pending_events(connection, name, cursor)[0]})
             connection.execute("DELETE FROM counter WHERE substr(name, 1, ?) = ?", (len(name) + 1, f"{name}/"))
             connection.execute("DELETE FROM retry WHERE consumer = ?", (name,))
             connection.execute("DELETE FROM consumer WHERE name = ?", (name,))
-
-
-def _count(connection: Connection, counts: Mapping[str, int]) -> None:
-    connection.executemany(
-        "INSERT INTO counter (name, value) VALUES (?, ?) "
-        "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-        [(name, count) for name, count in counts.items() if count],
-    )
-
-
-def _counter(connection: Connection, name: str) -> int:
-    row = connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _last_seq(connection: Connection) -> int:
-    # The sequence, not the last row: that may have been pruned.
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _pending(connection: Connection, name: str, cursor: int) -> tuple[int, float | None]:
-    """Return how many events wait for consumer *name*, and the timestamp of the oldest."""
-    row: tuple[int, float | None] = connection.execute(
-        "SELECT count(*), min(timestamp) FROM (SELECT timestamp FROM log WHERE seq > ? AND kind = 'event' "
-        "UNION ALL SELECT timestamp FROM retry WHERE consumer = ? AND kind = 'event')",
-        (cursor, name),
-    ).fetchone()
-    return row
-
-
-def _consumer_stats(connection: Connection, counters: Mapping[str, int], name: str, *state: Any) -> ConsumerStats:
-    cursor, baseline, breaker, last_error = state
-    pending, oldest = _pending(connection, name, cursor)
-    prefix = f"{name}/dropped."
-    return ConsumerStats(
-        accepted=counters.get("accepted", 0) - baseline,
-        delivered=counters.get(f"{name}/delivered", 0),
-        pending=pending,
-        dead=counters.get(f"{name}/dead", 0),
-        dropped={key.removeprefix(prefix): count for key, count in counters.items() if key.startswith(prefix)},
-        breaker=breaker,
-        last_error=last_error,
-        oldest_pending=oldest,
-    )

@@ -68,10 +68,13 @@ def settlement_of(entries: list[Entry], records: list[Record]) -> Settlement:
     """Return what became of *entries* when all of *records*, the readable ones, were taken."""
     events = sum(entry.kind == "event" for entry in entries)
     readable = sum(isinstance(record, Event) for record in records)
+    # An erasure leaves an entry its place in the log, and takes its content.
+    erased = sum(entry.kind == "event" and not entry.payload for entry in entries)
+    dropped = {"erased": erased, "undecodable": events - readable - erased}
     return Settlement(
         cursor=entries[-1].seq,
         delivered=readable,
-        dropped={"undecodable": events - readable} if events > readable else {},
+        dropped={reason: count for reason, count in dropped.items() if count},
         breaker="closed",
     )
 

@@ -1,0 +1,164 @@
+"""A user's rights: everything the outbox holds of one user, to be handed out or to be forgotten.
+
+Entries that a collector may be sending at this moment keep their place and lose their content. Whoever comes to them
+counts them as erased, so that the accounting stays exact whatever became of the attempt that was under way.
+"""
+
+from collections.abc import Callable, Generator
+from sqlite3 import Connection
+from typing import Final, NamedTuple
+
+from analytics_middleware.outbox.base import Draft, Erased
+from analytics_middleware.outbox.counting import count
+from analytics_middleware.outbox.database import Database
+from analytics_middleware.outbox.tombstones import ANON, ERASED, USER, Subject, subject, write_tombstone
+
+_CHUNK = 1000
+_TRUNCATE_TRIES = 5
+
+_WHERE: Final = {
+    "log": ("seq", "SELECT seq, '', seq, timestamp, payload FROM log WHERE seq > ? ORDER BY seq LIMIT ?"),
+    "dead": ("id", "SELECT id, consumer, seq, timestamp, payload FROM dead WHERE id > ? ORDER BY id LIMIT ?"),
+    # After dead letters, which may be on their way into it.
+    "retry": (
+        "rowid",
+        "SELECT rowid, consumer, seq, timestamp, payload FROM retry WHERE rowid > ? ORDER BY rowid LIMIT ?",
+    ),
+}
+
+
+class Kept(NamedTuple):
+    """A record that the outbox holds of a user."""
+
+    where: str
+    """``log``, ``retry`` or ``dead``."""
+    consumer: str
+    """The collector that it waits for or that refused it; empty in the log, which is everybody's."""
+    payload: bytes
+
+
+class _Row(NamedTuple):
+    key: int
+    consumer: str
+    seq: int
+    timestamp: float
+    payload: bytes
+
+
+def export_user(database: Database, user_id: str) -> Generator[Kept]:
+    """Yield all records of *user_id*, and the anonymous ones of anonymous ids that are the user's."""
+    anons = _anonymous_ids(database, user_id, float("inf"), lambda _: None)
+    for table in _WHERE:
+        for row in _rows(database, table, lambda _: None):
+            if _is_of(subject(row.payload), user_id, anons):
+                yield Kept(table, row.consumer, row.payload)
+
+
+def erase_user(database: Database, user_id: str, record: Draft, progress: Callable[[int], object]) -> Erased:
+    """Forget *user_id* up to the time of *record*, which tells the log's readers to do the same.
+
+    *progress* is called with the number of rows looked at since the last call.
+    """
+    until = record.timestamp
+    with database.write() as connection:
+        # First of all, so that nothing of the user comes in behind the search.
+        write_tombstone(connection, USER, user_id, until)
+        connection.execute(
+            "INSERT INTO log (kind, record_id, timestamp, payload) VALUES (?, ?, ?, ?)",
+            (record.kind, record.record_id, until, record.payload),
+        )
+    anons = _anonymous_ids(database, user_id, until, progress)
+    with database.write() as connection:
+        for anon_id in anons:
+            write_tombstone(connection, ANON, anon_id, until)
+        owners = [f"user {user_id}", *anons]
+        connection.executemany("DELETE FROM session WHERE visitor = ?", [(owner,) for owner in owners])
+    taken = {table: _erase_from(database, table, user_id, anons, until, progress) for table in _WHERE}
+    clean = any(database.truncate() for _ in range(_TRUNCATE_TRIES))
+    return Erased(**taken, anonymous_ids=tuple(sorted(anons)), clean=clean)
+
+
+def rows_to_search(database: Database) -> int:
+    """Return how many rows `erase_user` will look at, for a progress bar."""
+    with database.read() as connection:
+        counts = [
+            int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - our own names
+            for table in _WHERE
+        ]
+    return 2 * sum(counts)
+
+
+def _erase_from(
+    database: Database, table: str, user_id: str, anons: set[str], until: float, progress: Callable[[int], object]
+) -> int:
+    found = [
+        row
+        for row in _rows(database, table, progress)
+        if row.timestamp <= until and _is_of(subject(row.payload), user_id, anons)
+    ]
+    for start in range(0, len(found), _CHUNK):
+        chunk = found[start : start + _CHUNK]
+        with database.write() as connection:
+            if table == "dead":
+                for row in chunk:
+                    bury(connection, row.key, ERASED)
+            else:
+                column, _ = _WHERE[table]
+                due = ", due = 0" if table == "retry" else ""
+                connection.executemany(
+                    f"UPDATE {table} SET payload = x'', private = NULL{due} WHERE {column} = ? AND seq = ?",  # noqa: S608
+                    [(row.key, row.seq) for row in chunk],
+                )
+    return len(found)
+
+
+def bury(connection: Connection, letter: int, reason: str) -> int:
+    """Delete the dead letter with the id *letter* and count it as dropped for *reason*; return whether it was there."""
+    row = connection.execute("SELECT consumer, kind FROM dead WHERE id = ?", (letter,)).fetchone()
+    if row is None:
+        return 0
+    connection.execute("DELETE FROM dead WHERE id = ?", (letter,))
+    consumer, kind = row
+    # A collector that was retired has no counters any more.
+    if kind == "event" and connection.execute("SELECT 1 FROM consumer WHERE name = ?", (consumer,)).fetchone():
+        count(connection, {f"{consumer}/dead": -1, f"{consumer}/dropped.{reason}": 1})
+    return 1
+
+
+def _anonymous_ids(database: Database, user_id: str, until: float, progress: Callable[[int], object]) -> set[str]:
+    """Return the persistent anonymous ids that were seen with *user_id* up to *until*."""
+    found: set[str] = set()
+    for table in _WHERE:
+        for row in _rows(database, table, progress):
+            of = subject(row.payload)
+            if row.timestamp <= until and of.user_id == user_id and of.anon_id is not None:
+                found.add(of.anon_id)
+    with database.read() as connection:
+        known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "store_tie" in known:
+            # The embedded store remembers what has left the log.
+            found.update(
+                anon_id
+                for (anon_id,) in connection.execute("SELECT anon_id FROM store_tie WHERE user_id = ?", (user_id,))
+            )
+    return found
+
+
+def _is_of(of: Subject, user_id: str, anons: set[str]) -> bool:
+    if of.user_id is not None:
+        return of.user_id == user_id
+    return of.anon_id is not None and of.anon_id in anons
+
+
+def _rows(database: Database, table: str, progress: Callable[[int], object]) -> Generator[_Row]:
+    """Yield the rows of *table*, read in chunks: a long read would hold up checkpoints."""
+    _, query = _WHERE[table]
+    key = -1
+    while True:
+        with database.read() as connection:
+            rows = connection.execute(query, (key, _CHUNK)).fetchall()
+        if not rows:
+            return
+        progress(len(rows))
+        yield from (_Row(*row) for row in rows)
+        key = rows[-1][0]

@@ -1,0 +1,109 @@
+"""Reading along: the log as it grows, without being a consumer of it, and sending again what is still in it."""
+
+import time
+from collections.abc import Generator
+from sqlite3 import Connection
+from typing import Final
+from uuid import uuid4
+
+from analytics_middleware.outbox.base import Entry
+from analytics_middleware.outbox.database import Database
+
+TTL: Final = 10.0
+"""Seconds for which the log is kept for a reader that does not come back."""
+_RENEW = 3.0
+_CHUNK = 500
+_ENTRY = "seq, kind, record_id, timestamp, payload, NULL, flags"
+
+
+class Reader:
+    """Reads each entry of the log once, from its end on, or from the first entry after *since* that is still there.
+
+    What it has not read yet is not pruned meanwhile. Reading takes nothing from anybody and changes no counter.
+    """
+
+    def __init__(self, database: Database, since: float | None = None) -> None:
+        self._database = database
+        self._name = uuid4().hex
+        with database.write(durable=False) as connection:
+            (self._cursor,) = connection.execute(
+                "SELECT coalesce(max(seq), 0) FROM (SELECT seq FROM sqlite_sequence WHERE name = 'log')"
+            ).fetchone()
+            if since is not None:
+                (first,) = connection.execute("SELECT min(seq) FROM log WHERE timestamp >= ?", (since,)).fetchone()
+                self._cursor = self._cursor if first is None else first - 1
+            self._hold(connection)
+        self._since = since
+
+    def read(self) -> list[Entry]:
+        """Return what has come since the last time, a part of it when it is much."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT {_ENTRY} FROM log WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 - our own names
+                (self._cursor, _CHUNK),
+            ).fetchall()
+        entries = [Entry(*row) for row in rows]
+        if entries:
+            self._cursor = entries[-1].seq
+        if time.monotonic() - self._renewed > _RENEW:
+            with self._database.write(durable=False) as connection:
+                self._hold(connection)
+        since = self._since
+        return entries if since is None else [entry for entry in entries if entry.timestamp >= since]
+
+    def close(self) -> None:
+        """Let go of the log."""
+        with self._database.write(durable=False) as connection:
+            connection.execute("DELETE FROM reader WHERE name = ?", (self._name,))
+
+    def _hold(self, connection: Connection) -> None:
+        """Have what comes after the cursor kept for some more seconds."""
+        self._renewed = time.monotonic()
+        now = time.time()
+        connection.execute("DELETE FROM reader WHERE until < ?", (now,))
+        connection.execute(
+            "INSERT OR REPLACE INTO reader (name, cursor, until) VALUES (?, ?, ?)",
+            (self._name, self._cursor, now + TTL),
+        )
+
+
+def count_passed(database: Database, consumer: str, since: float) -> int:
+    """Return how many events since *since* are still in the log although *consumer* is past them."""
+    with database.read() as connection:
+        (found,) = connection.execute(
+            "SELECT count(*) FROM log WHERE seq <= (SELECT cursor FROM consumer WHERE name = ?) "
+            "AND timestamp >= ? AND kind = 'event' AND payload != x''",
+            (consumer, since),
+        ).fetchone()
+    return int(found)
+
+
+def replay_log(database: Database, consumer: str, since: float) -> Generator[int]:
+    """Have *consumer* sent once more what is still in the log since *since* and behind it; yield how many at a time.
+
+    They count as accepted once more, so that the accounting stays exact. What waits for a retry or is a dead letter
+    is not sent twice.
+    """
+    last = 0
+    while True:
+        with database.write() as connection:
+            chunk = connection.execute(
+                "SELECT seq FROM log WHERE seq > ? AND seq <= (SELECT cursor FROM consumer WHERE name = ?) "
+                "AND timestamp >= ? AND kind = 'event' AND payload != x'' "
+                "AND seq NOT IN (SELECT seq FROM dead WHERE consumer = ?) ORDER BY seq LIMIT ?",
+                (last, consumer, since, consumer, _CHUNK),
+            ).fetchall()
+            added = sum(
+                connection.execute(
+                    "INSERT OR IGNORE INTO retry (consumer, seq, due, attempts, reason, kind, record_id, timestamp, "
+                    "payload, flags) SELECT ?, seq, ?, 0, 'replay', kind, record_id, timestamp, payload, flags "
+                    "FROM log WHERE seq = ?",
+                    (consumer, time.time(), seq),
+                ).rowcount
+                for (seq,) in chunk
+            )
+            connection.execute("UPDATE consumer SET baseline = baseline - ? WHERE name = ?", (added, consumer))
+        if not chunk:
+            return
+        yield added
+        last = chunk[-1][0]

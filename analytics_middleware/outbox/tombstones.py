@@ -1,0 +1,113 @@
+"""Who is erased: their records are refused, and left out where they were, however they come back.
+
+An erasure has a time. What happens after it counts: somebody who signs up again under the same id is new.
+"""
+
+from collections.abc import Iterable, Sequence
+from sqlite3 import Connection
+from typing import NamedTuple
+
+import msgspec
+
+from analytics_middleware.enrich.visitor import is_cookieless, is_identity
+from analytics_middleware.outbox.base import Draft, Entry, Settlement
+
+USER = "user"
+ANON = "anon"
+ERASED = "erased"
+"""The reason under which erased events are counted."""
+
+_NEVER = float("-inf")
+
+
+class Subject(NamedTuple):
+    """Whom a record is about."""
+
+    user_id: str | None
+    anon_id: str | None
+    """Only when it outlives the day: others can't be tied to anybody."""
+
+
+class _Ids(msgspec.Struct):
+    user_id: str | None = None
+    anon_id: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Ids).decode
+
+
+def subject(payload: bytes) -> Subject:
+    """Return whom the record encoded in *payload* is about; nobody, when it can't be read."""
+    try:
+        ids = _decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Subject(None, None)
+    user_id = ids.user_id if is_identity(ids.user_id) else None
+    anon_id = ids.anon_id if is_identity(ids.anon_id) and not is_cookieless(ids.anon_id) else None
+    return Subject(user_id, anon_id)
+
+
+class Tombstones:
+    """Up to which time whose records are erased."""
+
+    def __init__(self, rows: Iterable[tuple[str, str, float]] = ()) -> None:
+        self._until = {(kind, name): until for kind, name, until in rows}
+        self._latest = max(self._until.values(), default=_NEVER)
+
+    def set(self, kind: str, name: str, until: float) -> None:
+        """Erase what is of *name* up to *until*."""
+        self._until[kind, name] = max(until, self._until.get((kind, name), _NEVER))
+        self._latest = max(self._latest, until)
+
+    def covers(self, record: Draft | Entry) -> bool:
+        """Whether *record* is erased."""
+        if record.timestamp > self._latest or record.kind == "erase":
+            return False
+        of = subject(record.payload)
+        key = (ANON, of.anon_id) if of.user_id is None else (USER, of.user_id)
+        return record.timestamp <= self._until.get((key[0], key[1] or ""), _NEVER)
+
+    def admitted(self, drafts: Sequence[Draft]) -> tuple[Sequence[Draft], int]:
+        """Return those of *drafts* that may be written, and how many events may not."""
+        refused = [draft for draft in drafts if self.covers(draft)]
+        if not refused:
+            return drafts, 0
+        gone = {draft.record_id for draft in refused}
+        kept = [draft for draft in drafts if draft.record_id not in gone]
+        return kept, sum(draft.kind == "event" for draft in refused)
+
+    def settled(self, settlement: Settlement) -> Settlement:
+        """Return *settlement* without what is erased: it is neither tried again nor kept as a dead letter."""
+        again = [retry.entry for retry in settlement.retries if self.covers(retry.entry)]
+        dead = [letter.entry for letter in settlement.dead if self.covers(letter.entry)]
+        if not again and not dead:
+            return settlement
+        gone = {entry.seq for entry in (*again, *dead)}
+        events = sum(entry.kind == "event" for entry in (*again, *dead))
+        return settlement._replace(
+            settled=[*settlement.settled, *again],
+            retries=[retry for retry in settlement.retries if retry.entry.seq not in gone],
+            dead=[letter for letter in settlement.dead if letter.entry.seq not in gone],
+            dropped={**settlement.dropped, ERASED: settlement.dropped.get(ERASED, 0) + events},
+        )
+
+
+_NONE = Tombstones()
+
+
+def read_tombstones(connection: Connection, since: float) -> Tombstones:
+    """Return the tombstones if any reaches as far as *since*, the earliest record in question."""
+    (latest,) = connection.execute("SELECT max(until) FROM tombstone").fetchone()
+    if latest is None or since > latest:
+        # As a rule: what comes now happened after the last erasure.
+        return _NONE
+    return Tombstones(connection.execute("SELECT kind, id, until FROM tombstone"))
+
+
+def write_tombstone(connection: Connection, kind: str, name: str, until: float) -> None:
+    """Have what is of *name* up to *until* refused from now on."""
+    connection.execute(
+        "INSERT INTO tombstone (kind, id, until) VALUES (?, ?, ?) "
+        "ON CONFLICT (kind, id) DO UPDATE SET until = max(until, excluded.until)",
+        (kind, name, until),
+    )
