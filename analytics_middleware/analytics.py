@@ -1,10 +1,13 @@
 """Analytics: builds the pipeline from the settings and owns its life cycle."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+import msgspec
 
 from analytics_middleware import lifecycle
 from analytics_middleware.collectors.base import Collector
@@ -21,6 +24,7 @@ from analytics_middleware.properties import clean_name
 from analytics_middleware.settings import Settings
 
 if TYPE_CHECKING:
+    from analytics_middleware.store.base import Store
     from analytics_middleware.store.insights import Insights
 
 
@@ -49,6 +53,7 @@ class Analytics:
         self._store = build_store(self.settings)
         self._engine = self._new_engine()
         self._pid = 0
+        self._starting = threading.RLock()
         self._closed = False
         self._immediate: Callable[[Handed], None] | None = None
         self.active = self.settings.active
@@ -79,6 +84,17 @@ class Analytics:
         Raises `ValueError` for an empty *user_id*.
         """
         self.submit(identification(user_id, traits, anon_id))
+
+    def erase(self, user_id: object, progress: Callable[[int], object] = lambda _: None) -> Erased:
+        """Forget everything known of *user_id* up to now, for good; return what went.
+
+        It is gone from the log, retries and dead letters when this returns; the store follows when it comes to the
+        record that this writes. What was sent to collectors before must be asked of them. *progress* is called with
+        the number of rows looked at. Raises `ValueError` for an empty *user_id*.
+        """
+        record = Erase(user_id=identification(user_id, None, None).user_id)
+        draft = Draft("erase", record.event_id, record.timestamp.timestamp(), msgspec.json.encode(record))
+        return self._outbox.erase(record.user_id, draft, progress)
 
     @contextmanager
     def context(self, event_name: str | None = None, **fields: Any) -> Generator[RequestContext]:
@@ -147,6 +163,28 @@ class Analytics:
             "store": stats._asdict() if (stats := outbox.consumers.get(STORE)) is not None else None,
         }
 
+    # What the command line calls.
+
+    @property
+    def outbox(self) -> Outbox:
+        """The log."""
+        return self._outbox
+
+    @property
+    def collectors(self) -> Sequence[Collector]:
+        """Where events go."""
+        return self._collectors
+
+    @property
+    def store(self) -> "Store | None":
+        """What answers questions."""
+        return self._store
+
+    def work(self) -> None:
+        """Deliver in this process, although it serves no requests; `flush` then waits for all that is in the log."""
+        self.ensure_started()
+        self._engine.work()
+
     # What adapters call.
 
     @property
@@ -173,8 +211,15 @@ class Analytics:
 
     def ensure_started(self) -> None:
         """Start this process's threads unless they run: at lifespan start-up, and at the first request of any kind."""
+        if self._pid == os.getpid() or not self.active or self._closed:
+            return
+        with self._starting:
+            self._start()
+
+    def _start(self) -> None:
         pid = os.getpid()
-        if self._pid == pid or not self.active or self._closed:
+        if self._pid == pid:
+            # Another thread's first request was quicker.
             return
         if self._pid:
             # Forked where Python's hooks don't run (uWSGI).
@@ -203,6 +248,7 @@ class Analytics:
             self._store.after_fork()
         self._engine = self._new_engine()
         self._pid = 0
+        self._starting = threading.RLock()
         self._closed = False
 
     def at_exit(self) -> None:

@@ -78,6 +78,12 @@ class Engine:
             runner.start()
             self._runners.append(runner)
 
+    def work(self) -> None:
+        """Deliver here whatever the settings say of the web processes, and have `flush` wait for the whole log."""
+        if not self._runners:
+            self.start_delivery()
+        self._last_seq = self._outbox.append((), {})
+
     def flush(self, timeout: float) -> bool:
         """Wait until every collector has passed the last event accepted here; return whether it was in time."""
         deadline = time.monotonic() + timeout
