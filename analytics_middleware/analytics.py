@@ -18,6 +18,7 @@ from analytics_middleware.engine import Engine, build_outbox, build_store, immed
 from analytics_middleware.errors import AnalyticsError, ConfigurationError
 from analytics_middleware.event import Event
 from analytics_middleware.lifecycle import ForkAware
+from analytics_middleware.outbox.base import Draft, Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.pipeline import Handed
 from analytics_middleware.properties import clean_name
