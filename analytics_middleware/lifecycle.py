@@ -24,7 +24,24 @@ class _Living(Protocol):
     def at_exit(self) -> None: ...
 
 
+class ForkGuarded(Protocol):
+    """Something that must not be in the middle of anything while the process forks."""
+
+    def before_fork(self) -> None:
+        """Come to rest, and stay there until the fork is over."""
+        ...
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        ...
+
+    def after_fork(self) -> None:
+        """In the child: forget what belongs to the parent."""
+        ...
+
+
 _living: "weakref.WeakSet[_Living]" = weakref.WeakSet()
+_guarded: "weakref.WeakSet[ForkGuarded]" = weakref.WeakSet()
 _exit_registered_in = 0
 _loading = threading.Lock()
 _forking_thread = 0
@@ -44,6 +61,11 @@ def loading() -> Generator[None]:
 def register(each: _Living) -> None:
     """Tell *each* about forks and the end of the process, as long as it lives."""
     _living.add(each)
+
+
+def guard_forks(each: ForkGuarded) -> None:
+    """Bring *each* to rest around forks, as long as it lives."""
+    _guarded.add(each)
 
 
 def living() -> list[_Living]:
@@ -67,10 +89,14 @@ def _before_fork() -> None:
     global _forking_thread
     if _loading.acquire(timeout=_LOADING_TIMEOUT):
         _forking_thread = threading.get_ident()
+    for each in list(_guarded):
+        each.before_fork()
 
 
 def _after_fork_in_parent() -> None:
     global _forking_thread
+    for each in list(_guarded):
+        each.after_fork_in_parent()
     if _forking_thread == threading.get_ident():
         _forking_thread = 0
         _loading.release()
@@ -79,6 +105,8 @@ def _after_fork_in_parent() -> None:
 def _after_fork() -> None:
     global _loading, _forking_thread
     _loading, _forking_thread = threading.Lock(), 0
+    for guarded in list(_guarded):
+        guarded.after_fork()
     for each in living():
         each.after_fork()
 

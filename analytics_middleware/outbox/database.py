@@ -11,10 +11,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from analytics_middleware import lifecycle
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.outbox.schema import migrate
 
@@ -27,6 +28,10 @@ _BUSY_TIMEOUT = 0.5
 """Seconds that a checkpoint waits for readers, which are quick; writers wait at our own lock."""
 _WAL_LIMIT = 4 * 1024 * 1024
 """Bytes of write-ahead log after which it is written back."""
+_PAGE_SIZE = 8192
+"""Bytes; an event has about 500, and larger pages make a small group dearer."""
+_FORK_TIMEOUT = 1.0
+"""Seconds that a fork waits for a transaction to end."""
 _NETWORK = frozenset(
     [
         "nfs",
@@ -67,8 +72,11 @@ class Database:
         self.directory = directory
         self.path = directory / FILE
         self._forget()
+        lifecycle.guard_forks(self)
 
     def _forget(self) -> None:
+        self._forking: dict[int, list[threading.RLock]] = {}
+        self._wal_limit = _WAL_LIMIT
         self._write_mutex = threading.RLock()
         self._read_mutex = threading.RLock()
         self._writer: sqlite3.Connection | None = None
@@ -137,9 +145,28 @@ class Database:
             (size,) = connection.execute("PRAGMA page_size").fetchone()
         return int((pages - free) * size)
 
+    def before_fork(self) -> None:
+        """Close the connections and keep every thread out of SQLite until the fork is over.
+
+        A child that inherits a connection can't open the file safely: SQLite's notes of the locks that its process
+        holds are copied, the locks are not, and another process would delete the log that the child writes to.
+        """
+        # In the order in which a reader that opens its connection takes them.
+        mutexes = (self._read_mutex, self._write_mutex)
+        held = [mutex for mutex in mutexes if mutex.acquire(timeout=_FORK_TIMEOUT)]
+        self._forking[threading.get_ident()] = held
+        if len(held) == 2 and not any(each.in_transaction for each in self._connections()):
+            with suppress(sqlite3.Error, OSError):
+                self._close_connections()
+
+    def after_fork_in_parent(self) -> None:
+        """Let the threads go on; connections are opened again when they are needed."""
+        for mutex in reversed(self._forking.pop(threading.get_ident(), [])):
+            mutex.release()
+
     def after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone."""
-        _inherited.extend(each for each in (self._writer, self._quick, self._reader) if each is not None)
+        """In a forked child: leave the parent's connections alone, if there are any."""
+        _inherited.extend(self._connections())
         if self._lock_fd is not None:
             # A copy of the parent's lock; kept open it would outlive the parent.
             os.close(self._lock_fd)
@@ -149,14 +176,21 @@ class Database:
         """Close the connections; closing the last one writes the log back."""
         # In the order in which a reader that opens its connection takes them.
         with self._read_mutex, self._write_mutex:
-            connections = [each for each in (self._reader, self._quick, self._writer) if each is not None]
-            if connections:
-                with self._lock():
-                    for connection in connections:
-                        connection.close()
+            self._close_connections()
             if self._lock_fd is not None:
                 os.close(self._lock_fd)
             self._forget()
+
+    def _connections(self) -> list[sqlite3.Connection]:
+        return [each for each in (self._reader, self._quick, self._writer) if each is not None]
+
+    def _close_connections(self) -> None:
+        connections = self._connections()
+        if connections:
+            with self._lock():
+                self._reader = self._quick = self._writer = None
+                for connection in connections:
+                    connection.close()
 
     def _open(self, synchronous: str) -> sqlite3.Connection:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -168,6 +202,7 @@ class Database:
             )
             try:
                 for pragma in (
+                    f"page_size={_PAGE_SIZE}",
                     "journal_mode=WAL",
                     f"synchronous={synchronous}",
                     "wal_autocheckpoint=0",
@@ -202,10 +237,13 @@ class Database:
 
     def _checkpoint_if_long(self, connection: sqlite3.Connection) -> None:
         try:
-            if os.stat(f"{self.path}-wal").st_size > _WAL_LIMIT:  # noqa: PTH116 - on the writer's path, half the cost
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except (OSError, sqlite3.OperationalError):
-            # A reader was in the way, or the disk is full: the next transaction tries again.
+            size = os.stat(f"{self.path}-wal").st_size  # noqa: PTH116 - on the writer's path, half the cost
+            if size > self._wal_limit:
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                # A reader in the way costs every writer a wait: not again before as much has come once more.
+                self._wal_limit = size + _WAL_LIMIT if busy else _WAL_LIMIT
+        except (OSError, sqlite3.Error):
+            # The disk is full, say. The transaction itself is committed: nobody must write it again.
             return
 
 
