@@ -16,7 +16,7 @@ from analytics_middleware.context import RequestContext, Tracked, current, ident
 from analytics_middleware.counters import NOTES, REASONS, Counters, logger
 from analytics_middleware.engine import Engine, build_outbox, build_store, immediate
 from analytics_middleware.errors import AnalyticsError, ConfigurationError
-from analytics_middleware.event import Event
+from analytics_middleware.event import Erase, Event
 from analytics_middleware.lifecycle import ForkAware
 from analytics_middleware.outbox.base import Draft, Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
