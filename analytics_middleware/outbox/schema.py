@@ -97,6 +97,55 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE reader (name TEXT PRIMARY KEY, cursor INTEGER NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
         "INSERT INTO meta VALUES ('reader_version', 1)",
     ),
+    # The catalogue of the embedded store: its files, who is who, traits, and what was erased.
+    (
+        "CREATE TABLE store_state (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+        "INSERT INTO store_state VALUES ('version', 0), ('actors', NULL), ('horizon', 0), ('erased', 0)",
+        """
+        CREATE TABLE store_segment (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            file TEXT NOT NULL UNIQUE,
+            month TEXT,
+            tier INTEGER NOT NULL,
+            rows INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            min_time INTEGER NOT NULL,
+            max_time INTEGER NOT NULL
+        )
+        """,
+        "CREATE TABLE store_garbage (file TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID",
+        """
+        CREATE TABLE store_tie (
+            anon_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            event_id TEXT NOT NULL,
+            identified TEXT NOT NULL,
+            PRIMARY KEY (anon_id, user_id)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX store_tie_user ON store_tie (user_id)",
+        "CREATE TABLE store_changed (anon_id TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID",
+        """
+        CREATE TABLE store_trait (
+            user_id TEXT NOT NULL,
+            key TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            event_id TEXT NOT NULL,
+            value TEXT NOT NULL,
+            PRIMARY KEY (user_id, key)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX store_trait_key ON store_trait (key)",
+        """
+        CREATE TABLE store_erased_user (user_id TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE store_erased_anon (
+            anon_id TEXT NOT NULL, user_id TEXT NOT NULL, PRIMARY KEY (anon_id, user_id)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 VERSION: Final = len(_STEPS)
 

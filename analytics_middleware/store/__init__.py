@@ -1,5 +1,7 @@
 """The embedded store: what it keeps, what it can be asked, and the engines that answer."""
 
+from typing import TYPE_CHECKING, Any
+
 from analytics_middleware.store.base import Record, Store
 from analytics_middleware.store.filters import Filter, QuestionError
 from analytics_middleware.store.identity import COOKIELESS_PREFIX
@@ -49,6 +51,9 @@ from analytics_middleware.store.results import (
     VolumePoint,
 )
 
+if TYPE_CHECKING:
+    from analytics_middleware.store.duckdb import DuckDBStore
+
 __all__ = [
     "COOKIELESS_PREFIX",
     "Active",
@@ -58,6 +63,7 @@ __all__ = [
     "Count",
     "Dashboard",
     "DashboardSummary",
+    "DuckDBStore",
     "Filter",
     "Funnel",
     "FunnelStep",
@@ -97,3 +103,12 @@ __all__ = [
     "Volume",
     "VolumePoint",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when it is asked for: its libraries are optional and take long to import.
+    if name == "DuckDBStore":
+        from analytics_middleware.store.duckdb import DuckDBStore
+
+        return DuckDBStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

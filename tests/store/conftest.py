@@ -1,18 +1,78 @@
 """Every store the conformance cases run over."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from analytics_middleware.store import Insights, MemoryStore, Store
+from analytics_middleware.event import Event, Identify
+from analytics_middleware.outbox.base import Draft
+from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.store import DuckDBStore, Insights, MemoryStore, Record, Store
+
+NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)  # a Wednesday
+
+_encode = msgspec.json.Encoder().encode
+
+
+def drafts(records: Sequence[Record]) -> list[Draft]:
+    """The log entries of *records*, as the writer makes them."""
+    return [
+        Draft("event", record.event_id, record.timestamp.timestamp(), record.encode())
+        if isinstance(record, Event)
+        else Draft(
+            "identify" if isinstance(record, Identify) else "erase",
+            record.event_id,
+            record.timestamp.timestamp(),
+            _encode(record),
+        )
+        for record in records
+    ]
+
+
+class LoggedStore(DuckDBStore):
+    """A store that gets its records through the log, where they stay unsealed unless told otherwise."""
+
+    def __init__(self, path: Path, *, seal: bool = False, compact: bool = False, **options: Any) -> None:
+        self.outbox = SqliteOutbox(path)
+        self.outbox.register("store")
+        super().__init__(self.outbox, **options)
+        self.seal, self.compact = seal, compact
+
+    def apply(self, records: Sequence[Record]) -> None:
+        self.outbox.append(drafts(records), {})
+        if self.compact:
+            assert self.maintain()
+        elif self.seal:
+            assert self.sealer.seal()
+
+    def close(self) -> None:
+        super().close()
+        self.outbox.close()
+
+
+class AppliedStore(DuckDBStore):
+    """A store that is given records directly."""
+
+    def __init__(self, path: Path) -> None:
+        self.outbox = SqliteOutbox(path)
+        super().__init__(self.outbox)
+
+    def close(self) -> None:
+        super().close()
+        self.outbox.close()
+
 
 STORES: dict[str, Callable[[Path], Store]] = {
     "memory": lambda path: MemoryStore(),
+    "duckdb-unsealed": LoggedStore,
+    "duckdb-sealed": lambda path: LoggedStore(path, seal=True),
+    "duckdb-compacted": lambda path: LoggedStore(path, compact=True),
+    "duckdb-applied": AppliedStore,
 }
-
-NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)  # a Wednesday
 
 
 @pytest.fixture(params=sorted(STORES))

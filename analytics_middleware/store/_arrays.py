@@ -1,0 +1,76 @@
+"""The optional libraries the embedded store is built on, and names for its arrays."""
+
+import importlib
+from typing import Any
+
+from analytics_middleware.errors import MissingExtraError
+
+try:
+    import duckdb
+    import numpy as np
+    from numpy.typing import NDArray
+
+    # Imported by name: pyarrow has no complete types of its own.
+    pa: Any = importlib.import_module("pyarrow")
+    pc: Any = importlib.import_module("pyarrow.compute")
+    pq: Any = importlib.import_module("pyarrow.parquet")
+except ImportError as error:
+    raise MissingExtraError(
+        f"the embedded store needs {error.name}: pip install 'analytics-middleware[insights]'"
+    ) from error
+
+Int64s = NDArray[np.int64]
+Int32s = NDArray[np.int32]
+Hashes = NDArray[np.uint64]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+
+NEVER = np.iinfo(np.int64).max
+"""Of a first time: there was none."""
+ALWAYS = np.iinfo(np.int64).min
+
+__all__ = [
+    "ALWAYS",
+    "NEVER",
+    "Floats",
+    "Hashes",
+    "Int32s",
+    "Int64s",
+    "Mask",
+    "NDArray",
+    "Rows",
+    "changes",
+    "duckdb",
+    "np",
+    "pa",
+    "pc",
+    "pq",
+    "pyarrow_dataset",
+    "ranges",
+]
+
+
+def pyarrow_dataset() -> Any:
+    """Return Arrow's module of datasets, which takes long to import and which few need."""
+    return importlib.import_module("pyarrow.dataset")
+
+
+def ranges(starts: Rows, ends: Rows) -> Rows:
+    """Return all indexes of the ranges ``[start, end)``, one after the other."""
+    lengths = ends - starts
+    total = int(lengths.sum())
+    if not total:
+        return np.zeros(0, np.intp)
+    offsets = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    return np.arange(total, dtype=np.intp) + offsets
+
+
+def changes(*keys: NDArray[Any]) -> Mask:
+    """Return where any of *keys* differs from the row before; the first row does."""
+    found = np.ones(len(keys[0]), np.bool_)
+    if len(found):
+        found[1:] = False
+        for key in keys:
+            found[1:] |= key[1:] != key[:-1]
+    return found

@@ -1,0 +1,150 @@
+"""Compacted segments as one source, in the order of visitor and time; its columns are read when they are needed."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from analytics_middleware.store._arrays import Int32s, Int64s, NDArray, Rows, np, pa
+from analytics_middleware.store._sources import Source, encode_property, major_units, numbers_of, plain
+from analytics_middleware.store._vocabulary import Vocabularies
+from analytics_middleware.store.actors import Actors
+from analytics_middleware.store.catalogue import State
+from analytics_middleware.store.columns import ACTOR, PROPERTY, VISITOR, from_json
+from analytics_middleware.store.segments import Segments
+
+COMPLETE = b"analytics_middleware.complete"
+"""In a file's metadata: all its properties, as JSON, when each has a column of its own."""
+
+
+class ColumnCache:
+    """Columns by name, the most recently used ones up to so many bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._columns: OrderedDict[str, NDArray[Any]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def get(self, name: str, load: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return the column called *name*, from *load* when it is not here."""
+        with self._lock:
+            if name in self._columns:
+                self._columns.move_to_end(name)
+                return self._columns[name]
+            column = load()
+            self._columns[name] = column
+            self._size += column.nbytes
+            while self._size > self._limit and len(self._columns) > 1:
+                _, dropped = self._columns.popitem(last=False)
+                self._size -= dropped.nbytes
+            return column
+
+
+class Base(Source):
+    """The events of all compacted segments. Those are sorted, one month each, so merging them is mere placing."""
+
+    def __init__(
+        self, segments: Segments, state: State, actors: Actors, vocabularies: Vocabularies, cache_bytes: int
+    ) -> None:
+        self._files = [segments.open(segment.file) for segment in state.months]
+        self._vocabularies = vocabularies
+        self._cache = ColumnCache(cache_bytes)
+        visitors = [_integers(file.read(columns=[VISITOR]).column(0)) for file in self._files]
+        self._places, self.who = _merged(visitors, actors.sealed)
+        self.time: Int64s = self.numbers("timestamp")
+
+    def __len__(self) -> int:
+        return len(self.who)
+
+    def actors(self) -> Int32s:
+        """The number of each event's id."""
+        return self._cached(ACTOR, lambda file: _integers(file.read(columns=[ACTOR]).column(0)))
+
+    def codes(self, field: str) -> Int32s:
+        """The codes of a field's values."""
+        return self._cached(field, lambda file: self._codes(file, field))
+
+    def numbers(self, field: str) -> NDArray[Any]:
+        """The values of a numeric field."""
+        if field == "revenue":
+            known = self._vocabularies["currency"].values
+            return major_units(self.numbers("revenue_minor"), self.codes("currency"), known)
+        return self._cached(field, lambda file: numbers_of(file.read(columns=[field]).column(0), field))
+
+    def derived(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return a column that *make* works out, kept like the others."""
+        return self._cache.get(name, make)
+
+    def raw(self, rows: Rows, names: Sequence[str]) -> Any:
+        """The stored columns of some events; only the parts of the files that hold them are read."""
+        tables: list[Any] = []
+        places: list[Rows] = []
+        for file, here in zip(self._files, self._places, strict=True):
+            found = np.searchsorted(here, rows)
+            mine = np.flatnonzero(here[np.minimum(found, len(here) - 1)] == rows) if len(here) else found[:0]
+            if len(mine):
+                tables.append(plain(_pick(file, found[mine], list(names))))
+                places.append(mine)
+        if not tables:
+            return plain(self._files[0].schema_arrow.empty_table().select(list(names)))
+        back = np.argsort(np.concatenate(places), kind="stable")
+        return pa.concat_tables(tables).take(pa.array(back))
+
+    def _cached(self, name: str, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
+        return self._cache.get(name, lambda: self._placed([read(file) for file in self._files]))
+
+    def _placed(self, columns: list[NDArray[Any]]) -> NDArray[Any]:
+        if len(columns) == 1:
+            return columns[0]
+        merged = np.empty(sum(map(len, columns)), columns[0].dtype if columns else np.int64)
+        for places, column in zip(self._places, columns, strict=True):
+            merged[places] = column
+        return merged
+
+    def _codes(self, file: Any, field: str) -> Int32s:
+        names = file.schema_arrow.names
+        if field in names:
+            return self._vocabularies[field].encode(file.read(columns=[field]).column(0))
+        metadata = file.schema_arrow.metadata or {}
+        if COMPLETE in metadata and field.removeprefix(PROPERTY) not in from_json(metadata[COMPLETE].decode()):
+            return np.zeros(file.metadata.num_rows, np.int32)
+        return encode_property(self._vocabularies, field, file.read(columns=["properties"]).column(0))
+
+
+def _integers(column: Any) -> Int32s:
+    numbers: Int32s = column.to_numpy()
+    return numbers
+
+
+def _merged(visitors: list[Int32s], count: int) -> tuple[list[Rows], Int32s]:
+    """Return where the rows of each sorted file go when all are sorted by visitor, and the visitor of each place.
+
+    Files are in order of time and don't overlap in it, so a visitor's rows follow one another file by file. Nobody,
+    whose number is -1, comes first.
+    """
+    if not visitors:
+        return [], np.zeros(0, np.int32)
+    if len(visitors) == 1:
+        return [np.arange(len(visitors[0]))], visitors[0]
+    counts = [np.bincount(who + 1, minlength=count + 1) for who in visitors]
+    totals = np.sum(counts, axis=0)
+    begins = np.cumsum(totals) - totals
+    places: list[Rows] = []
+    for who, own in zip(visitors, counts, strict=True):
+        shift = begins - (np.cumsum(own) - own)
+        places.append(np.arange(len(who)) + shift[who + 1])
+        begins = begins + own
+    return places, np.repeat(np.arange(-1, count, dtype=np.int32), totals)
+
+
+def _pick(file: Any, rows: Rows, names: list[str]) -> Any:
+    """Return *rows*, in ascending order or not, of *file*."""
+    sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+    ends = np.cumsum(sizes)
+    groups = np.searchsorted(ends, rows, side="right")
+    needed = np.unique(groups)
+    begins = np.zeros(len(sizes), np.intp)
+    begins[needed] = np.cumsum(np.array(sizes)[needed]) - np.array(sizes)[needed]
+    local = rows - (ends - sizes)[groups] + begins[groups]
+    return file.read_row_groups(needed.tolist(), columns=names).select(names).take(pa.array(local))

@@ -1,0 +1,136 @@
+"""A frame: everything a question needs, at one point, as arrays. Immutable but for columns loaded when needed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analytics_middleware.store._arrays import NEVER, Int32s, Int64s, Mask, NDArray, np
+from analytics_middleware.store._sources import NUMERIC, bots
+from analytics_middleware.store._tables import Table
+from analytics_middleware.store._vocabulary import Vocabularies
+from analytics_middleware.store.actors import Actors, earliest
+from analytics_middleware.store.columns import COOKIELESS
+
+
+class Frame:
+    """Tables of events, each visitor in one of them, and who the visitors are."""
+
+    def __init__(
+        self,
+        *,
+        version: int,
+        tables: list[Table],
+        compacted: int,
+        actors: Actors,
+        owners: Int32s,
+        gone_until: Int64s | None,
+        horizon: int,
+        vocabularies: Vocabularies,
+        changed_traits: Mapping[tuple[str, str], str | None],
+    ) -> None:
+        self.version = version
+        self.tables = [table for table in tables if len(table)]
+        self.actors = actors
+        self.owners = owners
+        self.kinds: NDArray[np.uint8] = actors.kinds[: len(owners)]
+        self.horizon = horizon
+        self.vocabularies = vocabularies
+        self.changed_traits = changed_traits
+        """The traits, as JSON, that records not sealed yet changed; None where they are gone."""
+        self.traits: dict[str, Int32s] = {}
+        """Of each trait that was asked for, the codes of its values, by visitor."""
+        self.lock = vocabularies.lock
+        self._gone_until = gone_until
+        self._changed = [table for table in tables[compacted:] if len(table)]
+        self._first: dict[bool, Int64s] = {}
+        self._bots: dict[int, Mask | None] = {}
+        self._codes: dict[tuple[int, str], Int32s] = {}
+        self.answers: dict[Any, Any] = {}
+        """Answers given already; they hold as long as the frame does."""
+
+    @property
+    def count(self) -> int:
+        """How many numbers of visitors there are."""
+        return len(self.owners)
+
+    def cookieless(self, who: NDArray[Any]) -> Mask:
+        """Return which of *who* are cookieless; nobody is not."""
+        return np.append(self.kinds == COOKIELESS, False)[who]
+
+    @property
+    def has_cookieless(self) -> bool:
+        """Whether anybody is cookieless."""
+        return bool((self.kinds == COOKIELESS).any())
+
+    def texts(self, field: str) -> tuple[Int32s, list[str]]:
+        """Return for each code of *field* the number of its text, -1 when absent, and the texts."""
+        with self.lock:
+            return self.vocabularies[field].texts()
+
+    def bots(self, table: Table) -> Mask | None:
+        """Return which rows of *table* are of bots, None when none is."""
+        key = id(table)
+        with self.lock:
+            if key not in self._bots:
+                self._bots[key] = bots(table.source, self.vocabularies, self.kinds)
+            return self._bots[key]
+
+    def visible(self, table: Table, *, with_bots: bool) -> Mask | None:
+        """Return which rows of *table* there are for a question, None for all."""
+        mask = table.alive
+        found = None if with_bots else self.bots(table)
+        if found is not None:
+            mask = ~found if mask is None else mask & ~found
+        if self.horizon > 0:
+            young = table.time >= self.horizon
+            mask = young if mask is None else mask & young
+        return mask
+
+    def codes(self, table: Table, field: str) -> Int32s:
+        """Return the codes of *field* for each row of *table*."""
+        if field.startswith("traits."):
+            return np.append(self.traits[field], np.int32(0))[table.who]
+        with self.lock:
+            if field not in NUMERIC:
+                return table.source.codes(field)
+            # Most values occur once, so their codes are kept for this frame only.
+            key = (id(table), field)
+            if key not in self._codes:
+                distinct, places = np.unique(table.source.numbers(field), return_inverse=True)
+                tokens = [None if value != value else value for value in distinct.tolist()]
+                self._codes[key] = self.vocabularies[field].codes(tokens)[places]
+            return self._codes[key]
+
+    def numbers(self, table: Table, field: str) -> NDArray[Any]:
+        """Return the values of a numeric *field* for each row of *table*."""
+        with self.lock:
+            return table.source.numbers(field)
+
+    def first(self, *, with_bots: bool) -> Int64s:
+        """Return when each visitor had their first event ever, `NEVER` without one."""
+        with self.lock:
+            if with_bots not in self._first:
+                self._first[with_bots] = self._find_first(with_bots=with_bots)
+            return self._first[with_bots]
+
+    def _find_first(self, *, with_bots: bool) -> Int64s:
+        actors = self.actors
+        times = actors.first if with_bots else actors.first_human
+        if self._gone_until is not None:
+            times = np.where(times <= self._gone_until[: len(times)], NEVER, times)
+        first = earliest(self.count, self.owners[: len(times)], times)
+        for table in self._changed:
+            mask = table.who >= 0
+            found = None if with_bots else self.bots(table)
+            if found is not None:
+                mask &= ~found
+            if table.alive is not None:
+                mask &= table.alive
+            np.minimum.at(first, table.who[mask], table.time[mask])
+        return first
+
+    def load_trait(self, field: str, values: Sequence[str | None], numbers: Int32s) -> None:
+        """Take in the *values*, as JSON, of a trait of users who have *numbers*."""
+        codes = np.zeros(self.count, np.int32)
+        known = (numbers >= 0) & (numbers < self.count)
+        codes[numbers[known]] = self.vocabularies[field].codes(values)[known]
+        self.traits[field] = codes

@@ -1,0 +1,103 @@
+"""The contents of a month's file: rows sorted by visitor, time and event id, and its frequent properties as columns."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from analytics_middleware.store._arrays import Int32s, Int64s, NDArray, Rows, np, pa
+from analytics_middleware.store._base import COMPLETE
+from analytics_middleware.store._sources import numbers_of
+from analytics_middleware.store.columns import ACTOR, PROPERTY, VISITOR, from_json, to_json
+
+_MAX_SHREDDED: Final = 64
+"""Properties that get a column of their own at most."""
+_RARE: Final = 1000
+"""A property that is in less than one of so many events gets none."""
+
+
+def month_numbers(times: Int64s) -> Int32s:
+    """Return the month that each time lies in, counted from January 1970, UTC."""
+    months: Int64s = times.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+    return months.astype(np.int32)
+
+
+def month_name(number: int) -> str:
+    """Return the name of month *number* since January 1970: ``2025-03``."""
+    return f"{1970 + number // 12:04}-{number % 12 + 1:02}"
+
+
+def month_number(name: str) -> int:
+    """Return the number of the month called *name*."""
+    begin = datetime.strptime(name, "%Y-%m").replace(tzinfo=UTC)
+    return (begin.year - 1970) * 12 + begin.month - 1
+
+
+def month_table(table: Any, actors: Int32s, visitors: Int32s) -> Any:
+    """Return *table*, whose texts are in dictionaries, as a month's file holds it."""
+    times = numbers_of(table.column("timestamp"), "timestamp")
+    order = np.lexsort((times, visitors))
+    order = _settle_ties(table, order, visitors[order], times[order])
+    table = table.take(pa.array(order)).combine_chunks()
+    table = table.append_column(ACTOR, pa.array(actors[order], pa.int32()))
+    table = table.append_column(VISITOR, pa.array(visitors[order], pa.int32()))
+    return _with_properties(table)
+
+
+def _settle_ties(table: Any, order: Rows, who: Int32s, time: Int64s) -> Rows:
+    same = (who[1:] == who[:-1]) & (time[1:] == time[:-1])
+    if not same.any():
+        return order
+    tied = np.zeros(len(order), np.bool_)
+    tied[1:] |= same
+    tied[:-1] |= same
+    places = np.flatnonzero(tied)
+    groups = np.cumsum(np.concatenate([[True], ~same]))[places].tolist()
+    ids: list[str] = table.column("event_id").take(pa.array(order[places])).to_pylist()
+    keys = sorted(range(len(places)), key=lambda index: (groups[index], ids[index]))
+    order = order.copy()
+    order[places] = order[places[keys]]
+    return order
+
+
+def _with_properties(table: Any) -> Any:
+    column = table.column("properties").combine_chunks()
+    objects = column.dictionary.to_pylist()
+    absent = len(objects)
+    rows = column.indices.fill_null(absent).to_numpy(zero_copy_only=False)
+    weights = np.bincount(rows, minlength=absent + 1)
+    frequent, rest = _frequent(objects, weights, table.num_rows)
+    codes = {name: np.full(absent + 1, -1, np.int32) for name in frequent}
+    tokens: dict[str, dict[str, int]] = {name: {} for name in frequent}
+    texts = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    for index, text in enumerate(objects):
+        for name, value in texts.decode(text).items():
+            if name in codes:
+                known = tokens[name]
+                codes[name][index] = known.setdefault(_canonical(bytes(value)), len(known))
+    for name in frequent:
+        table = table.append_column(PROPERTY + name, _dictionary(codes[name][rows], list(tokens[name])))
+    # Whoever looks for a property that is in no event of the month need not look at its events.
+    known_names = to_json([*frequent, *rest])
+    return table.replace_schema_metadata({COMPLETE: known_names.encode()})
+
+
+def _frequent(objects: list[str], weights: NDArray[Any], rows: int) -> tuple[list[str], list[str]]:
+    """Return the names of properties that are worth a column, and the others."""
+    counts: Counter[str] = Counter()
+    texts = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    for text, weight in zip(objects, weights.tolist(), strict=False):
+        for name in texts.decode(text):
+            counts[name] += weight
+    frequent = [name for name, count in counts.most_common(_MAX_SHREDDED) if count * _RARE >= rows]
+    return frequent, [name for name in counts if name not in frequent]
+
+
+def _canonical(value: bytes) -> str:
+    return to_json(from_json(value.decode()))
+
+
+def _dictionary(codes: Int32s, tokens: list[str]) -> Any:
+    indexes = pa.array(codes, pa.int32(), mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(indexes, pa.array(tokens, pa.string()))

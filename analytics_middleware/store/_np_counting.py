@@ -1,0 +1,253 @@
+"""Volumes, tops, active users, revenue over arrays; `_counting` says the same in plain Python."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from analytics_middleware.store._arrays import Int32s, NDArray, changes, np
+from analytics_middleware.store._frame import Frame
+from analytics_middleware.store._np_select import (
+    Grouping,
+    People,
+    Selected,
+    Spans,
+    distinct,
+    errors,
+    grouped,
+    select,
+    top,
+    within,
+)
+from analytics_middleware.store.calendar import day_start, local_day
+from analytics_middleware.store.columns import micros
+from analytics_middleware.store.parameters import RangeQuestion
+from analytics_middleware.store.questions import (
+    ActiveUsers,
+    DashboardSummary,
+    Revenue,
+    TopEvents,
+    TopProperties,
+    TopValues,
+    Volume,
+)
+from analytics_middleware.store.results import (
+    Active,
+    Count,
+    Dashboard,
+    Group,
+    RevenuePoint,
+    RevenueTotal,
+    ValueCount,
+    VolumePoint,
+)
+from analytics_middleware.store.timeout import check_time
+
+
+def volume(frame: Frame, question: Volume, now: datetime) -> list[Group[list[VolumePoint]]]:
+    """Events per bucket."""
+    spans = Spans.of(question, question.bucket)
+    found = within(frame, question, question.event)
+    if question.breakdown is None:
+        return [Group(key=None, answer=_points(spans, _counts(spans, found, None, 1)[0], now))]
+    codes = [selected.take(frame.codes(selected.table, question.breakdown)) for selected in found]
+    grouping = Grouping(frame, question.breakdown, codes, question.breakdown_limit)
+    counts = _counts(spans, found, grouping.groups, len(grouping.labels))
+    return grouping.answer(lambda index: _points(spans, counts[index], now))
+
+
+def _counts(
+    spans: Spans, found: Sequence[Selected], groups: Sequence[NDArray[Any]] | None, number: int
+) -> NDArray[Any]:
+    """Return the number of rows by group and bucket."""
+    counts = np.zeros(number * len(spans), np.int64)
+    for index, selected in enumerate(found):
+        check_time()
+        places = spans.find(selected)
+        if groups is not None:
+            places = groups[index].astype(np.int64) * len(spans) + places
+        counts += np.bincount(places, minlength=len(counts))
+    return counts.reshape(number, len(spans))
+
+
+def _points(spans: Spans, counts: NDArray[Any], now: datetime) -> list[VolumePoint]:
+    return [
+        VolumePoint(time=span.start, count=count, incomplete=span.end > now)
+        for span, count in zip(spans.all, counts.tolist(), strict=True)
+    ]
+
+
+def _top(frame: Frame, found: Sequence[Selected], field: str, limit: int) -> list[Count]:
+    columns = [selected.take(frame.codes(selected.table, field)) for selected in found]
+    return [Count(key=key, count=count) for key, count in top(frame, field, columns, limit)]
+
+
+def top_events(frame: Frame, question: TopEvents) -> list[Count]:
+    """The most frequent names."""
+    return _top(frame, within(frame, question), "name", question.limit)
+
+
+def top_properties(frame: Frame, question: TopProperties) -> list[Count]:
+    """The most frequent values of one property."""
+    return _top(frame, within(frame, question, question.event), f"properties.{question.prop}", question.limit)
+
+
+def top_values(frame: Frame, question: TopValues) -> list[ValueCount]:
+    """The values of one field with the most users."""
+    found = within(frame, question, question.event)
+    if not question.errors:
+        found = [selected.only(~selected.take(errors(frame, selected.table))) for selected in found]
+    codes = [selected.take(frame.codes(selected.table, question.field)) for selected in found]
+    text_of, texts = frame.texts(question.field)
+    counts, users, cookieless = (np.zeros(len(texts) + 1, np.int64) for _ in range(3))
+    for selected, column in zip(found, codes, strict=True):
+        check_time()
+        np.add.at(counts, text_of, np.bincount(column, minlength=len(text_of)))
+        own, few = _users_by_text(frame, selected, text_of[column], len(texts), question)
+        users += own
+        cookieless += few
+    values = [
+        ValueCount(key=texts[index], count=int(counts[index]), users=int(users[index]), cookieless=int(few))
+        for index, few in enumerate(cookieless[:-1].tolist())
+        if counts[index]
+    ]
+    return sorted(values, key=lambda item: (-item.users, -item.count, item.key))[: question.limit]
+
+
+def _users_by_text(
+    frame: Frame, selected: Selected, texts: Int32s, number: int, question: RangeQuestion
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the number of visitors, and of cookieless ones among them, of each text; the last is of absent ones."""
+    who = selected.who
+    few = frame.cookieless(who) if frame.has_cookieless else np.zeros(len(who), np.bool_)
+    day = np.where(few, Spans.of(question, "day").find(selected), -1) if few.any() else np.zeros(len(who), np.int8)
+    # Most repetitions follow one another; what is left is sorted by value, in order of visitors as it was.
+    first = changes(who, texts, day) & (who >= 0)
+    who, texts, day, few = who[first], texts[first], day[first], few[first]
+    order = np.argsort(texts.astype(np.uint16) if number < 65535 else texts, kind="stable")
+    unique = changes(texts[order], who[order], day[order])
+    texts, few = texts[order][unique], few[order][unique]
+    users = np.bincount(np.where(texts < 0, number, texts), minlength=number + 1)
+    return users, np.bincount(np.where(texts < 0, number, texts)[few], minlength=number + 1)
+
+
+def active_users(frame: Frame, question: ActiveUsers) -> list[Group[Active]]:
+    """Distinct users."""
+
+    def active(found: Sequence[Selected]) -> Active:
+        people = distinct(frame, found, question)
+        return Active(count=len(people), cookieless=people.cookieless)
+
+    found = within(frame, question, question.event)
+    return grouped(frame, found, question.breakdown, question.breakdown_limit, active)
+
+
+def dashboard_summary(frame: Frame, question: DashboardSummary, now: datetime) -> Dashboard:
+    """The last days at a glance."""
+    today = local_day(now, question.tz)
+
+    def last(days: int) -> RangeQuestion:
+        return RangeQuestion(
+            start=day_start(today - timedelta(days=days - 1), question.tz),
+            end=day_start(today + timedelta(days=1), question.tz),
+            tz=question.tz,
+            where=question.where,
+            bots=question.bots,
+        )
+
+    def users(days: int) -> People:
+        return distinct(frame, within(frame, last(days)), last(days))
+
+    found = within(frame, last(question.days))
+    dau, wau = users(1), users(7)
+    return Dashboard(
+        total_events=sum(map(len, found)),
+        dau=len(dau),
+        wau=len(wau),
+        top_events=_top(frame, found, "name", question.limit),
+        dau_cookieless=dau.cookieless,
+        wau_cookieless=wau.cookieless,
+        bots=count_bots(frame, last(question.days)),
+    )
+
+
+def count_bots(frame: Frame, question: RangeQuestion) -> int:
+    """Return how many events of bots *question* leaves out."""
+    if question.bots:
+        return 0
+    everybody = msgspec.structs.replace(question, bots=True)
+    total = 0
+    if any(frame.bots(table) is not None for table in frame.tables):
+        for selected in select(frame, everybody, span=(micros(question.start), micros(question.end))):
+            found = frame.bots(selected.table)
+            total += 0 if found is None else int(selected.take(found).sum())
+    return total
+
+
+def revenue(frame: Frame, question: Revenue, now: datetime) -> list[Group[list[RevenueTotal]]]:
+    """Revenue per currency."""
+    spans = Spans.of(question, question.bucket)
+    found: list[Selected] = []
+    for selected in within(frame, question, question.event):
+        paid = selected.only(selected.take(frame.codes(selected.table, "currency")) > 0)
+        if len(paid):
+            found.append(paid)
+
+    def totals(rows: Sequence[Selected]) -> list[RevenueTotal]:
+        codes = [selected.take(frame.codes(selected.table, "currency")) for selected in rows]
+        values: list[str] = frame.vocabularies["currency"].values
+        there = {code for column in codes for code in np.unique(column).tolist()}
+        return [
+            _total(
+                frame,
+                values[code],
+                [selected.only(column == code) for selected, column in zip(rows, codes, strict=True)],
+                question,
+                spans,
+                now,
+            )
+            for code in sorted(there, key=lambda code: values[code])
+        ]
+
+    return grouped(frame, found, question.breakdown, question.breakdown_limit, totals)
+
+
+def _total(
+    frame: Frame, currency: str, rows: Sequence[Selected], question: Revenue, spans: Spans, now: datetime
+) -> RevenueTotal:
+    # Sums beyond 64 bits are added up by Python.
+    sums = np.zeros(len(spans), object)
+    counts = np.zeros(len(spans), np.int64)
+    payers: list[Selected] = []
+    for selected in rows:
+        check_time()
+        minor = selected.take(frame.numbers(selected.table, "revenue_minor"))
+        places = spans.find(selected)
+        counts += np.bincount(places, minlength=len(spans))
+        sums += _sums(places, minor, len(spans))
+        payers.append(selected.only(minor > 0))
+    people = distinct(frame, payers, question)
+    total = int(sums.sum())
+    return RevenueTotal(
+        currency=currency,
+        total=total,
+        count=int(counts.sum()),
+        users=len(people),
+        per_user=total / len(people) if len(people) else None,
+        points=[
+            RevenuePoint(time=span.start, total=int(amount), count=count, incomplete=span.end > now)
+            for span, amount, count in zip(spans.all, sums.tolist(), counts.tolist(), strict=True)
+        ],
+        cookieless=people.cookieless,
+    )
+
+
+def _sums(places: NDArray[Any], minor: NDArray[Any], number: int) -> NDArray[Any]:
+    if len(minor) and float(np.abs(minor.astype(np.float64)).max()) * len(minor) >= 2.0**62:
+        sums = np.zeros(number, object)
+        np.add.at(sums, places, minor.astype(object))
+        return sums
+    small = np.zeros(number, np.int64)
+    np.add.at(small, places, minor)
+    return small.astype(object)

@@ -1,0 +1,203 @@
+"""Funnels over arrays: all attempts of all users at once; `_funnel` says the same in plain Python.
+
+A funnel costs a few passes over the events for each step, whatever the number of attempts: an array tells from every
+row on where the next event of that step is.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from analytics_middleware.store._arrays import NEVER, Int32s, Int64s, Mask, NDArray, changes, np
+from analytics_middleware.store._frame import Frame
+from analytics_middleware.store._np_select import Grouping, Selected, within
+from analytics_middleware.store.columns import COOKIELESS
+from analytics_middleware.store.questions import Funnel, FunnelOrder
+from analytics_middleware.store.results import FunnelStep, Group
+from analytics_middleware.store.timeout import check_time
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Attempts(NamedTuple):
+    """The best attempt of each user who has one: steps done, the row it begins with, the time of its last step."""
+
+    steps: NDArray[Any]
+    first: NDArray[Any]
+    end: Int64s
+
+
+def best_attempts(
+    who: Int32s, time: Int64s, names: Int32s, steps: Sequence[int], window: timedelta | None, order: FunnelOrder
+) -> Attempts:
+    """Return the best attempts in rows sorted by user and time; *names* and *steps* are codes of event names."""
+    stream = _Stream(who, time, names, steps)
+    openings = names == steps[0] if order != "any" else np.isin(names, np.array(steps, names.dtype))
+    first = np.flatnonzero(openings)
+    until = np.full(len(first), NEVER) if window is None else time[first] + window // _MICROSECOND
+    if order == "strict":
+        until = np.minimum(until, stream.next_foreign(first))
+    done, end = stream.any(first, until) if order == "any" else stream.in_order(first, until)
+    # Of one user's attempts the one that got furthest, of those the last.
+    starts = np.flatnonzero(changes(who[first]))
+    if not len(starts):
+        return Attempts(done, first, end)
+    furthest = np.maximum.reduceat(done * np.int64(len(first)) + np.arange(len(first)), starts) % len(first)
+    return Attempts(done[furthest], first[furthest], end[furthest])
+
+
+class _Stream:
+    """Rows, ready to be asked what follows them. A row number equal to their count stands for none."""
+
+    def __init__(self, who: Int32s, time: Int64s, names: Int32s, steps: Sequence[int]) -> None:
+        self._count = len(who)
+        self._who = np.append(who, who.dtype.type(-2))
+        self._time = np.append(time, NEVER)
+        self._steps = steps
+        self._names = names
+        begins = changes(who, time)
+        rows = np.arange(self._count, dtype=np.int32)
+        # Events at one instant may be taken in any order: a step looks from its instant's first row on.
+        self._instant = np.append(np.maximum.accumulate(np.where(begins, rows, np.int32(0))), np.int32(self._count))
+
+    def _following(self, wanted: Mask) -> Int32s:
+        """Return for each row the first of the *wanted* ones at or after it."""
+        check_time()
+        found = np.full(self._count + 2, self._count, np.int32)
+        places = np.flatnonzero(wanted).astype(np.int32)
+        found[places] = places
+        found[:] = np.minimum.accumulate(found[::-1])[::-1]
+        return found
+
+    def next_foreign(self, first: NDArray[Any]) -> Int64s:
+        """Return when each user has the next event after *first* that is none of the steps, `NEVER` without one."""
+        foreign = self._following(~np.isin(self._names, np.array(self._steps, self._names.dtype)))
+        begins = self._instant[:-1][first]
+        # The first row after an instant is where the next instant begins.
+        last = self._following(self._instant[1:] != self._instant[:-1])[begins]
+        found = foreign[last + 1]
+        return np.where(self._who[found] == self._who[first], self._time[found], NEVER)
+
+    def in_order(self, first: NDArray[Any], until: Int64s) -> tuple[NDArray[Any], Int64s]:
+        """Return how many steps the attempts that begin at *first* do by *until*, and when they do the last."""
+        done = np.zeros(len(first), np.int32)
+        end = self._time[first]
+        who = self._who[first]
+        going = np.arange(len(first))
+        current = first
+        taken: dict[int, NDArray[Any]] = {}
+        for step in self._steps:
+            following = self._following(self._names == step)
+            place = self._instant[current]
+            if step in taken:
+                place = np.maximum(place, taken[step] + 1)
+            place = following[place]
+            reached = (self._who[place] == who) & (self._time[place] <= until)
+            if not reached.all():
+                going, place, who, until = going[reached], place[reached], who[reached], until[reached]
+                taken = {name: rows[reached] for name, rows in taken.items()}
+            taken[step] = current = place
+            done[going] += 1
+            end[going] = self._time[place]
+        return done, end
+
+    def any(self, first: NDArray[Any], until: Int64s) -> tuple[NDArray[Any], Int64s]:
+        """Return how many distinct steps happen from *first* to *until*, and when the last of them first has."""
+        done = np.zeros(len(first), np.int32)
+        end = self._time[first]
+        who = self._who[first]
+        for step, wanted in Counter(self._steps).items():
+            following = self._following(self._names == step)
+            place = self._instant[first]
+            for _ in range(wanted):
+                place = following[place]
+                reached = (self._who[place] == who) & (self._time[place] <= until)
+                done += reached
+                end = np.where(reached, np.maximum(end, self._time[place]), end)
+                place = np.minimum(place + 1, np.int32(self._count))
+        return done, end
+
+
+class Entrants(NamedTuple):
+    """Users of one table who entered, and the row of the table that each entered with."""
+
+    selected: Selected
+    who: Int32s
+    steps: NDArray[Any]
+    micros: Int64s
+
+
+def entrants(frame: Frame, question: Funnel) -> list[Entrants]:
+    """Return every user who did step 0 (with ``any``: one of the steps), table by table."""
+    found: list[Entrants] = []
+    for selected in within(frame, question):
+        check_time()
+        names = frame.codes(selected.table, "name")
+        vocabulary = frame.vocabularies["name"]
+        # A step that nobody ever did gets a code that no event has.
+        unknown = {step: -2 - index for index, step in enumerate(dict.fromkeys(question.steps))}
+        steps = [unknown[step] if (code := vocabulary.code(step)) is None else code for step in question.steps]
+        wanted = selected.who >= 0
+        if question.order != "strict":
+            is_step = np.zeros(len(vocabulary.values), np.bool_)
+            is_step[[step for step in steps if step >= 0]] = True
+            wanted &= is_step[selected.take(names)]
+        rows = selected if wanted.all() else selected.only(wanted)
+        if not len(rows):
+            continue
+        time = rows.take(rows.table.time)
+        who = rows.who
+        best = best_attempts(who, time, rows.take(names), steps, question.window, question.order)
+        places = best.first if rows.rows is None else rows.rows[best.first]
+        opened = Selected(rows.table, places)
+        found.append(Entrants(opened, who[best.first], best.steps, best.end - time[best.first]))
+    return found
+
+
+def funnel(frame: Frame, question: Funnel) -> list[Group[list[FunnelStep]]]:
+    """Users per step."""
+    found = entrants(frame, question)
+    steps = _joined([each.steps for each in found])
+    seconds = _joined([each.micros for each in found])
+    who = _joined([each.who for each in found]).astype(np.int64)
+    few = frame.kinds[who] == COOKIELESS
+    if question.breakdown is None:
+        return [Group(key=None, answer=_steps(question, steps, seconds, few))]
+    codes = [each.selected.take(frame.codes(each.selected.table, question.breakdown)) for each in found]
+    grouping = Grouping(frame, question.breakdown, codes, question.breakdown_limit)
+    group = _joined(grouping.groups)
+    return grouping.answer(
+        lambda index: _steps(question, steps[group == index], seconds[group == index], few[group == index])
+    )
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _steps(question: Funnel, steps: NDArray[Any], micros: NDArray[Any], few: Mask) -> list[FunnelStep]:
+    answer: list[FunnelStep] = []
+    for index, step in enumerate(question.steps):
+        reached = steps > index
+        count = int(reached.sum())
+        last = index == len(question.steps) - 1
+        answer.append(
+            FunnelStep(
+                event=step,
+                count=count,
+                conversion=count / len(steps) if len(steps) else 0.0,
+                median_seconds=median(micros[reached] / 1_000_000) if last and count else None,
+                cookieless=int((reached & few).sum()),
+            )
+        )
+    return answer
+
+
+def median(values: NDArray[Any]) -> float:
+    """Return the median: the mean of the middle two where their number is even."""
+    middle = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, middle)[middle])
+    pair = np.partition(values, [middle - 1, middle])
+    return (float(pair[middle - 1]) + float(pair[middle])) / 2

@@ -1,0 +1,267 @@
+"""What a question is about: rows of tables, the buckets they lie in, the visitors and groups they belong to."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from analytics_middleware.event import EventType
+from analytics_middleware.store._arrays import Int32s, Mask, NDArray, Rows, changes, np
+from analytics_middleware.store._frame import Frame
+from analytics_middleware.store._sources import NUMERIC
+from analytics_middleware.store._tables import QUARTER, Table
+from analytics_middleware.store.calendar import Bucket, buckets
+from analytics_middleware.store.columns import micros
+from analytics_middleware.store.filters import Filter
+from analytics_middleware.store.parameters import Question, RangeQuestion
+from analytics_middleware.store.results import Group
+from analytics_middleware.store.timeout import check_time
+
+A = TypeVar("A")
+
+
+class Selected(NamedTuple):
+    """Some rows of a table; None stands for all of them."""
+
+    table: Table
+    rows: Rows | None
+
+    def take(self, column: NDArray[Any]) -> NDArray[Any]:
+        """Return *column*, which has all rows of the table, for these rows."""
+        return column if self.rows is None else column[self.rows]
+
+    def only(self, mask: Mask) -> "Selected":
+        """Return those of these rows for which *mask* holds."""
+        picked = np.flatnonzero(mask)
+        return Selected(self.table, picked if self.rows is None else self.rows[picked])
+
+    @property
+    def who(self) -> Int32s:
+        """The visitors of the rows."""
+        return self.take(self.table.who)
+
+    def __len__(self) -> int:
+        return len(self.table) if self.rows is None else len(self.rows)
+
+
+def both(one: Mask | None, other: Mask | None) -> Mask | None:
+    """Return where both masks hold; None holds everywhere."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
+def passing(frame: Frame, table: Table, where: Sequence[Filter]) -> Mask | None:
+    """Return which rows of *table* pass all filters, None when there are none."""
+    mask: Mask | None = None
+    for condition in where:
+        check_time()
+        mask = both(mask, _matches(frame, table, condition))
+    return mask
+
+
+def _matches(frame: Frame, table: Table, condition: Filter) -> Mask:
+    if condition.field not in NUMERIC:
+        codes = frame.codes(table, condition.field)
+        found: Mask = frame.vocabularies[condition.field].matches(condition)[codes]
+        return found
+    values = frame.numbers(table, condition.field)
+    there = ~np.isnan(values)
+    match condition.op:
+        case "exists":
+            return there
+        case "not_exists":
+            return ~there
+        case "gt":
+            return values > condition.value
+        case "gte":
+            return values >= condition.value
+        case "lt":
+            return values < condition.value
+        case "lte":
+            return values <= condition.value
+        case _:
+            distinct, places = np.unique(values, return_inverse=True)
+            passes = [condition.matches(None if value != value else value) for value in distinct.tolist()]
+            return np.array(passes, np.bool_)[places]
+
+
+def named(frame: Frame, table: Table, event: str) -> Mask | None:
+    """Return which rows of *table* are called *event*, None when it is empty."""
+    if not event:
+        return None
+    codes = frame.codes(table, "name")
+    code = frame.vocabularies["name"].code(event)
+    return codes == (-1 if code is None else code)
+
+
+def select(frame: Frame, question: Question, event: str = "", span: tuple[int, int] | None = None) -> list[Selected]:
+    """Return the events at any time, or in *span*, that *question* is about, called *event* unless that is empty."""
+    found: list[Selected] = []
+    for table in frame.tables:
+        check_time()
+        mask = both(frame.visible(table, with_bots=question.bots), named(frame, table, event))
+        if span is not None:
+            first, last = table.bounds
+            if first < span[0]:
+                mask = both(mask, table.time >= span[0])
+            if last >= span[1]:
+                mask = both(mask, table.time < span[1])
+        mask = both(mask, passing(frame, table, question.where))
+        selected = Selected(table, None if mask is None else np.flatnonzero(mask))
+        if len(selected):
+            found.append(selected)
+    return found
+
+
+def within(frame: Frame, question: RangeQuestion, event: str = "") -> list[Selected]:
+    """Return the events in the range that *question* is about."""
+    return select(frame, question, event, (micros(question.start), micros(question.end)))
+
+
+class Spans:
+    """Consecutive buckets as numbers."""
+
+    def __init__(self, spans: Sequence[Bucket]) -> None:
+        self.all = spans
+        self.starts = np.array([micros(span.start) for span in spans], np.int64)
+        self.end = micros(spans[-1].end)
+        edges = np.append(self.starts, self.end)
+        self._first = int(edges[0] // QUARTER)
+        self._lookup: Int32s | None = None
+        if not (edges % QUARTER).any() and self.end // QUARTER - self._first < 4_000_000:
+            places = np.repeat(np.arange(len(spans), dtype=np.int32), np.diff(edges) // QUARTER)
+            # One more at either end, for what lies before or after.
+            self._lookup = np.concatenate([[np.int32(-1)], places, [np.int32(-1)]]).astype(np.int32)
+
+    @classmethod
+    def of(cls, question: RangeQuestion, unit: Any) -> "Spans":
+        """Return the buckets that the range of *question* touches."""
+        return cls(buckets(question.start, question.end, unit, question.tz).all)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def find(self, selected: Selected) -> NDArray[Any]:
+        """Return the index of the bucket that each row lies in, -1 for none."""
+        if self._lookup is None:
+            return self.of_times(selected.take(selected.table.time))
+        quarters = selected.take(selected.table.quarters)
+        first, last = selected.table.bounds
+        if first >= self.starts[0] and last < self.end:
+            return self._lookup[quarters - (self._first - 1)]
+        return self._lookup[np.clip(quarters - (self._first - 1), 0, len(self._lookup) - 1)]
+
+    def of_times(self, times: NDArray[Any]) -> NDArray[Any]:
+        """Return the index of the bucket that each of *times* lies in, -1 for none."""
+        found = np.searchsorted(self.starts, times, "right") - 1
+        return np.where(times < self.end, found, -1)
+
+
+class People(NamedTuple):
+    """Distinct visitors; a cookieless one once for each of its days, whose index is *day*, else -1."""
+
+    who: Int32s
+    day: NDArray[Any]
+    cookieless: int
+
+    def __len__(self) -> int:
+        return len(self.who)
+
+
+def distinct(frame: Frame, selections: Sequence[Selected], question: RangeQuestion) -> People:
+    """Return the visitors of rows that all lie in the question's range."""
+    days: Spans | None = None
+    found: list[Int32s] = []
+    on: list[NDArray[Any]] = []
+    for selected in selections:
+        check_time()
+        who = selected.who
+        first = changes(who) & (who >= 0)
+        anonymous = frame.has_cookieless
+        if anonymous and (few := frame.cookieless(who)).any():
+            days = days or Spans.of(question, "day")
+            day = np.where(few, days.find(selected), -1)
+            first = changes(who, day) & (who >= 0)
+            on.append(day[first])
+        else:
+            on.append(np.full(int(first.sum()), -1))
+        found.append(who[first])
+    who = np.concatenate(found) if found else np.zeros(0, np.int32)
+    day = np.concatenate(on) if on else np.zeros(0, np.int64)
+    return People(who, day, int((day >= 0).sum()))
+
+
+class Grouping:
+    """The groups of a breakdown: the most frequent values, the rest, what lacks the field."""
+
+    def __init__(self, frame: Frame, field: str, codes: Sequence[Int32s], limit: int) -> None:
+        text_of, texts = frame.texts(field)
+        counts = np.zeros(len(texts) + 1, np.int64)
+        for column in codes:
+            np.add.at(counts, text_of, np.bincount(column, minlength=len(text_of)))
+        there = [number for number in range(len(texts)) if counts[number]]
+        ranked = sorted(there, key=lambda number: (-int(counts[number]), texts[number]))
+        self.labels: list[tuple[str | None, bool]] = [(texts[number], False) for number in ranked[:limit]]
+        group_of = np.full(len(texts) + 1, -1, np.int32)
+        group_of[ranked[:limit]] = np.arange(len(self.labels))
+        if ranked[limit:]:
+            group_of[ranked[limit:]] = len(self.labels)
+            self.labels.append(("other", True))
+        if counts[-1]:
+            group_of[-1] = len(self.labels)
+            self.labels.append((None, False))
+        self.groups: list[NDArray[Any]] = [group_of[text_of][column] for column in codes]
+
+    def answer(self, answer: Callable[[int], A]) -> list[Group[A]]:
+        """Return *answer* of each group's index."""
+        return [Group(key=key, answer=answer(index), rest=rest) for index, (key, rest) in enumerate(self.labels)]
+
+
+def grouped(
+    frame: Frame,
+    selections: Sequence[Selected],
+    field: str | None,
+    limit: int,
+    answer: Callable[[Sequence[Selected]], A],
+) -> list[Group[A]]:
+    """Return the answer for each of the *limit* most frequent values, for the rest, and for rows without one."""
+    if field is None:
+        return [Group(key=None, answer=answer(selections))]
+    columns = [selected.take(frame.codes(selected.table, field)) for selected in selections]
+    grouping = Grouping(frame, field, columns, limit)
+    return grouping.answer(
+        lambda index: answer(
+            [selected.only(group == index) for selected, group in zip(selections, grouping.groups, strict=True)]
+        )
+    )
+
+
+def top(frame: Frame, field: str, columns: Sequence[Int32s], limit: int) -> list[tuple[str, int]]:
+    """Return the most frequent texts among the codes in *columns*, equal counts by text."""
+    text_of, texts = frame.texts(field)
+    counts = np.zeros(len(texts) + 1, np.int64)
+    for column in columns:
+        np.add.at(counts, text_of, np.bincount(column, minlength=len(text_of)))
+    there = np.flatnonzero(counts[:-1])
+    if len(there) > 4 * limit:
+        # Only those that can be among the first are worth sorting by their texts.
+        least = np.partition(counts[there], -limit)[-limit]
+        there = there[counts[there] >= least]
+    ranked = sorted(((texts[number], int(counts[number])) for number in there.tolist()), key=lambda p: (-p[1], p[0]))
+    return ranked[:limit]
+
+
+def pages(frame: Frame, table: Table) -> Mask:
+    """Return which rows are page views."""
+    codes = frame.codes(table, "type")
+    code = frame.vocabularies["type"].code(EventType.PAGEVIEW.value)
+    return codes == (-1 if code is None else code)
+
+
+def errors(frame: Frame, table: Table) -> Mask:
+    """Return which rows are page views that were answered with an error."""
+    codes = frame.codes(table, "status_code")
+    values = frame.vocabularies["status_code"].values
+    failed = np.fromiter((value is not None and value >= 400 for value in values), np.bool_, len(values))
+    if not failed.any():
+        return np.zeros(len(table), np.bool_)
+    return failed[codes] & pages(frame, table)

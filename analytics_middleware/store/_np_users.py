@@ -1,0 +1,195 @@
+"""The users behind numbers, and one user's timeline, from arrays; `_users` says the same in plain Python."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from analytics_middleware.properties import Scalar
+from analytics_middleware.store._arrays import ALWAYS, NEVER, Int64s, NDArray, np, pa
+from analytics_middleware.store._frame import Frame
+from analytics_middleware.store._np_funnel import entrants
+from analytics_middleware.store._np_retention import LifecyclePeople, MatrixPeople, StickinessPeople, returned
+from analytics_middleware.store._np_select import People, Spans, distinct, within
+from analytics_middleware.store.calendar import Bucket
+from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json, instant
+from analytics_middleware.store.filters import QuestionError
+from analytics_middleware.store.identity import identity
+from analytics_middleware.store.questions import (
+    ActiveUsers,
+    Funnel,
+    Lifecycle,
+    Retention,
+    RetentionMatrix,
+    Stickiness,
+    Users,
+    UserTimeline,
+)
+from analytics_middleware.store.results import Timeline, TimelineEvent, UserRow
+
+TraitsOf = Callable[[Sequence[str]], Mapping[str, Mapping[str, Scalar]]]
+"""Looks up what is known of users."""
+
+_TIMELINE = (
+    "event_id",
+    "timestamp",
+    "name",
+    "type",
+    "path",
+    "matched_pattern",
+    "referrer",
+    "status_code",
+    "properties",
+    "currency",
+    "revenue_minor",
+)
+
+
+def users(frame: Frame, question: Users, traits_of: TraitsOf) -> list[UserRow]:
+    """The users behind one number: users before anonymous visitors, each by id, then by day."""
+    people = _behind(frame, question)
+    who = people.who.astype(np.int64)
+    ids, kinds, days = frame.actors.ids(who), frame.kinds[who].tolist(), people.day.tolist()
+    order = sorted(range(len(ids)), key=lambda index: (kinds[index], ids[index], days[index]))[: question.limit]
+    first = frame.first(with_bots=question.of.bots)
+    last = _last_seen(frame, bots=question.of.bots)
+    traits = traits_of([ids[index] for index in order if kinds[index] == USER])
+    starts = _day_starts(question) if any(days[index] >= 0 for index in order) else []
+    return [
+        _row(
+            kinds[index],
+            ids[index],
+            int(first[who[index]]),
+            int(last[who[index]]),
+            traits,
+            starts[days[index]] if days[index] >= 0 else None,
+        )
+        for index in order
+    ]
+
+
+def _day_starts(question: Users) -> list[datetime]:
+    assert isinstance(question.of, ActiveUsers)
+    return [span.start for span in Spans.of(question.of, "day").all]
+
+
+def _behind(frame: Frame, question: Users) -> People:
+    of, cell = question.of, question.cell
+    match of:
+        case ActiveUsers():
+            return distinct(frame, within(frame, of, of.event), of)
+        case Funnel():
+            found = [each.who[each.steps > _number(cell)] for each in entrants(frame, of)]
+            return _people(np.concatenate(found) if found else np.zeros(0, np.int32))
+        case Retention():
+            return _people(returned(frame, of)[_number(cell)])
+        case RetentionMatrix():
+            matrix = MatrixPeople(frame, of)
+            if _number(cell) >= matrix.width:
+                raise QuestionError("cell", f"{cell} is beyond the {matrix.width} cells of a cohort")
+            return _people(matrix.cell(_index(matrix.cohorts, question.at), _number(cell)))
+        case Lifecycle():
+            lifecycle = LifecyclePeople(frame, of)
+            assert isinstance(cell, str)
+            return _people(lifecycle.people(_index(lifecycle.periods, question.at), cell))
+        case Stickiness():
+            stickiness = StickinessPeople(frame, of)
+            return _people(stickiness.exactly(_index(stickiness.periods, question.at), _number(cell)))
+
+
+def _people(who: NDArray[Any]) -> People:
+    return People(who, np.full(len(who), -1), 0)
+
+
+def _number(cell: object) -> int:
+    assert isinstance(cell, int)
+    return cell
+
+
+def _index(spans: Sequence[Bucket], at: datetime | None) -> int:
+    for index, span in enumerate(spans):
+        if span.start == at:
+            return index
+    raise QuestionError("at", f"{at} is not the beginning of one of the question's periods")
+
+
+def _last_seen(frame: Frame, *, bots: bool) -> Int64s:
+    last = np.full(frame.count, ALWAYS, np.int64)
+    for table in frame.tables:
+        rows = np.arange(len(table))
+        mask = frame.visible(table, with_bots=bots)
+        if mask is not None:
+            rows = np.flatnonzero(mask)
+        who = table.who[rows]
+        final = np.append(who[1:] != who[:-1], np.True_) & (who >= 0) if len(who) else np.zeros(0, np.bool_)
+        last[who[final]] = table.time[rows[final]]
+    return last
+
+
+def _row(
+    kind: int,
+    text: str,
+    first: int,
+    last: int,
+    traits: Mapping[str, Mapping[str, Scalar]],
+    day: datetime | None,
+) -> UserRow:
+    known = kind == USER
+    return UserRow(
+        user_id=text if known else None,
+        anon_id=None if known else text,
+        first_seen=instant(first),
+        last_seen=instant(max(first, last)),
+        traits=dict(traits.get(text, {})) if known else {},
+        day=day,
+    )
+
+
+def timeline(frame: Frame, question: UserTimeline, traits_of: TraitsOf) -> Timeline:
+    """What one user did, newest first."""
+    who = _visitor(frame, identity(question.user_id), identity(question.anon_id))
+    first = NEVER if who is None else int(frame.first(with_bots=question.bots)[who])
+    if who is None or frame.kinds[who] == COOKIELESS or first == NEVER:
+        return Timeline(user=None, events=[])
+    [text] = frame.actors.ids(np.array([who]))
+    last = int(_last_seen(frame, bots=question.bots)[who])
+    row = _row(int(frame.kinds[who]), text, first, last, traits_of([text]), None)
+    events: list[TimelineEvent] = []
+    for selected in within(frame, question):
+        mine = selected.only(selected.who == who)
+        rows = np.arange(len(mine.table)) if mine.rows is None else mine.rows
+        rows = rows[::-1][: question.limit]
+        if len(rows):
+            stored = mine.table.source.raw(rows, _TIMELINE)
+            stored = stored.set_column(1, "timestamp", stored.column("timestamp").cast(pa.int64()))
+            events += [_event(each) for each in stored.to_pylist()]
+    return Timeline(user=row, events=events)
+
+
+def _visitor(frame: Frame, user_id: str | None, anon_id: str | None) -> int | None:
+    if user_id is not None:
+        return _known(frame, USER, user_id)
+    if anon_id is None or actor_kind(None, anon_id) == COOKIELESS:
+        return None
+    number = _known(frame, ANON, anon_id)
+    return None if number is None else int(frame.owners[number])
+
+
+def _known(frame: Frame, kind: int, text: str) -> int | None:
+    number = frame.actors.find(kind, text)
+    return number if number is not None and number < frame.count else None
+
+
+def _event(row: Mapping[str, Any]) -> TimelineEvent:
+    return TimelineEvent(
+        event_id=row["event_id"],
+        time=instant(row["timestamp"]),
+        name=row["name"],
+        type=row["type"],
+        path=row["path"],
+        matched_pattern=row["matched_pattern"],
+        referrer=row["referrer"],
+        status_code=row["status_code"],
+        properties=from_json(row["properties"]) if row["properties"] is not None else {},
+        currency=row["currency"],
+        revenue=row["revenue_minor"],
+    )

@@ -1,0 +1,200 @@
+"""Where the columns of events come from: compacted segments in one order, blocks in memory, rows picked from both."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from analytics_middleware.event import EventType
+from analytics_middleware.money import Money
+from analytics_middleware.store._arrays import Floats, Int32s, Int64s, Mask, NDArray, Rows, np, pa, pc
+from analytics_middleware.store._vocabulary import Vocabularies
+from analytics_middleware.store.actors import Actors
+from analytics_middleware.store.columns import PROPERTY, USER, actor_kind, from_json, to_json
+
+NUMERIC = frozenset({"duration", "revenue", "revenue_minor", "timestamp"})
+"""Fields that are kept as numbers; most of their values occur once."""
+
+
+class Source(Protocol):
+    """Columns of some events, all in the same order."""
+
+    def __len__(self) -> int: ...
+
+    def actors(self) -> Int32s:
+        """The number of each event's id, -1 for nobody's."""
+        ...
+
+    def codes(self, field: str) -> Int32s:
+        """The codes of a field's values."""
+        ...
+
+    def numbers(self, field: str) -> NDArray[Any]:
+        """The values of one of the `NUMERIC` fields; NaN is absent, 0 of minor units."""
+        ...
+
+    def raw(self, rows: Rows, names: Sequence[str]) -> Any:
+        """The stored columns called *names* of some events, as an Arrow table."""
+        ...
+
+
+def numbers_of(column: Any, field: str) -> NDArray[Any]:
+    """Return an Arrow column of numbers as an array."""
+    if field == "timestamp":
+        times: Int64s = column.cast(pa.int64()).to_numpy()
+        return times
+    if field == "revenue_minor":
+        minor: Int64s = column.fill_null(0).to_numpy()
+        return minor
+    values: Floats = column.cast(pa.float64()).fill_null(float("nan")).to_numpy()
+    return values
+
+
+def major_units(minor: Int64s, currencies: Int32s, known: Sequence[str | None]) -> Floats:
+    """Return amounts in major units, NaN where there is no currency."""
+    units = [float("nan") if code is None else 10.0 ** Money.from_minor(0, code).exponent for code in known]
+    return minor / np.array(units)[currencies]
+
+
+def encode_property(vocabularies: Vocabularies, field: str, column: Any) -> Int32s:
+    """Return the codes of one property, taken from the JSON objects in *column*."""
+    name = field.removeprefix(PROPERTY)
+    vocabulary = vocabularies[field]
+    parts: list[Int32s] = []
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+        objects = (from_json(text) for text in encoded.dictionary.to_pylist())
+        tokens = [to_json(each[name]) if name in each else None for each in objects]
+        codes = np.append(vocabulary.codes(tokens), np.int32(0))
+        indexes = encoded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
+        parts.append(codes[indexes])
+    return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+
+class Block(Source):
+    """Events in memory, in order of time and event id."""
+
+    def __init__(self, table: Any, actors: Actors, vocabularies: Vocabularies) -> None:
+        order = pc.sort_indices(table, [("timestamp", "ascending"), ("event_id", "ascending")])
+        self.table = table.take(order).combine_chunks()
+        self.time: Int64s = numbers_of(self.table.column("timestamp"), "timestamp")
+        self._vocabularies = vocabularies
+        self._columns: dict[str, NDArray[Any]] = {}
+        self._actors = numbered(self.table, actors)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def actors(self) -> Int32s:
+        """The number of each event's id."""
+        return self._actors
+
+    def codes(self, field: str) -> Int32s:
+        """The codes of a field's values."""
+        if field not in self._columns:
+            if field.startswith(PROPERTY):
+                self._columns[field] = encode_property(self._vocabularies, field, self.table.column("properties"))
+            else:
+                self._columns[field] = self._vocabularies[field].encode(self.table.column(field))
+        return self._columns[field]
+
+    def numbers(self, field: str) -> NDArray[Any]:
+        """The values of a numeric field."""
+        if field == "revenue":
+            known = self._vocabularies["currency"].values
+            return major_units(self.numbers("revenue_minor"), self.codes("currency"), known)
+        return numbers_of(self.table.column(field), field)
+
+    def raw(self, rows: Rows, names: Sequence[str]) -> Any:
+        """The stored columns of some events."""
+        return plain(self.table.select(list(names)).take(pa.array(rows)))
+
+
+class Picked(Source):
+    """Rows of other sources, put into one order."""
+
+    def __init__(self, parts: Sequence[tuple[Source, Rows]], order: Rows) -> None:
+        self._parts = parts
+        self._order = order
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def actors(self) -> Int32s:
+        """The number of each event's id."""
+        if "" not in self._columns:
+            self._columns[""] = self._joined([source.actors()[rows] for source, rows in self._parts])
+        return self._columns[""]
+
+    def codes(self, field: str) -> Int32s:
+        """The codes of a field's values."""
+        if field not in self._columns:
+            self._columns[field] = self._joined([source.codes(field)[rows] for source, rows in self._parts])
+        return self._columns[field]
+
+    def numbers(self, field: str) -> NDArray[Any]:
+        """The values of a numeric field."""
+        if field not in self._columns:
+            self._columns[field] = self._joined([source.numbers(field)[rows] for source, rows in self._parts])
+        return self._columns[field]
+
+    def raw(self, rows: Rows, names: Sequence[str]) -> Any:
+        """The stored columns of some events."""
+        wanted = self._order[rows]
+        tables: list[Any] = []
+        places: list[Rows] = []
+        begin = 0
+        for source, picked in self._parts:
+            here = np.flatnonzero((wanted >= begin) & (wanted < begin + len(picked)))
+            if len(here):
+                tables.append(source.raw(picked[wanted[here] - begin], names))
+                places.append(here)
+            begin += len(picked)
+        if not tables:
+            return self._parts[0][0].raw(np.zeros(0, np.intp), names)
+        back = np.argsort(np.concatenate(places), kind="stable")
+        return pa.concat_tables(tables).take(pa.array(back))
+
+    def _joined(self, columns: list[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate(columns)[self._order]
+
+
+def plain(table: Any) -> Any:
+    """Return *table* with its texts as texts, so that tables from everywhere can be put together."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(field.type.value_type))
+    return table
+
+
+def bots(source: Source, vocabularies: Vocabularies, kinds: NDArray[np.uint8]) -> Mask | None:
+    """Return which events are bots': automatic page views of nobody known. None when none is."""
+    true = vocabularies["is_bot"].code(True)
+    if true is None and not (len(source) and (true := _code(source, vocabularies, "is_bot", True))):
+        return None
+    found = source.codes("is_bot") == true
+    if not found.any():
+        return None
+    pageview = _code(source, vocabularies, "type", EventType.PAGEVIEW.value)
+    actors = source.actors()
+    anonymous = np.append(kinds != USER, True)[actors]
+    return found & (source.codes("type") == pageview) & anonymous
+
+
+def _code(source: Source, vocabularies: Vocabularies, field: str, token: Any) -> int | None:
+    source.codes(field)
+    return vocabularies[field].code(token)
+
+
+def numbered(table: Any, actors: Actors) -> Int32s:
+    """Return the number of the id that each row has, -1 for nobody's."""
+    found = np.full(table.num_rows, -1, np.int32)
+    for name in ("anon_id", "user_id"):  # a user_id outranks an anon_id
+        column = table.column(name).combine_chunks()
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        ids: list[str] = column.dictionary.to_pylist()
+        kinds = [USER if name == "user_id" else actor_kind(None, text) for text in ids]
+        numbers = np.append(actors.numbers(kinds, ids), np.int32(-1))
+        given = numbers[column.indices.fill_null(len(ids)).to_numpy(zero_copy_only=False)]
+        found = np.where(given >= 0, given, found)
+    return found

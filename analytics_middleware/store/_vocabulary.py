@@ -1,0 +1,83 @@
+"""Values as numbers: within one process, each distinct value of a field has a code, 0 for an absent one."""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from analytics_middleware.store._arrays import Int32s, Mask, np, pa
+from analytics_middleware.store.columns import from_json
+from analytics_middleware.store.filters import Filter, as_text
+
+
+class Vocabulary:
+    """The distinct values of one field. Only grows; codes stay valid.
+
+    Filters and texts are worked out once per distinct value, by the same functions that other stores use.
+    """
+
+    def __init__(self, decode: Callable[[Any], Any] | None = None) -> None:
+        self._decode = decode
+        self._codes: dict[Any, int] = {}
+        self.values: list[Any] = [None]
+        self._text_numbers: dict[str, int] = {}
+        self._texts: list[str] = []
+        self._text_of = [-1]
+
+    def codes(self, tokens: Iterable[Any]) -> Int32s:
+        """Return the codes of *tokens*, values as they are stored; None is absent."""
+        known, found = self._codes, list[int]()
+        for token in tokens:
+            code = 0 if token is None else known.get(token)
+            if code is None:
+                known[token] = code = len(self.values)
+                self.values.append(token if self._decode is None else self._decode(token))
+            found.append(code)
+        return np.array(found, np.int32)
+
+    def encode(self, column: Any) -> Int32s:
+        """Return the codes of an Arrow column."""
+        parts: list[Int32s] = []
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+            codes = np.append(self.codes(encoded.dictionary.to_pylist()), np.int32(0))
+            indexes = encoded.indices
+            if indexes.null_count:
+                indexes = indexes.fill_null(len(codes) - 1)
+            parts.append(codes[indexes.to_numpy(zero_copy_only=False)])
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+    def code(self, token: Any) -> int | None:
+        """Return the code of *token*, None when no event had it."""
+        return self._codes.get(token)
+
+    def matches(self, condition: Filter) -> Mask:
+        """Return for each code whether its value passes *condition*."""
+        return np.fromiter((condition.matches(value) for value in self.values), np.bool_, len(self.values))
+
+    def texts(self) -> tuple[Int32s, list[str]]:
+        """Return for each code the number of its value's text, -1 when it counts as absent, and the texts."""
+        for value in self.values[len(self._text_of) :]:
+            text = as_text(value)
+            if text is None:
+                self._text_of.append(-1)
+            else:
+                number = self._text_numbers.setdefault(text, len(self._texts))
+                if number == len(self._texts):
+                    self._texts.append(text)
+                self._text_of.append(number)
+        return np.array(self._text_of, np.int32), self._texts
+
+
+class Vocabularies:
+    """A vocabulary for each field."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, Vocabulary] = {}
+        self.lock = threading.RLock()
+        """Held by whoever loads columns: loading adds values."""
+
+    def __getitem__(self, field: str) -> Vocabulary:
+        if field not in self._fields:
+            json = field.startswith(("properties.", "traits."))
+            self._fields[field] = Vocabulary(from_json if json else None)
+        return self._fields[field]

@@ -1,0 +1,128 @@
+"""The layout of a segment: which columns an event becomes, and what their values mean. One place for both ways."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+from analytics_middleware.event import Event
+from analytics_middleware.store._arrays import Hashes, np, pa
+from analytics_middleware.store.filters import EVENT_FIELDS, VISIT_FIELDS
+from analytics_middleware.store.identity import identity, is_cookieless
+
+USER, ANON, COOKIELESS = 0, 1, 2
+KINDS: Final = ("user", "anon", "cookieless")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+TEXTS: Final = (
+    "type",
+    "name",
+    "event_name",
+    "action_name",
+    "locale",
+    "hostname",
+    "user_id",
+    "anon_id",
+    "matched_pattern",
+    "url",
+    "path",
+    "method",
+    "user_agent",
+    "referrer",
+    *sorted(VISIT_FIELDS - {"is_bot"}),
+    "currency",
+    "properties",
+)
+"""Columns of text: names and ids as they are, properties as one JSON object."""
+SCHEMA: Final[Any] = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("timestamp", pa.timestamp("us")),
+        *((name, pa.string()) for name in TEXTS),
+        ("is_bot", pa.bool_()),
+        ("duration", pa.float64()),
+        ("status_code", pa.int64()),
+        ("revenue_minor", pa.int64()),
+    ]
+)
+"""What every segment has. Timestamps are UTC, without a zone."""
+COLUMNS: Final[tuple[str, ...]] = tuple(SCHEMA.names)
+ACTOR: Final = "actor_number"
+"""In compacted segments: the number of the id that the event has."""
+VISITOR: Final = "visitor_number"
+"""In compacted segments: the number of whom the id belonged to when the segment was written; its sort key."""
+PROPERTY: Final = "properties."
+"""In compacted segments: how columns begin that hold one property, as JSON."""
+
+_PLAIN: Final = tuple(sorted(EVENT_FIELDS - {"type", "user_id", "anon_id"}))
+_VISIT: Final = tuple(sorted(VISIT_FIELDS))
+_to_json = msgspec.json.Encoder().encode
+_from_json = msgspec.json.Decoder().decode
+_identity = lru_cache(8192)(identity)
+
+
+def micros(at: datetime) -> int:
+    """Return *at* in microseconds since 1970; without a zone it is UTC."""
+    return ((at.replace(tzinfo=UTC) if at.tzinfo is None else at) - _EPOCH) // _MICROSECOND
+
+
+def instant(at: int) -> datetime:
+    """Return the aware datetime that *at* microseconds are."""
+    return _EPOCH + at * _MICROSECOND
+
+
+def to_json(value: Any) -> str:
+    """Return *value* as compact JSON."""
+    return _to_json(value).decode()
+
+
+def from_json(text: str) -> Any:
+    """Return the value that *text* is the JSON of."""
+    return _from_json(text)
+
+
+def table_of(events: Sequence[Event]) -> Any:
+    """Return *events* as an Arrow table of `SCHEMA`, one row each, in the same order."""
+    columns: dict[str, Iterable[Any]] = {
+        "event_id": [event.event_id for event in events],
+        "timestamp": np.fromiter((micros(event.timestamp) for event in events), np.int64, len(events)),
+        "type": [event.type.value for event in events],
+        "name": [event.name for event in events],
+        "user_id": [_identity(event.user_id) for event in events],
+        "anon_id": [_identity(event.anon_id) for event in events],
+        "currency": [None if event.revenue is None else event.revenue.currency for event in events],
+        "revenue_minor": [None if event.revenue is None else event.revenue.minor for event in events],
+        "properties": [_to_json(event.properties).decode() if event.properties else None for event in events],
+    }
+    columns |= {name: [getattr(event, name) for event in events] for name in _PLAIN}
+    visits = [event.visit for event in events]
+    columns |= {name: [getattr(visit, name) for visit in visits] for name in _VISIT}
+    return pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in COLUMNS}, schema=SCHEMA)
+
+
+def actor_kind(user_id: str | None, anon_id: str | None) -> int:
+    """Return what kind of visitor an event with these ids, of which one is given, is of."""
+    if user_id is not None:
+        return USER
+    return COOKIELESS if is_cookieless(anon_id) else ANON
+
+
+def hash_text(text: str, prefix: bytes = b"") -> int:
+    """Return 64 bits of a hash of *text*, the same in every process."""
+    return int.from_bytes(blake2b(prefix + text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def actor_hash(kind: int, text: str) -> int:
+    """Return the hash of an id; ids of users and of visitors are two kinds of thing."""
+    return hash_text(text, b"u" if kind == USER else b"a")
+
+
+def event_hashes(ids: Sequence[str]) -> Hashes:
+    """Return the hashes by which events are known: with 64 bits, no two of ten million events share one."""
+    digests = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in ids]
+    return np.frombuffer(b"".join(digests), np.uint64)

@@ -1,0 +1,265 @@
+"""DuckDBStore: the embedded store of a data directory, in Parquet files that any engine reads.
+
+Events wait in the outbox's log until they are sealed into segments; a question sees both together. What it asks of
+few columns is answered by NumPy over arrays of them, in the order of visitors and time; `sql` is DuckDB's.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.properties import Scalar
+from analytics_middleware.store import _np_counting, _np_funnel, _np_retention, _np_sessions, _np_users
+from analytics_middleware.store import questions as q
+from analytics_middleware.store import results as r
+from analytics_middleware.store._frame import Frame
+from analytics_middleware.store.base import Record, Store
+from analytics_middleware.store.catalogue import CONSUMER, read_version, segment_directory
+from analytics_middleware.store.columns import USER
+from analytics_middleware.store.compaction import Compactor
+from analytics_middleware.store.identity import identity
+from analytics_middleware.store.sealing import Pace, Sealer
+from analytics_middleware.store.segments import Segments
+from analytics_middleware.store.snapshot import Reader
+from analytics_middleware.store.sql import Rows, run_sql
+from analytics_middleware.store.timeout import time_limit
+
+T = TypeVar("T")
+
+_TRIES = 10
+_MAX_ANSWERS = 256
+
+
+class _Stale(Exception):  # noqa: N818 - the catalogue has moved on: to be asked again
+    pass
+
+
+class DuckDBStore(Store):
+    """A `Store` in the directory of *outbox*, shared by all its processes.
+
+    Run `sealer` in a thread, as collectors are run: of all processes the one that holds the lease seals what is in
+    the log, compacts, and deletes events more than *retention_days* old. Questions see what is in the log at once.
+
+    A question may take *question_timeout* seconds. *cache_bytes* bounds the columns kept in this process;
+    *memory_limit* and *threads* are `sql`'s. *clock* returns seconds since 1970.
+    """
+
+    name = CONSUMER
+
+    def __init__(
+        self,
+        outbox: SqliteOutbox,
+        *,
+        retention_days: int | None = None,
+        question_timeout: float = 30.0,
+        cache_bytes: int = 512 * 2**20,
+        memory_limit: str = "1GB",
+        threads: int = 2,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if retention_days is not None and retention_days < 1:
+            raise ValueError(f"retention_days {retention_days} must be at least 1")
+        self._outbox = outbox
+        self._clock = clock
+        self._timeout = question_timeout
+        self._memory_limit = memory_limit
+        self._threads = threads
+        self.segments = Segments(segment_directory(outbox.database.directory))
+        compactor = Compactor(outbox, self.segments, retention_days=retention_days, clock=clock)
+        self.sealer = Sealer(
+            outbox, self.segments, compactor, pace=pace or Pace(), clock=clock, keep_replaced=2 * question_timeout
+        )
+        """The consumer of the log: `step` seals and compacts what is due."""
+        self._reader = Reader(outbox.database, self.segments, lambda: int(clock() * 1_000_000), cache_bytes)
+        self._refused = 0
+        self._applying = threading.Lock()
+
+    @property
+    def refused(self) -> int:
+        """How many records given to `apply` here were refused: of the future, of somebody erased, or of nobody."""
+        return self._refused
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Take in *records* that are in no log, such as imports: they are sealed at once and go to no collector."""
+        with self._applying:
+            self._refused += self.sealer.apply(records)
+
+    def maintain(self) -> bool:
+        """Seal, compact and delete what there is; return False when another process does so."""
+        return self.sealer.maintain()
+
+    def step(self, *, hurry: bool = False) -> float | None:
+        """Seal and compact what is due; return the seconds until there may be more."""
+        return self.sealer.step(hurry=hurry)
+
+    def close(self) -> None:
+        """Give up the lease; the outbox stays open."""
+        self.sealer.close()
+
+    def after_fork(self) -> None:
+        """In a forked child, after the outbox's own `after_fork`: leave the parent's locks alone."""
+        self._reader.after_fork()
+        self._applying = threading.Lock()
+
+    def volume(self, question: q.Volume, *, now: datetime) -> list[r.Group[list[r.VolumePoint]]]:
+        """Events per bucket."""
+        return self._answer(question, lambda frame: _np_counting.volume(frame, question, now), now)
+
+    def top_events(self, question: q.TopEvents) -> list[r.Count]:
+        """The most frequent names of events."""
+        return self._answer(question, lambda frame: _np_counting.top_events(frame, question))
+
+    def top_properties(self, question: q.TopProperties) -> list[r.Count]:
+        """The most frequent values of a property."""
+        return self._answer(question, lambda frame: _np_counting.top_properties(frame, question))
+
+    def top_values(self, question: q.TopValues) -> list[r.ValueCount]:
+        """The values of a field with the most users."""
+        return self._answer(question, lambda frame: _np_counting.top_values(frame, question))
+
+    def overview(self, question: q.Overview) -> r.Totals:
+        """Visitors, page views and sessions."""
+        return self._answer(question, lambda frame: _np_sessions.overview(frame, question))
+
+    def active_users(self, question: q.ActiveUsers) -> list[r.Group[r.Active]]:
+        """Distinct users."""
+        return self._answer(question, lambda frame: _np_counting.active_users(frame, question))
+
+    def dashboard_summary(self, question: q.DashboardSummary, *, now: datetime) -> r.Dashboard:
+        """The last days at a glance."""
+        return self._answer(question, lambda frame: _np_counting.dashboard_summary(frame, question, now), now)
+
+    def funnel(self, question: q.Funnel) -> list[r.Group[list[r.FunnelStep]]]:
+        """Users per step."""
+        return self._answer(question, lambda frame: _np_funnel.funnel(frame, question))
+
+    def retention(self, question: q.Retention, *, now: datetime) -> list[r.RetentionRow]:
+        """How many newcomers of one day came back."""
+        return self._answer(question, lambda frame: _np_retention.retention(frame, question, now), now)
+
+    def retention_matrix(self, question: q.RetentionMatrix, *, now: datetime) -> r.Matrix:
+        """How many of each cohort came back in each following period."""
+        return self._answer(question, lambda frame: _np_retention.retention_matrix(frame, question, now), now)
+
+    def paths(self, question: q.Paths) -> list[r.Path]:
+        """What follows, or precedes, an event."""
+        return self._answer(question, lambda frame: _np_sessions.paths(frame, question))
+
+    def lifecycle(self, question: q.Lifecycle, *, now: datetime) -> list[r.LifecyclePoint]:
+        """New, returning, resurrecting and dormant users per period."""
+        return self._answer(question, lambda frame: _np_retention.lifecycle(frame, question, now), now)
+
+    def stickiness(self, question: q.Stickiness, *, now: datetime) -> list[r.StickinessPoint]:
+        """Users by their number of active days."""
+        return self._answer(question, lambda frame: _np_retention.stickiness(frame, question, now), now)
+
+    def sessions(self, question: q.Sessions) -> list[r.Group[r.SessionSummary]]:
+        """Sessions, bounces, durations, entry and exit pages."""
+        return self._answer(question, lambda frame: _np_sessions.sessions(frame, question))
+
+    def revenue(self, question: q.Revenue, *, now: datetime) -> list[r.Group[list[r.RevenueTotal]]]:
+        """Revenue per currency."""
+        return self._answer(question, lambda frame: _np_counting.revenue(frame, question, now), now)
+
+    def users(self, question: q.Users) -> list[r.UserRow]:
+        """The users behind one number; raises `QuestionError` when the question has no such number."""
+        return self._answer(
+            question, lambda frame: _np_users.users(frame, question, lambda ids: self._traits_of(frame, ids))
+        )
+
+    def timeline(self, question: q.UserTimeline) -> r.Timeline:
+        """What one user did."""
+        return self._answer(
+            question, lambda frame: _np_users.timeline(frame, question, lambda ids: self._traits_of(frame, ids))
+        )
+
+    def traits(self, question: q.Traits) -> dict[str, Scalar]:
+        """What is known of a user."""
+        user_id = identity(question.user_id)
+        if user_id is None:
+            return {}
+        return self._answer(question, lambda frame: dict(self._traits_of(frame, [user_id]).get(user_id, {})))
+
+    def sql(self, query: str, *, max_rows: int = 10_000) -> Rows:
+        """Return what *query*, one SELECT statement over the view ``events``, finds; at most *max_rows* rows.
+
+        Raises `SqlError` for anything but that, and `QuestionTimeout` when it takes too long.
+        """
+        return run_sql(
+            query,
+            self._outbox.database,
+            self.segments,
+            max_rows=max_rows,
+            timeout=self._timeout,
+            memory_limit=self._memory_limit,
+            threads=self._threads,
+            now=int(self._clock() * 1_000_000),
+        )
+
+    def _answer(self, question: msgspec.Struct, answer: Callable[[Frame], T], now: datetime | None = None) -> T:
+        """Return the answer for the frame of now; what was asked before and can't have changed is remembered."""
+        with time_limit(self._timeout):
+            for _ in range(_TRIES):
+                frame = self._reader.frame()
+                # What is over and what is not changes at whole minutes, in every zone's calendar.
+                key = (type(question), question, None if now is None else int(now.astimezone(UTC).timestamp()) // 60)
+                if key in frame.answers:
+                    found: T = frame.answers[key]
+                    return found
+                try:
+                    self._load_traits(frame, question)
+                    found = answer(frame)
+                except _Stale:
+                    continue
+                if len(frame.answers) >= _MAX_ANSWERS:
+                    frame.answers.clear()
+                frame.answers[key] = found
+                return found
+        raise TimeoutError(f"the catalogue changed {_TRIES} times while a question was being answered")
+
+    def _load_traits(self, frame: Frame, question: msgspec.Struct) -> None:
+        """Load the traits that *question* filters or is broken down by."""
+        asked: Any = question.of if isinstance(question, q.Users) else question
+        fields = {item.field for item in getattr(asked, "where", ())}
+        fields |= {getattr(asked, "breakdown", None), getattr(asked, "field", None)}
+        for field in sorted(field for field in fields if field is not None and field.startswith("traits.")):
+            if field in frame.traits:
+                continue
+            key = field.removeprefix("traits.")
+            values = dict(self._query(frame, "SELECT user_id, value FROM store_trait WHERE key = ?", key))
+            for (user_id, name), value in frame.changed_traits.items():
+                if name == key:
+                    values[user_id] = value
+            with frame.lock:
+                numbers = frame.actors.numbers([USER] * len(values), list(values), add=False)
+                frame.load_trait(field, list(values.values()), numbers)
+
+    def _traits_of(self, frame: Frame, ids: Sequence[str]) -> Mapping[str, Mapping[str, Scalar]]:
+        """Return what is known of the users called *ids*."""
+        wanted = set(ids)
+        rows = self._query(
+            frame,
+            "SELECT user_id, key, value FROM store_trait WHERE user_id IN (SELECT value FROM json_each(?))",
+            msgspec.json.encode(sorted(wanted)).decode(),
+        )
+        texts: dict[tuple[str, str], str | None] = {(user_id, key): value for user_id, key, value in rows}
+        texts |= {item: value for item, value in frame.changed_traits.items() if item[0] in wanted}
+        found: dict[str, dict[str, Scalar]] = {}
+        for (user_id, key), text in sorted(texts.items()):
+            value = None if text is None else msgspec.json.decode(text)
+            if value is not None:
+                found.setdefault(user_id, {})[key] = value
+        return found
+
+    def _query(self, frame: Frame, query: str, parameter: str) -> list[Any]:
+        """Return rows of the catalogue as it was when *frame* was made; raise `_Stale` when it has changed."""
+        with self._outbox.database.read() as connection:
+            if read_version(connection) != frame.version:
+                raise _Stale
+            return connection.execute(query, (parameter,)).fetchall()

@@ -1,0 +1,224 @@
+"""Who is who, traits and erasures: what the catalogue says, and what records that are not sealed yet make of it.
+
+The same code takes records in when they are sealed, and ahead of that for each question, so both mean the same.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from analytics_middleware.event import Identify
+from analytics_middleware.properties import Scalar
+from analytics_middleware.store._arrays import ALWAYS
+from analytics_middleware.store.columns import from_json, micros, to_json
+from analytics_middleware.store.identity import identity, is_cookieless
+
+Moment = tuple[int, str]
+"""A timestamp in microseconds and an event id."""
+Later = Callable[[str, int], Mapping[str, Moment]]
+"""Looks up, for a user and a time, when each anonymous id was first seen with them after it in sealed events."""
+
+_KEPT = 64
+"""How many moments of identifying one id as one user are remembered, for the case that some are erased."""
+
+
+class Tie(NamedTuple):
+    """When two ids were seen together first, and when an identify said that they belong together."""
+
+    first: Moment
+    identified: tuple[Moment, ...] = ()
+
+
+class Identities:
+    """Ties, traits and erasures. What it needs of the catalogue is read through the connection given to a call."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._ties: dict[str, dict[str, Tie]] = {}
+        self._original: dict[str, str | None] = {}
+        self._loaded_users: set[str] = set()
+        self._seen: dict[str, list[tuple[str, Moment]]] = {}  # in events taken in here, by user
+        self._dirty: set[str] = set()
+        self.traits: dict[tuple[str, str], tuple[Moment, Scalar] | None] = {}
+        """What differs from the catalogue or was looked up; None for what was erased."""
+        self._dirty_traits: set[tuple[str, str]] = set()
+        self.erased_users: dict[str, int] = dict(connection.execute("SELECT user_id, until FROM store_erased_user"))
+        self.erased_anons: dict[str, set[str]] = {}
+        for anon_id, user_id in connection.execute("SELECT anon_id, user_id FROM store_erased_anon"):
+            self.erased_anons.setdefault(anon_id, set()).add(user_id)
+        self.erasures = False
+        """Whether a record taken in here erased, or revealed, anything."""
+
+    @property
+    def changed(self) -> dict[str, str | None]:
+        """The owners of anonymous ids whose owner differs from the catalogue's."""
+        owners = {anon_id: self.owner(anon_id) for anon_id in self._dirty}
+        return {anon_id: owner for anon_id, owner in owners.items() if owner != self._original[anon_id]}
+
+    @property
+    def changed_traits(self) -> dict[tuple[str, str], str | None]:
+        """The traits, by user and key, that differ from the catalogue's, as JSON; None for what was erased."""
+        items = {item: self.traits[item] for item in self._dirty_traits}
+        return {item: None if value is None else to_json(value[1]) for item, value in items.items()}
+
+    def owner(self, anon_id: str) -> str | None:
+        """Return whom *anon_id*, whose ties were loaded, belongs to."""
+        return _owner(self._ties[anon_id])
+
+    def prefetch(self, connection: Connection, anon_ids: Iterable[str]) -> None:
+        """Load the ties of *anon_ids* at once."""
+        missing = [anon_id for anon_id in anon_ids if anon_id not in self._ties]
+        if not missing:
+            return
+        self._ties |= {anon_id: {} for anon_id in missing}
+        for anon_id, user_id, at, event_id, identified in connection.execute(
+            "SELECT anon_id, user_id, at, event_id, identified FROM store_tie "
+            "WHERE anon_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(missing),),
+        ):
+            moments = tuple((moment[0], moment[1]) for moment in json.loads(identified))
+            self._ties[anon_id][user_id] = Tie((at, event_id), moments)
+        self._original |= {anon_id: _owner(self._ties[anon_id]) for anon_id in missing}
+
+    def gone_until(self, user_id: str | None, anon_id: str | None) -> int:
+        """Return up to which time events with these ids are erased."""
+        if user_id is not None:
+            return self.erased_users.get(user_id, ALWAYS)
+        users = self.erased_anons.get(anon_id or "", ())
+        return max((self.erased_users.get(user, ALWAYS) for user in users), default=ALWAYS)
+
+    def add_event(
+        self, connection: Connection, user_id: str | None, anon_id: str | None, at: int, event_id: str
+    ) -> bool:
+        """Take in what an event's ids say; return whether the event counts, False when it is erased."""
+        if self._erased(connection, user_id, anon_id, at):
+            return False
+        if user_id is not None and anon_id is not None and not is_cookieless(anon_id):
+            self._tie(connection, user_id, anon_id, (at, event_id), identified=False)
+            self._seen.setdefault(user_id, []).append((anon_id, (at, event_id)))
+        return True
+
+    def add_identify(self, connection: Connection, record: Identify) -> bool:
+        """Take in *record*; return False when it is erased or of nobody."""
+        user_id, anon_id, at = identity(record.user_id), identity(record.anon_id), micros(record.timestamp)
+        if user_id is None or self._erased(connection, user_id, anon_id, at):
+            return False
+        moment = (at, record.event_id)
+        if anon_id is not None and not is_cookieless(anon_id):
+            self._tie(connection, user_id, anon_id, moment, identified=True)
+        for key, value in record.traits.items():
+            known = self._trait(connection, user_id, key)
+            if known is None or known[0] < moment:
+                self.traits[user_id, key] = (moment, value)
+                self._dirty_traits.add((user_id, key))
+        return True
+
+    def erase(self, connection: Connection, user_id: str, until: int, later: Later) -> None:
+        """Forget everything about a user up to *until*."""
+        until = max(until, self.erased_users.get(user_id, until))
+        self.erased_users[user_id] = until
+        self.erasures = True
+        self._load_user(connection, user_id)
+        gone = {
+            anon_id: ties[user_id]
+            for anon_id, ties in self._ties.items()
+            if user_id in ties and ties[user_id].first[0] <= until
+        }
+        remaining = dict(later(user_id, until)) if gone else {}
+        for anon_id, moment in self._seen.get(user_id, ()):
+            if moment[0] > until:
+                remaining[anon_id] = min(remaining.get(anon_id, moment), moment)
+        for anon_id, tie in gone.items():
+            self.erased_anons.setdefault(anon_id, set()).add(user_id)
+            identified = tuple(moment for moment in tie.identified if moment[0] > until)
+            moments = [*identified, *([remaining[anon_id]] if anon_id in remaining else [])]
+            if moments:
+                self._ties[anon_id][user_id] = Tie(min(moments), identified)
+            else:
+                del self._ties[anon_id][user_id]
+            self._dirty.add(anon_id)
+        self._erase_traits(connection, user_id, until)
+
+    def flush(self, connection: Connection, version: int) -> None:
+        """Write what changed into the catalogue, as *version* of it."""
+        for anon_id in self._dirty:
+            connection.execute("DELETE FROM store_tie WHERE anon_id = ?", (anon_id,))
+            connection.executemany(
+                "INSERT INTO store_tie (anon_id, user_id, at, event_id, identified) VALUES (?, ?, ?, ?, ?)",
+                [(anon_id, user, *tie.first, json.dumps(tie.identified)) for user, tie in self._ties[anon_id].items()],
+            )
+        connection.executemany(
+            "INSERT OR REPLACE INTO store_changed (anon_id, version) VALUES (?, ?)",
+            [(anon_id, version) for anon_id in self.changed],
+        )
+        for user_id, key in self._dirty_traits:
+            connection.execute("DELETE FROM store_trait WHERE user_id = ? AND key = ?", (user_id, key))
+            item = self.traits[user_id, key]
+            if item is not None:
+                connection.execute(
+                    "INSERT INTO store_trait (user_id, key, at, event_id, value) VALUES (?, ?, ?, ?, ?)",
+                    (user_id, key, *item[0], to_json(item[1])),
+                )
+        if self.erasures:
+            connection.executemany(
+                "INSERT INTO store_erased_user (user_id, until) VALUES (?, ?) "
+                "ON CONFLICT (user_id) DO UPDATE SET until = max(until, excluded.until)",
+                self.erased_users.items(),
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO store_erased_anon (anon_id, user_id) VALUES (?, ?)",
+                [(anon_id, user_id) for anon_id, users in self.erased_anons.items() for user_id in users],
+            )
+            connection.execute("UPDATE store_state SET value = ? WHERE key = 'erased'", (version,))
+
+    def _erased(self, connection: Connection, user_id: str | None, anon_id: str | None, at: int) -> bool:
+        """Return whether a record is to be refused; what it gives away of who is who is noted first."""
+        if user_id is None or at > self.erased_users.get(user_id, ALWAYS):
+            return at <= self.gone_until(user_id, anon_id)
+        if anon_id is not None and not is_cookieless(anon_id):
+            users = self.erased_anons.setdefault(anon_id, set())
+            if user_id not in users:
+                users.add(user_id)
+                self.erasures = True
+        return True
+
+    def _tie(self, connection: Connection, user_id: str, anon_id: str, moment: Moment, *, identified: bool) -> None:
+        self.prefetch(connection, [anon_id])
+        ties = self._ties[anon_id]
+        known = ties.get(user_id)
+        if known is None:
+            ties[user_id] = Tie(moment, (moment,) if identified else ())
+        else:
+            moments = tuple(sorted({*known.identified, moment})) if identified else known.identified
+            if len(moments) > _KEPT:
+                moments = (*moments[: _KEPT // 2], *moments[-_KEPT // 2 :])
+            ties[user_id] = Tie(min(known.first, moment), moments)
+        if ties[user_id] != known:
+            self._dirty.add(anon_id)
+
+    def _load_user(self, connection: Connection, user_id: str) -> None:
+        if user_id not in self._loaded_users:
+            self._loaded_users.add(user_id)
+            rows = connection.execute("SELECT anon_id FROM store_tie WHERE user_id = ?", (user_id,)).fetchall()
+            self.prefetch(connection, [anon_id for (anon_id,) in rows])
+
+    def _trait(self, connection: Connection, user_id: str, key: str) -> tuple[Moment, Scalar] | None:
+        if (user_id, key) not in self.traits:
+            row = connection.execute(
+                "SELECT at, event_id, value FROM store_trait WHERE user_id = ? AND key = ?", (user_id, key)
+            ).fetchone()
+            self.traits[user_id, key] = None if row is None else ((row[0], row[1]), from_json(row[2]))
+        return self.traits[user_id, key]
+
+    def _erase_traits(self, connection: Connection, user_id: str, until: int) -> None:
+        keys = [key for (user, key) in self.traits if user == user_id]
+        stored = connection.execute("SELECT key FROM store_trait WHERE user_id = ?", (user_id,)).fetchall()
+        for key in {*keys, *(key for (key,) in stored)}:
+            item = self._trait(connection, user_id, key)
+            if item is not None and item[0][0] <= until:
+                self.traits[user_id, key] = None
+                self._dirty_traits.add((user_id, key))
+
+
+def _owner(ties: Mapping[str, Tie]) -> str | None:
+    return min(((tie.first, user_id) for user_id, tie in ties.items()), default=(None, None))[1]

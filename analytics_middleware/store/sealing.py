@@ -1,0 +1,265 @@
+"""Sealing: the store as a consumer of the log. Its tail becomes segments, those become months, what is old goes."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from analytics_middleware.event import Event
+from analytics_middleware.outbox.base import LeaseLost, Settlement
+from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.store import catalogue
+from analytics_middleware.store._arrays import np
+from analytics_middleware.store._sources import numbers_of
+from analytics_middleware.store.base import Record
+from analytics_middleware.store.catalogue import CONSUMER, Conflict, Segment
+from analytics_middleware.store.columns import event_hashes, table_of
+from analytics_middleware.store.compaction import Compactor
+from analytics_middleware.store.segments import Segments
+from analytics_middleware.store.tail import Tail, decoded
+
+logger = logging.getLogger("analytics_middleware.store")
+
+_LEASE_POLL = 1.0
+_BATCH = 50_000
+_BATCH_BYTES = 64 * 2**20
+_TRIES = 20
+_ORPHAN_AGE = 3600.0
+"""Seconds after which a file that the catalogue does not know was left by somebody who died."""
+
+
+class Pace(NamedTuple):
+    """When the sealer does what."""
+
+    seal_after: float = 60.0
+    """Seconds that an event waits in the log at most before it is sealed."""
+    seal_events: int = 5000
+    """How many waiting events are sealed at once."""
+    merge_files: int = 16
+    """How many recent segments of one size are merged into one."""
+    compact_events: int = 50_000
+    """How many recent events, or ..."""
+    compact_fraction: float = 0.02
+    """... which fraction of all events, whichever is more, are compacted into months."""
+    tend_every: float = 60.0
+    """Seconds between two looks at whether anything is to be merged, compacted or deleted."""
+
+
+class Sealer:
+    """Serves the store's cursor; one thread calls `step`, like a collector's consumer."""
+
+    name = CONSUMER
+
+    def __init__(
+        self,
+        outbox: SqliteOutbox,
+        segments: Segments,
+        compactor: Compactor,
+        *,
+        pace: Pace,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        keep_replaced: float = 120.0,
+    ) -> None:
+        self._outbox = outbox
+        self._segments = segments
+        self._compactor = compactor
+        self._pace = pace
+        self._clock = clock
+        self._keep_replaced = keep_replaced
+        self._monotonic = monotonic
+        self._tended: float | None = None
+        self._since: float | None = None
+
+    def step(self, *, hurry: bool = False) -> float | None:
+        """Do what is to be done now; return the seconds until there may be more, None if only the log can tell."""
+        try:
+            epoch = self._outbox.claim(CONSUMER)
+            if epoch is None:
+                return _LEASE_POLL
+            waiting = self._waiting()
+            if waiting is not None and (hurry or waiting <= 0):
+                self._seal_log(epoch)
+                return 0.0
+            now = self._monotonic()
+            if self._tended is None or now - self._tended >= self._pace.tend_every:
+                self._tended = now
+                if self._tend(epoch, force=False):
+                    return 0.0
+        except (LeaseLost, Conflict):
+            logger.info("analytics: another process seals events now")
+            return _LEASE_POLL
+        pause = self._pace.tend_every if waiting is None else waiting
+        return min(pause, self._pace.tend_every)
+
+    def maintain(self) -> bool:
+        """Seal, compact and delete all there is now; return False when another process holds the lease."""
+        epoch = self._outbox.claim(CONSUMER)
+        if epoch is None:
+            return False
+        try:
+            while self._waiting() is not None:
+                self._seal_log(epoch)
+            self._tend(epoch, force=True)
+        except LeaseLost:
+            return False
+        return True
+
+    def seal(self) -> bool:
+        """Seal all there is in the log now; return False when another process holds the lease."""
+        epoch = self._outbox.claim(CONSUMER)
+        if epoch is None:
+            return False
+        try:
+            while self._waiting() is not None:
+                self._seal_log(epoch)
+        except LeaseLost:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give up the lease."""
+        self._outbox.release(CONSUMER)
+
+    def apply(self, records: Sequence[Record]) -> int:
+        """Seal *records* that are in no log; return how many were refused."""
+        for _ in range(_TRIES):
+            prepared = self._prepare(records)
+            try:
+                with self._outbox.database.write() as connection:
+                    prepared.commit(connection)
+            except Conflict:
+                self._discard(prepared)
+                continue
+            except BaseException:
+                self._discard(prepared)
+                raise
+            return prepared.tail.refused
+        raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
+
+    def _waiting(self) -> float | None:
+        """Return the seconds until the tail is to be sealed, None when it is empty."""
+        with self._outbox.database.read() as connection:
+            count, erased = connection.execute(
+                "SELECT count(*), max(kind = 'erase') FROM (SELECT kind FROM log WHERE seq > ? LIMIT ?)",
+                (catalogue.read_cursor(connection), self._pace.seal_events),
+            ).fetchone()
+        if not count:
+            self._since = None
+            return None
+        now = self._monotonic()
+        self._since = self._since or now
+        if count >= self._pace.seal_events or erased:
+            return 0.0
+        # The events' own times say nothing about how long they have waited: they may be late.
+        return max(0.0, self._since + self._pace.seal_after - now)
+
+    def _seal_log(self, epoch: int) -> None:
+        entries = self._outbox.read(CONSUMER, _BATCH, _BATCH_BYTES)
+        if not entries:
+            return
+        records = [record for entry in entries if (record := decoded(entry.kind, entry.payload)) is not None]
+        events = sum(entry.kind == "event" for entry in entries)
+        unreadable = events - sum(isinstance(record, Event) for record in records)
+        settlement = Settlement(
+            cursor=entries[-1].seq,
+            delivered=events - unreadable,
+            dropped={"unreadable": unreadable} if unreadable else {},
+        )
+        for _ in range(_TRIES):
+            prepared = self._prepare(records)
+            try:
+                self._outbox.settle(CONSUMER, epoch, settlement, within=prepared.commit)
+            except Conflict:
+                self._discard(prepared)
+                continue
+            except BaseException:
+                self._discard(prepared)
+                raise
+            self._since = None
+            return
+        raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
+
+    def _prepare(self, records: Sequence[Record]) -> "_Prepared":
+        """Write a segment of what counts among *records*, not yet in the catalogue."""
+        now = int(self._clock() * 1_000_000)
+        with self._outbox.database.read() as connection:
+            state = catalogue.read_state(connection)
+            tail = Tail(connection, self._segments, state)
+            tail.take(connection, records, now)
+        events = tail.surviving()
+        if not events:
+            return _Prepared(state.version, None, tail)
+        table = table_of(events)
+        times = numbers_of(table.column("timestamp"), "timestamp")
+        file = self._segments.write("recent", table, event_hashes([event.event_id for event in events]))
+        segment = Segment(
+            file=file,
+            month=None,
+            tier=0,
+            rows=len(events),
+            bytes=self._segments.size(file),
+            min_time=int(np.min(times)),
+            max_time=int(np.max(times)),
+        )
+        return _Prepared(state.version, segment, tail)
+
+    def _discard(self, prepared: "_Prepared") -> None:
+        if prepared.segment is not None:
+            self._segments.remove(prepared.segment.file)
+
+    def _tend(self, epoch: int, *, force: bool) -> bool:
+        """Compact, merge and delete what is due; return whether anything was rewritten."""
+        with self._outbox.database.read() as connection:
+            state = catalogue.read_state(connection)
+        recent = sum(segment.rows for segment in state.recent)
+        total = recent + sum(segment.rows for segment in state.months)
+        limit = max(self._pace.compact_events, self._pace.compact_fraction * total)
+        horizon = self._compactor.horizon()
+        outdated = horizon > state.horizon and any(segment.min_time < horizon for segment in state.segments)
+        if state.erased or outdated or recent >= (1 if force else limit):
+            self._compactor.compact(epoch)
+            done = True
+        else:
+            done = self._merge(epoch, state)
+        self._collect()
+        return done
+
+    def _merge(self, epoch: int, state: catalogue.State) -> bool:
+        tiers: dict[int, list[Segment]] = {}
+        for segment in state.recent:
+            tiers.setdefault(segment.tier, []).append(segment)
+        for _, members in sorted(tiers.items()):
+            if len(members) >= self._pace.merge_files:
+                self._compactor.merge(epoch, members)
+                return True
+        return False
+
+    def _collect(self) -> None:
+        """Delete files that were replaced long enough ago, and those of somebody who died while writing them."""
+        now = self._clock()
+        with self._outbox.database.read() as connection:
+            garbage = catalogue.read_garbage(connection, now - self._keep_replaced)
+            orphans = self._segments.orphans(catalogue.known_files(connection), time.time() - _ORPHAN_AGE)
+        for path in orphans:
+            path.unlink(missing_ok=True)
+        for file in garbage:
+            self._segments.remove(file)
+        if garbage:
+            with self._outbox.database.write() as connection:
+                connection.executemany("DELETE FROM store_garbage WHERE file = ?", [(file,) for file in garbage])
+
+
+class _Prepared(NamedTuple):
+    """What is to be entered in the catalogue, if it still has the version that it was worked out from."""
+
+    version: int
+    segment: Segment | None
+    tail: Tail
+
+    def commit(self, connection: Connection) -> None:
+        version = catalogue.advance(connection, self.version)
+        if self.segment is not None:
+            catalogue.add_segments(connection, [self.segment])
+        self.tail.identities.flush(connection, version)

@@ -1,0 +1,125 @@
+"""Segments as files: Parquet written whole or not at all, and beside each the sorted hashes of its event ids."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from analytics_middleware.ids import uuid7
+from analytics_middleware.store._arrays import Hashes, np, pa, pq
+from analytics_middleware.store.columns import ACTOR, PROPERTY, SCHEMA, TEXTS, VISITOR
+
+_ROW_GROUP: Final = 131_072
+_IDS: Final = ".ids"
+_PARQUET: Final = ".parquet"
+
+
+def _dictionaries(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name in TEXTS or name.startswith(PROPERTY)]
+
+
+class Segments:
+    """The folder of segments. Files are never changed; a name is never used twice."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, file: str) -> Path:
+        """Return where *file* is."""
+        return self.directory / file
+
+    def write(self, kind: str, table: Any, hashes: Hashes | None = None) -> str:
+        """Write *table*, and the *hashes* of its event ids, durably; return the new file's name."""
+        name = f"{kind}-{uuid7()}{_PARQUET}"
+        if hashes is not None:
+            self._write(_ids(name), lambda path: path.write_bytes(np.sort(hashes).tobytes()))
+        self._write(
+            name,
+            lambda path: pq.write_table(
+                table,
+                path,
+                compression="zstd",
+                use_dictionary=[*_dictionaries(table.column_names), ACTOR, VISITOR, "status_code"],
+                row_group_size=_ROW_GROUP,
+                write_page_index=False,
+            ),
+        )
+        return name
+
+    def size(self, file: str) -> int:
+        """Return the bytes of *file* and what belongs to it."""
+        paths = (self.path(file), self.path(_ids(file)))
+        return sum(path.stat().st_size for path in paths if path.exists())
+
+    def open(self, file: str) -> Any:
+        """Return *file* as a Parquet file, with text in dictionaries. Raises `FileNotFoundError` when it is gone."""
+        path = self.path(file)
+        schema = pq.read_schema(path)
+        return pq.ParquetFile(path, read_dictionary=_dictionaries(schema.names), memory_map=True)
+
+    def read(self, file: str, columns: Iterable[str] | None = None) -> Any:
+        """Return *columns* of *file*, by default those that every segment has."""
+        return self.open(file).read(columns=list(SCHEMA.names if columns is None else columns))
+
+    def hashes(self, file: str) -> Hashes:
+        """Return the sorted hashes of the event ids in *file*, without reading them all."""
+        path = self.path(_ids(file))
+        if not path.stat().st_size:
+            return np.zeros(0, np.uint64)
+        return np.memmap(path, np.uint64, mode="r")
+
+    def known(self, file: str, hashes: Hashes) -> Any:
+        """Return which of *hashes* are those of events in *file*."""
+        stored = self.hashes(file)
+        if not len(stored):
+            return np.zeros(len(hashes), np.bool_)
+        places = np.searchsorted(stored, hashes)
+        return stored[np.minimum(places, len(stored) - 1)] == hashes
+
+    def remove(self, file: str) -> None:
+        """Delete *file* and what belongs to it, if it is still there."""
+        for name in (file, _ids(file)):
+            self.path(name).unlink(missing_ok=True)
+
+    def orphans(self, known: set[str], before: float) -> list[Path]:
+        """Return files last written before *before* that are none of *known*: somebody died while writing them."""
+        if not self.directory.exists():
+            return []
+        kept = known | {_ids(file) for file in known}
+        return [path for path in self.directory.iterdir() if path.name not in kept and path.stat().st_mtime < before]
+
+    def _write(self, name: str, write: Callable[[Path], object]) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self.path(f"{name}.part")
+        try:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600))
+            write(temporary)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.rename(self.path(name))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        # The name is as durable as the contents only once the directory is.
+        directory = os.open(self.directory, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _ids(file: str) -> str:
+    return file.removesuffix(_PARQUET) + _IDS
+
+
+def combined(tables: Iterable[Any]) -> Any:
+    """Return the rows of *tables* as one table without chunks, columns of text as dictionaries of text."""
+    table = pa.concat_tables([_as_dictionaries(table) for table in tables])
+    return table.unify_dictionaries().combine_chunks()
+
+
+def _as_dictionaries(table: Any) -> Any:
+    for index, name in enumerate(table.column_names):
+        if name in TEXTS and not pa.types.is_dictionary(table.schema.field(name).type):
+            table = table.set_column(index, name, table.column(name).dictionary_encode())
+    return table

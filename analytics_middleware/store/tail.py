@@ -1,0 +1,112 @@
+"""The tail: records in the log that are not sealed yet, taken in the same way for questions and for sealing."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from sqlite3 import Connection
+
+import msgspec
+
+from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.outbox.base import Kind
+from analytics_middleware.store._arrays import Mask, np, pa, pc
+from analytics_middleware.store._records import FUTURE
+from analytics_middleware.store.base import Record
+from analytics_middleware.store.catalogue import State
+from analytics_middleware.store.columns import event_hashes, hash_text, micros
+from analytics_middleware.store.identities import Identities, Moment
+from analytics_middleware.store.identity import identity, is_cookieless
+from analytics_middleware.store.segments import Segments
+
+_FUTURE = FUTURE // timedelta(microseconds=1)
+_identify = msgspec.json.Decoder(Identify).decode
+_erase = msgspec.json.Decoder(Erase).decode
+
+
+def decoded(kind: Kind, payload: bytes) -> Record | None:
+    """Return the record of a log entry, None when it can't be read."""
+    try:
+        if kind == "event":
+            return Event.decode(payload)
+        return _identify(payload) if kind == "identify" else _erase(payload)
+    except msgspec.MsgspecError:
+        return None
+
+
+class Tail:
+    """Takes records in, on top of what the catalogue says: once each, none from the future, none erased."""
+
+    def __init__(self, connection: Connection, segments: Segments, state: State) -> None:
+        self.identities = Identities(connection)
+        self.refused = 0
+        self._segments = segments
+        self._state = state
+        self._hashes: set[int] = set()
+        self._events: list[Event] = []
+
+    def take(self, connection: Connection, records: Sequence[Record], now: int) -> list[Event]:
+        """Take in *records* at the time *now*; return the events among them that count, as far as is known."""
+        events = [record for record in records if isinstance(record, Event)]
+        known = self._known([event.event_id for event in events])
+        self.identities.prefetch(connection, {event.anon_id for event in events if event.anon_id is not None})
+        taken: list[Event] = []
+        at = 0
+        for record in records:
+            if isinstance(record, Event):
+                if not known[at] and self._add(connection, record, now):
+                    taken.append(record)
+                at += 1
+            elif isinstance(record, Identify):
+                if micros(record.timestamp) > now + _FUTURE or not self.identities.add_identify(connection, record):
+                    self.refused += 1
+            elif (user_id := identity(record.user_id)) is not None:
+                self.identities.erase(connection, user_id, micros(record.timestamp), self._later)
+        self._events += taken
+        return taken
+
+    def surviving(self) -> list[Event]:
+        """Return the events taken in that no later record erased."""
+        if not self.identities.erasures:
+            return self._events
+        gone = self.identities.gone_until
+        return [
+            event
+            for event in self._events
+            if micros(event.timestamp) > gone(identity(event.user_id), identity(event.anon_id))
+        ]
+
+    def _add(self, connection: Connection, event: Event, now: int) -> bool:
+        key, at = hash_text(event.event_id), micros(event.timestamp)
+        if key in self._hashes:
+            return False
+        counts = self._state.horizon <= at <= now + _FUTURE and self.identities.add_event(
+            connection, identity(event.user_id), identity(event.anon_id), at, event.event_id
+        )
+        if counts:
+            self._hashes.add(key)
+        else:
+            self.refused += 1
+        return counts
+
+    def _known(self, ids: Sequence[str]) -> Mask:
+        """Return which of the events called *ids* are sealed."""
+        hashes = event_hashes(ids)
+        known = np.zeros(len(ids), np.bool_)
+        if len(ids):
+            for segment in self._state.segments:
+                known |= self._segments.known(segment.file, hashes)
+        return known
+
+    def _later(self, user_id: str, until: int) -> Mapping[str, Moment]:
+        """Return when each anonymous id was first seen with *user_id* after *until*, in sealed events."""
+        found: dict[str, Moment] = {}
+        for segment in self._state.segments:
+            if segment.max_time <= until:
+                continue
+            table = self._segments.read(segment.file, ["user_id", "anon_id", "timestamp", "event_id"])
+            wanted = pc.equal(table.column("user_id").cast(pa.string()), user_id)
+            table = table.filter(pc.and_(wanted, pc.is_valid(table.column("anon_id"))))
+            for row in table.set_column(2, "timestamp", table.column("timestamp").cast(pa.int64())).to_pylist():
+                moment = (row["timestamp"], row["event_id"])
+                if moment[0] > until:
+                    found[row["anon_id"]] = min(found.get(row["anon_id"], moment), moment)
+        return {anon_id: moment for anon_id, moment in found.items() if not is_cookieless(anon_id)}
