@@ -11,20 +11,40 @@ from analytics_middleware.collectors.base import BaseCollector, BatchCollector, 
 from analytics_middleware.collectors.stdout import StdoutCollector
 
 if TYPE_CHECKING:
+    from analytics_middleware.collectors.amplitude import AmplitudeCollector
+    from analytics_middleware.collectors.ga4 import GA4Collector
     from analytics_middleware.collectors.http import HTTPCollector
+    from analytics_middleware.collectors.mixpanel import MixpanelCollector
+    from analytics_middleware.collectors.plausible import PlausibleCollector
+    from analytics_middleware.collectors.posthog import PostHogCollector
+    from analytics_middleware.collectors.segment import RudderStackCollector, SegmentCollector
     from analytics_middleware.collectors.webhook import WebhookCollector
 
 _LATER = {
+    "AmplitudeCollector": "amplitude",
+    "GA4Collector": "ga4",
     "HTTPCollector": "http",
+    "MixpanelCollector": "mixpanel",
+    "PlausibleCollector": "plausible",
+    "PostHogCollector": "posthog",
+    "RudderStackCollector": "segment",
+    "SegmentCollector": "segment",
     "WebhookCollector": "webhook",
 }
 
 __all__ = [
+    "AmplitudeCollector",
     "BaseCollector",
     "BatchCollector",
     "CallableCollector",
     "Collector",
+    "GA4Collector",
     "HTTPCollector",
+    "MixpanelCollector",
+    "PlausibleCollector",
+    "PostHogCollector",
+    "RudderStackCollector",
+    "SegmentCollector",
     "StdoutCollector",
     "WebhookCollector",
 ]

@@ -1,10 +1,9 @@
 """What collectors that send over HTTP have in common: options, the request, and what its answer means."""
 
 import gzip
-import hashlib
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, TypedDict
+from functools import partial
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -12,45 +11,42 @@ import msgspec
 import analytics_middleware
 from analytics_middleware.collectors.base import BatchCollector
 from analytics_middleware.collectors.fitting import Fit
+from analytics_middleware.collectors.options import (
+    HTTPOptions,
+    VendorOptions,
+    in_sample,
+    missing,
+    names,
+    positive,
+    share,
+)
 from analytics_middleware.counters import Counters
 from analytics_middleware.errors import ConfigurationError, DeliveryError
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.outgoing.address import read_url
 from analytics_middleware.outgoing.answers import error_for, excerpt
 from analytics_middleware.outgoing.secret import Secret, redact
-from analytics_middleware.outgoing.tally import Item, deliver
+from analytics_middleware.outgoing.tally import Item, attempt, deliver, is_down, one_by_one
 from analytics_middleware.outgoing.transport import Answer, Failure, Outgoing, Transport
+from analytics_middleware.outgoing.workers import Workers
 from analytics_middleware.properties import Scalar
+
+__all__ = [
+    "GZIP_FROM",
+    "HTTPCollector",
+    "HTTPOptions",
+    "IdentifyingCollector",
+    "VendorOptions",
+    "chunked",
+    "compressed",
+    "encode",
+    "missing",
+]
 
 GZIP_FROM: Final = 1024
 """Bytes of a body below which compression saves nothing worth its time."""
 
-encode = msgspec.json.Encoder().encode
-
-
-class HTTPOptions(TypedDict, total=False):
-    """The options that every HTTP collector has; see `HTTPCollector`."""
-
-    name: str
-    timeout: float
-    connect_timeout: float
-    allow_http: bool
-    allow_private: bool
-    proxy: str | None
-    ca_file: str | None
-    properties: Collection[str] | None
-    sample: float
-    requires_consent: bool
-    bots: bool
-    max_age: float | None
-    retry_ambiguous: bool
-    debug_sends: bool
-
-
-class VendorOptions(HTTPOptions, total=False):
-    """The options of collectors whose destination has a host of its own."""
-
-    base_url: str | None
+encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class HTTPCollector(BatchCollector):
@@ -66,6 +62,7 @@ class HTTPCollector(BatchCollector):
     - *properties*: names of the properties that may be sent; None is all, ``()`` none.
     - *sample*: share of visitors whose events are sent, 0 to 1, the same visitors every time. Events then carry the
       property ``sample_rate``.
+    - *client_ip*: False keeps the client's address from a destination that takes it.
     - *requires_consent*: only events of visitors who consented. *bots*: bots' page views too.
     - *max_age*: seconds after which an event is not sent any more.
     - *retry_ambiguous*: send again what may have arrived, although the destination may count it twice.
@@ -78,6 +75,8 @@ class HTTPCollector(BatchCollector):
     url_option: str = "base_url"
     compresses: bool = False
     """Whether the destination takes gzip."""
+    concurrency: int = 1
+    """Requests under way at once, for destinations that need many of them."""
 
     def __init__(
         self,
@@ -92,6 +91,7 @@ class HTTPCollector(BatchCollector):
         ca_file: str | None = None,
         properties: Collection[str] | None = None,
         sample: float = 1.0,
+        client_ip: bool = True,
         requires_consent: bool | None = None,
         bots: bool | None = None,
         max_age: float | None = None,
@@ -101,26 +101,29 @@ class HTTPCollector(BatchCollector):
         super().__init__()
         self.name = name or self.name
         self.debug_sends = debug_sends
+        if not client_ip:
+            self.needs = tuple(need for need in self.needs if need != "client_ip")
         self.requires_consent = self.requires_consent if requires_consent is None else requires_consent
         self.bots = self.bots if bots is None else bots
-        self.max_age = self.max_age if max_age is None else _positive("max_age", max_age)
+        self.max_age = self.max_age if max_age is None else positive("max_age", max_age)
         self.dedupes = self.dedupes if retry_ambiguous is None else retry_ambiguous
         self.cut = Counters()
         """How often what was cut to fit the destination; see the collector for the names."""
         self.last_answer: Answer | None = None
         """What the destination said last."""
         self.fit = Fit(self.cut)
-        self._allowed = None if properties is None else frozenset(_names("properties", properties))
-        self._sample = _share(sample)
+        self._allowed = None if properties is None else frozenset(names("properties", properties))
+        self._sample = share(sample)
         self._secrets: tuple[Secret, ...] = ()
+        self._workers: Workers | None = None
         # A vendor's own host is not somebody's to choose, and may well be reached through a private link.
         self.endpoint = read_url(
             self.url_option, base_url or self.default_url, allow_http=allow_http, allow_private=allow_private
         )
         self._transport = Transport(
             self.endpoint,
-            timeout=_positive("timeout", timeout),
-            connect_timeout=_positive("connect_timeout", connect_timeout),
+            timeout=positive("timeout", timeout),
+            connect_timeout=positive("connect_timeout", connect_timeout),
             allow_private=allow_private or base_url is None,
             proxy=None if proxy is None else read_url("proxy", proxy, allow_http=True, allow_private=True),
             ca_file=ca_file,
@@ -142,7 +145,7 @@ class HTTPCollector(BatchCollector):
 
     def declines(self, event: Event) -> str | None:
         """Return "sampled" for the events of visitors who are not in the sample."""
-        return None if self._sample >= 1.0 or _in_sample(event, self._sample) else "sampled"
+        return None if self._sample >= 1.0 or in_sample(event, self._sample) else "sampled"
 
     def properties_of(self, event: Event) -> dict[str, Scalar]:
         """Return the event's properties that may be sent."""
@@ -155,7 +158,25 @@ class HTTPCollector(BatchCollector):
         self, items: Sequence[Item], chunks: Sequence[Sequence[Any]], send: Callable[[Sequence[Any]], object]
     ) -> None:
         """Send *items* in *chunks*, one request each; see `outgoing.tally.deliver`."""
-        deliver(items, chunks, send)
+        if self.concurrency == 1 or len(chunks) == 1:
+            deliver(items, chunks, one_by_one(send))
+            return
+        workers = self._workers = self._workers or Workers(self.concurrency, f"analytics-{self.name}-send")
+        deliver(items, chunks, lambda waiting: workers.map(partial(attempt, send), waiting, is_down))
+
+    def send_parts(
+        self,
+        parts: Sequence[tuple[Any, bytes]],
+        max_count: int,
+        max_bytes: int,
+        post: Callable[[list[bytes], Sequence[Any]], object],
+        envelope: int = 0,
+    ) -> None:
+        """Send items with their encoded *parts* in as few requests as fit; *post* makes one of some parts."""
+        encoded = {id(item): part for item, part in parts}
+        chunks = chunked(parts, max_count, max_bytes, envelope)
+        items = [item for item, _ in parts]
+        self.deliver(items, chunks, lambda chunk: post([encoded[id(item)] for item in chunk], chunk))
 
     def post(
         self,
@@ -185,6 +206,10 @@ class HTTPCollector(BatchCollector):
                 raise error
         return answer
 
+    def address_of(self, event: Event) -> str | None:
+        """Return the client's address if it may be sent."""
+        return event.client_ip if "client_ip" in self.needs else None
+
     @property
     def reported(self) -> str:
         """What the destination said last, for people to read."""
@@ -194,7 +219,10 @@ class HTTPCollector(BatchCollector):
         return self._masked(f"{answer.status} {excerpt(answer)}".strip())
 
     def close(self) -> None:
-        """Close connections."""
+        """Close connections, and let threads end."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
         self._transport.close()
 
     def _outgoing(
@@ -247,51 +275,18 @@ def compressed(body: bytes) -> bytes:
     return gzip.compress(body, 5, mtime=0)
 
 
-def chunked(
-    items: Sequence[Item], parts: Sequence[bytes], max_count: int, max_bytes: int, envelope: int = 0
-) -> list[list[tuple[Any, bytes]]]:
-    """Return *items* with their encoded *parts* in runs of at most *max_count* and *max_bytes*.
+def chunked(parts: Sequence[tuple[Any, bytes]], max_count: int, max_bytes: int, envelope: int = 0) -> list[list[Any]]:
+    """Return the items of *parts*, each with its encoded form, in runs of at most *max_count* and *max_bytes*.
 
     A part is counted with a comma; *envelope* is what surrounds them. One that is too large alone stands alone: the
     destination says what it thinks of it.
     """
-    chunks: list[list[tuple[Any, bytes]]] = []
+    chunks: list[list[Any]] = []
     size = 0
-    for item, part in zip(items, parts, strict=True):
+    for item, part in parts:
         if not chunks or len(chunks[-1]) >= max_count or size + len(part) + 1 > max_bytes:
             chunks.append([])
             size = envelope
-        chunks[-1].append((item, part))
+        chunks[-1].append(item)
         size += len(part) + 1
     return chunks
-
-
-def missing(collector: object, option: str, value: object, form: str) -> ConfigurationError:
-    """Return the error for an option that is missing or malformed; *form* says what would be right."""
-    what = "is missing" if value in (None, "") else f"is {value!r}"
-    return ConfigurationError(f"{type(collector).__name__}: {option} {what}; it must be {form}")
-
-
-def _in_sample(event: Event, share: float) -> bool:
-    # The visitor's own id first: it stays the same when they log in.
-    visitor = event.anon_id or event.user_id or event.event_id
-    digest = hashlib.blake2b(visitor.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * 2**64
-
-
-def _positive(option: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ConfigurationError(f"{option} is {value!r}; it must be a number of seconds above 0")
-    return float(value)
-
-
-def _share(value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ConfigurationError(f"sample is {value!r}; it must be a share of visitors from 0 to 1")
-    return float(value)
-
-
-def _names(option: str, value: Collection[str]) -> Collection[str]:
-    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
-        raise ConfigurationError(f"{option} is {value!r}; it must be a collection of property names")
-    return value

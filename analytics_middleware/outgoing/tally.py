@@ -1,7 +1,7 @@
 """What became of a batch that took several requests, added up into one `DeliveryError`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event, Identify
@@ -71,26 +71,72 @@ class Tally(Generic[T]):
         )
 
 
-def deliver(items: Sequence[T], chunks: Iterable[Sequence[T]], send: Callable[[Sequence[T]], object]) -> None:
-    """Call *send* for each of *chunks*, the requests that *items* make, and raise what they add up to.
+class Result(NamedTuple):
+    """What became of one request; no error is a success."""
+
+    error: DeliveryError | None
+
+
+def attempt(send: Callable[[Sequence[T]], object], chunk: Sequence[T]) -> Result:
+    """Return what became of *chunk* when it was given to *send*. Never raises."""
+    try:
+        send(chunk)
+    except DeliveryError as error:
+        return Result(error)
+    except Exception as error:  # noqa: BLE001 - a fault of ours with these events must not send the others twice
+        return Result(DeliveryError(f"{type(error).__name__}: {error}", retry=[item.event_id for item in chunk]))
+    return Result(None)
+
+
+Runner = Callable[[Sequence[Sequence[T]]], Sequence[Result | None]]
+"""Sends each of some chunks; None for those that were not begun because the destination seems down."""
+
+
+def one_by_one(send: Callable[[Sequence[T]], object]) -> "Runner[T]":
+    """Return a runner that sends one chunk after the other."""
+
+    def run(chunks: Sequence[Sequence[T]]) -> Sequence[Result | None]:
+        results: list[Result | None] = [None] * len(chunks)
+        for index, chunk in enumerate(chunks):
+            result = results[index] = attempt(send, chunk)
+            if is_down(result):
+                break
+        return results
+
+    return run
+
+
+def is_down(result: Result) -> bool:
+    """Whether *result* says that further requests would fail too."""
+    error = result.error
+    return error is not None and not (error.partial or error.permanent or error.too_large)
+
+
+def deliver(items: Sequence[T], chunks: Sequence[Sequence[T]], run: "Runner[T]") -> None:
+    """Send *chunks*, the requests that *items* make, with *run* and raise what they add up to.
 
     A chunk that is refused as a whole is sent in halves until what is at fault stands alone. After a failure that is
     the destination's nothing further is sent.
     """
     tally = Tally[T]()
-    waiting = list(chunks)[::-1]
+    waiting: list[Sequence[T]] = list(chunks)
     while waiting:
-        chunk = waiting.pop()
-        try:
-            send(chunk)
-        except DeliveryError as error:
-            if (error.permanent or error.too_large) and len(chunk) > 1:
-                middle = len(chunk) // 2
-                waiting += [chunk[middle:], chunk[:middle]]
+        halves: list[Sequence[T]] = []
+        down = False
+        for chunk, result in zip(waiting, run(waiting), strict=True):
+            if result is None:
+                tally.wait(chunk)
                 continue
-            tally.failed(chunk, error)
-            if not (error.partial or error.permanent or error.too_large):
-                for rest in waiting:
-                    tally.wait(rest)
-                break
+            down = down or is_down(result)
+            error = result.error
+            if error is not None and (error.permanent or error.too_large) and len(chunk) > 1:
+                middle = len(chunk) // 2
+                halves += [chunk[:middle], chunk[middle:]]
+            elif error is not None:
+                tally.failed(chunk, error)
+        if down:
+            for chunk in halves:
+                tally.wait(chunk)
+            break
+        waiting = halves
     tally.settle(items)

@@ -1,36 +1,43 @@
 """A few threads for destinations that take one event a request."""
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Workers(Generic[T, R]):
-    """Calls a function for many items, at most *count* at once, over threads that it starts when first needed.
+class Workers:
+    """Calls functions for many items, at most *count* at once, over threads that it starts when first needed.
 
     The threads are daemons, which those of ``concurrent.futures`` are not: a destination that hangs must not hold up
     the end of the process.
     """
 
-    def __init__(self, function: Callable[[T], R], count: int, name: str) -> None:
-        self._function = function
+    def __init__(self, count: int, name: str) -> None:
         self._count = count
         self._name = name
-        self._tasks: queue.SimpleQueue[_Task[T, R] | None] = queue.SimpleQueue()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._tasks: queue.SimpleQueue[_Task[Any, Any] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def map(
-        self, items: Sequence[T], stop: Callable[[R], bool] = lambda _result: False
-    ) -> list[R | BaseException | None]:
-        """Return each item's result or the exception it raised, in order.
+        self, function: Callable[[T], R], items: Sequence[T], stop: Callable[[R], bool] = lambda _result: False
+    ) -> list[R | None]:
+        """Return each item's result, in order; the function must not raise.
 
         Once *stop* says so of a result no further item is begun; the result of those is None.
         """
-        task = _Task(items, stop)
+        if self._pid != os.getpid():
+            # The threads are the parent's.
+            self._reset()
+        task = _Task(function, items, stop)
         wanted = min(self._count, len(items)) - 1
         while len(self._threads) < wanted:
             thread = threading.Thread(
@@ -41,7 +48,7 @@ class Workers(Generic[T, R]):
         for _ in range(wanted):
             self._tasks.put(task)
         # The calling thread is one of those at work.
-        task.work(self._function)
+        task.work()
         task.done.wait()
         return task.results
 
@@ -54,22 +61,18 @@ class Workers(Generic[T, R]):
             thread.join(timeout)
         self._tasks = queue.SimpleQueue()
 
-    def forget(self) -> None:
-        """In a forked child: the threads are the parent's."""
-        self._threads = []
-        self._tasks = queue.SimpleQueue()
-
-    def _run(self, tasks: "queue.SimpleQueue[_Task[T, R] | None]") -> None:
+    def _run(self, tasks: "queue.SimpleQueue[_Task[Any, Any] | None]") -> None:
         while (task := tasks.get()) is not None:
-            task.work(self._function)
+            task.work()
 
 
 class _Task(Generic[T, R]):
     """Items that several threads take from until there are none left."""
 
-    def __init__(self, items: Sequence[T], stop: Callable[[R], bool]) -> None:
-        self.results: list[R | BaseException | None] = [None] * len(items)
+    def __init__(self, function: Callable[[T], R], items: Sequence[T], stop: Callable[[R], bool]) -> None:
+        self.results: list[R | None] = [None] * len(items)
         self.done = threading.Event()
+        self._function = function
         self._items = items
         self._stop = stop
         self._lock = threading.Lock()
@@ -77,7 +80,7 @@ class _Task(Generic[T, R]):
         self._working = 0
         self._stopped = False
 
-    def work(self, function: Callable[[T], R]) -> None:
+    def work(self) -> None:
         while True:
             with self._lock:
                 if self._stopped or self._next >= len(self._items):
@@ -87,14 +90,10 @@ class _Task(Generic[T, R]):
                 index = self._next
                 self._next += 1
                 self._working += 1
-            stop = False
+            stop = True
             try:
-                result = function(self._items[index])
-                self.results[index] = result
+                result = self.results[index] = self._function(self._items[index])
                 stop = self._stop(result)
-            except BaseException as error:  # noqa: BLE001 - handed to the caller, who knows what it means
-                self.results[index] = error
-                stop = True
             finally:
                 with self._lock:
                     self._working -= 1

@@ -1,5 +1,6 @@
 """A scripted HTTP server on loopback: it answers what it is told, or breaks in the way it is told."""
 
+import contextlib
 import gzip
 import json
 import socket
@@ -122,10 +123,8 @@ class Server:
         with self._lock:
             sockets = list(self._sockets)
         for sock in sockets:
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self._threads:
             thread.join(10)
         assert not self.broken, self.broken[:2]

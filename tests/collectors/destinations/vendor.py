@@ -3,6 +3,7 @@
 import json
 import re
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 from analytics_middleware import Event, EventType, Money
 from analytics_middleware.collectors.http import HTTPCollector
@@ -54,6 +55,11 @@ def number(part: Any) -> int:
     found = re.search(r"/p/(\d+)", part if isinstance(part, str) else json.dumps(part))
     assert found is not None, part
     return int(found[1])
+
+
+def numbers(request: Received) -> set[int]:
+    """Return the numbers of all events in *request*."""
+    return {int(found) for found in re.findall(r"/p/(\d+)", unquote(request.body.decode()))}
 
 
 def numbered(index: int, **fields: Any) -> Event:

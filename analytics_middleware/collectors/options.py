@@ -1,0 +1,70 @@
+"""The options that HTTP collectors share, and how they are checked."""
+
+import hashlib
+import math
+from collections.abc import Collection
+from typing import TypedDict
+
+from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.event import Event
+
+
+class HTTPOptions(TypedDict, total=False):
+    """The options that every HTTP collector has; see `HTTPCollector`."""
+
+    name: str
+    timeout: float
+    connect_timeout: float
+    allow_http: bool
+    allow_private: bool
+    proxy: str | None
+    ca_file: str | None
+    properties: Collection[str] | None
+    sample: float
+    requires_consent: bool
+    bots: bool
+    max_age: float | None
+    retry_ambiguous: bool
+    debug_sends: bool
+
+
+class VendorOptions(HTTPOptions, total=False):
+    """The options of collectors whose destination has a host of its own."""
+
+    base_url: str | None
+    client_ip: bool
+
+
+def missing(collector: object, option: str, value: object, form: str) -> ConfigurationError:
+    """Return the error for an option that is missing or malformed; *form* says what would be right."""
+    what = "is missing" if value in (None, "") else f"is {value!r}"
+    return ConfigurationError(f"{type(collector).__name__}: {option} {what}; it must be {form}")
+
+
+def in_sample(event: Event, share: float) -> bool:
+    """Return whether the event's visitor is among *share* of all; the same visitors every time."""
+    # The visitor's own id first: it stays the same when they log in.
+    visitor = event.anon_id or event.user_id or event.event_id
+    digest = hashlib.blake2b(visitor.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+def positive(option: str, value: float) -> float:
+    """Return *value* of *option*, a number of seconds above 0. Raises `ConfigurationError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ConfigurationError(f"{option} is {value!r}; it must be a number of seconds above 0")
+    return float(value)
+
+
+def share(value: float) -> float:
+    """Return *value* as a share, 0 to 1. Raises `ConfigurationError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigurationError(f"sample is {value!r}; it must be a share of visitors from 0 to 1")
+    return float(value)
+
+
+def names(option: str, value: Collection[str]) -> Collection[str]:
+    """Return *value* of *option*, names. Raises `ConfigurationError`."""
+    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+        raise ConfigurationError(f"{option} is {value!r}; it must be a collection of property names")
+    return value

@@ -1,0 +1,164 @@
+"""PostHog, through its batch endpoint."""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, Unpack
+
+import msgspec
+
+import analytics_middleware
+from analytics_middleware.collectors.fitting import facts, user_agent
+from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode, missing
+from analytics_middleware.collectors.people import as_uuid, device_of, iso, tied_to, user_of, visitor_of
+from analytics_middleware.event import Event, Identify
+from analytics_middleware.outgoing.secret import Secret
+
+_HOSTS: Final = {"us": "https://us.i.posthog.com", "eu": "https://eu.i.posthog.com"}
+_MAX_BYTES: Final = 5_000_000
+_MAX_NAME: Final = 200
+_HISTORY: Final = 48 * 3600.0
+_LIBRARY: Final = "analytics-middleware"
+
+
+class PostHogCollector(IdentifyingCollector):
+    """Sends events to a PostHog project: ``PostHogCollector("phc_...", region="eu")``; *base_url* for one's own host.
+
+    **Sent:** page views as ``$pageview``, other events under their name, with URL, referrer, browser, system, device,
+    route, status, duration, campaign and properties; revenue as the properties ``revenue`` (major units) and
+    ``currency``; the session's id; traits of users as ``$identify``. **Personal data that leaves:** user and anonymous
+    id, the client's address (PostHog derives the place; with ``client_ip=False`` it is told not to), user agent,
+    traits. Anonymous visitors get no person profile (``$process_person_profile``), and a cookieless visitor is never
+    merged into a user.
+
+    **Made to fit:** event names and ids have 200 characters. The event's id is its ``uuid``, by which PostHog removes
+    repeats, in time. PostHog answers 200 although a project is over its quota.
+
+    Old events keep their time; those of more than two days go as ``historical_migration``.
+    """
+
+    name = "posthog"
+    default_url = _HOSTS["us"]
+    needs = ("client_ip",)
+    dedupes = True
+    compresses = True
+    max_batch = 500
+
+    def __init__(
+        self,
+        project_key: str | Secret,
+        *,
+        region: Literal["us", "eu"] = "us",
+        clock: Callable[[], float] = time.time,
+        **options: Unpack[VendorOptions],
+    ) -> None:
+        if region not in _HOSTS:
+            raise missing(self, "region", region, "'us' or 'eu'")
+        self.default_url = _HOSTS[region]
+        super().__init__(**options)
+        self._key = self.secret("project_key", project_key, "Settings > Project > Project API key, 'phc_...'")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{8,}", self._key.reveal()) or self._key.reveal().startswith("phx_"):
+            raise missing(self, "project_key", self._key, "a project's key, 'phc_...', not a personal one")
+        self._clock = clock
+
+    def send(self, events: Sequence[Event | Identify]) -> None:
+        """Send events and identifications."""
+        now = self._clock()
+        old = [event for event in events if now - event.timestamp.timestamp() >= _HISTORY]
+        new = [event for event in events if now - event.timestamp.timestamp() < _HISTORY]
+        parts = [(event, encode(self._item(event))) for event in (*old, *new)]
+        historical = {id(event) for event in old}
+        self.send_parts(
+            parts,
+            self.max_batch,
+            _MAX_BYTES,
+            lambda batch, items: self._post(batch, all(id(item) in historical for item in items)),
+            envelope=300,
+        )
+
+    def _post(self, batch: list[bytes], historical: bool) -> None:
+        self.post("/batch/", self._body(batch, historical))
+
+    def _body(self, batch: list[bytes], historical: bool) -> bytes:
+        return encode(
+            {
+                "api_key": self._key.reveal(),
+                "historical_migration": historical,
+                # Of this attempt: PostHog corrects the events' clock by its difference from its own.
+                "sent_at": _utc(self._clock()),
+                "batch": [msgspec.Raw(part) for part in batch],
+            }
+        )
+
+    def _item(self, item: Event | Identify) -> dict[str, Any]:
+        user = item.user_id if isinstance(item, Identify) else user_of(item) or visitor_of(item)
+        properties = self._traits(item) if isinstance(item, Identify) else self._properties(item)
+        properties["$lib"] = _LIBRARY
+        properties["$lib_version"] = analytics_middleware.__version__
+        return {
+            "event": "$identify" if isinstance(item, Identify) else self._name(item),
+            "distinct_id": self.fit.text("distinct_id", user, _MAX_NAME),
+            "properties": properties,
+            "timestamp": iso(item.timestamp),
+            "uuid": as_uuid(item.event_id),
+        }
+
+    def _name(self, event: Event) -> str:
+        return "$pageview" if event.name == "pageview" else self.fit.text("event_name", event.name, _MAX_NAME)
+
+    def _traits(self, record: Identify) -> dict[str, Any]:
+        traits = self.traits_of(record)
+        properties: dict[str, Any] = {"$set": {key: value for key, value in traits.items() if value is not None}}
+        if gone := [key for key, value in traits.items() if value is None]:
+            properties["$unset"] = gone
+        if (anon_id := tied_to(record)) is not None:
+            properties["$anon_distinct_id"] = anon_id
+        properties["$geoip_disable"] = True
+        return properties
+
+    def _properties(self, event: Event) -> dict[str, Any]:
+        address = self.address_of(event)
+        visit = event.visit
+        ours: dict[str, Any] = {
+            "$current_url": event.url,
+            "$host": event.hostname,
+            "$pathname": event.path,
+            "$referrer": event.referrer,
+            "$ip": address,
+            "$geoip_disable": None if address is not None else True,
+            "$raw_user_agent": user_agent(event),
+            "$browser": visit.browser,
+            "$browser_version": visit.browser_version,
+            "$os": visit.os,
+            "$device_type": visit.device,
+            "$session_id": visit.session_id,
+            "$device_id": device_of(event),
+            "$process_person_profile": None if user_of(event) is not None else False,
+            **_campaign(event),
+        }
+        if event.revenue is not None:
+            ours["revenue"] = event.revenue.amount
+            ours["currency"] = event.revenue.currency
+        known = facts(event)
+        for shown in ("path", "hostname", "source", "medium", "campaign"):
+            known.pop(shown, None)
+        return {
+            **known,
+            **self.properties_of(event),
+            **{key: value for key, value in ours.items() if value is not None},
+        }
+
+
+def _campaign(event: Event) -> Mapping[str, str | None]:
+    visit = event.visit
+    return {
+        "utm_source": visit.source if visit.campaign or visit.medium else None,
+        "utm_medium": visit.medium,
+        "utm_campaign": visit.campaign,
+        "utm_term": visit.term,
+        "utm_content": visit.content,
+    }
+
+
+def _utc(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"

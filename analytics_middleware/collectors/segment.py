@@ -1,0 +1,189 @@
+"""Segment and RudderStack, through the HTTP tracking API that they share."""
+
+import time
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, Unpack
+from urllib.parse import urlsplit
+
+import msgspec
+
+import analytics_middleware
+from analytics_middleware.collectors.fitting import facts, user_agent
+from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode, missing
+from analytics_middleware.collectors.people import device_of, iso, session_start, tied_to, user_of
+from analytics_middleware.event import Event, EventType, Identify
+from analytics_middleware.outgoing.secret import Secret
+
+_HOSTS: Final = {"us": "https://api.segment.io", "eu": "https://events.eu1.segmentapis.com"}
+_MAX_EVENTS: Final = 2500
+_LIBRARY: Final = "analytics-middleware"
+
+
+class SegmentCollector(IdentifyingCollector):
+    """Sends events to a Segment source: ``SegmentCollector(write_key, region="eu")``.
+
+    **Sent:** page views as ``page`` calls with URL, path, referrer and search; other events as ``track`` calls;
+    properties; status, duration, route and channel; revenue as ``revenue`` (major units) and ``currency``; traits of
+    users as ``identify`` calls. **Personal data that leaves:** user and anonymous id, the client's address, user agent,
+    locale, traits; Segment passes them on to what is connected to it. An event without user and visitor gets its own
+    id as ``anonymousId``: Segment refuses one without either.
+
+    **Made to fit:** an event has 32 kB, the properties set last left out first; a request 500 kB. The event's id is
+    its ``messageId``, by which Segment removes repeats within a day.
+
+    Segment answers success to events sent to the wrong region, and loses them: *region* must be that of the workspace.
+    """
+
+    name = "segment"
+    default_url = _HOSTS["us"]
+    needs = ("client_ip",)
+    dedupes = True
+    compresses = True
+    max_batch = 500
+    event_bytes = 32_000
+    request_bytes = 490_000
+
+    def __init__(
+        self,
+        write_key: str | Secret,
+        *,
+        region: Literal["us", "eu"] = "us",
+        clock: Callable[[], float] = time.time,
+        **options: Unpack[VendorOptions],
+    ) -> None:
+        if region not in _HOSTS:
+            raise missing(self, "region", region, "'us' or 'eu'")
+        if self.default_url in _HOSTS.values():
+            self.default_url = _HOSTS[region]
+        super().__init__(**options)
+        key = self.secret("write_key", write_key, "the source's Settings > API keys")
+        self._authorization = Secret("Basic " + b64encode(f"{key.reveal()}:".encode()).decode())
+        self._clock = clock
+
+    def send(self, events: Sequence[Event | Identify]) -> None:
+        """Send events and identifications."""
+        parts = [(event, self._encoded(event)) for event in events]
+        self.send_parts(parts, _MAX_EVENTS, self.request_bytes, self._post, envelope=200)
+
+    def _post(self, batch: list[bytes], _items: Sequence[Any]) -> None:
+        body = encode(
+            {
+                "batch": [msgspec.Raw(part) for part in batch],
+                # Of this attempt: Segment moves each timestamp by the difference of this one from its own clock.
+                "sentAt": _utc(self._clock()),
+            }
+        )
+        self.post("/v1/batch", body, headers={"Authorization": self._authorization})
+
+    def _encoded(self, item: Event | Identify) -> bytes:
+        made = self._identify(item) if isinstance(item, Identify) else self._event(item)
+        own = made["traits"] if isinstance(item, Identify) else made["properties"]
+        part = encode(made)
+        droppable = [key for key in own if key in (item.traits if isinstance(item, Identify) else item.properties)]
+        while len(part) > self.event_bytes and droppable:
+            del own[droppable.pop()]
+            self.cut.add("properties")
+            part = encode(made)
+        return part
+
+    def _identify(self, record: Identify) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            "type": "identify",
+            "messageId": record.event_id,
+            "timestamp": iso(record.timestamp),
+            "userId": record.user_id,
+            "traits": dict(self.traits_of(record)),
+            "context": {"library": _library()},
+        }
+        if (anon_id := tied_to(record)) is not None:
+            made["anonymousId"] = anon_id
+        return made
+
+    def _event(self, event: Event) -> dict[str, Any]:
+        known = facts(event)
+        known.pop("type", None)
+        properties: dict[str, Any] = {**known, **self.properties_of(event)}
+        if event.revenue is not None:
+            properties["revenue"] = event.revenue.amount
+            properties["currency"] = event.revenue.currency
+        made: dict[str, Any] = {
+            "type": "track",
+            "messageId": event.event_id,
+            "timestamp": iso(event.timestamp),
+            "properties": properties,
+            "context": self._context(event),
+        }
+        if event.type is EventType.PAGEVIEW:
+            made["type"] = "page"
+            properties.update(_page(event))
+            if event.event_name:
+                made["name"] = event.event_name
+        else:
+            made["event"] = event.name
+        user, anon_id = user_of(event), device_of(event)
+        if user is not None:
+            made["userId"] = user
+        if anon_id is not None or user is None:
+            made["anonymousId"] = anon_id or event.event_id
+        return made
+
+    def _context(self, event: Event) -> dict[str, Any]:
+        visit = event.visit
+        campaign = {
+            "name": visit.campaign,
+            "source": visit.source if visit.campaign or visit.medium else None,
+            "medium": visit.medium,
+            "term": visit.term,
+            "content": visit.content,
+        }
+        context: dict[str, Any] = {
+            "library": _library(),
+            "ip": self.address_of(event),
+            "userAgent": user_agent(event),
+            "locale": event.locale,
+            "page": _page(event) or None,
+            "campaign": {key: value for key, value in campaign.items() if value is not None} or None,
+            "sessionId": session_start(visit.session_id),
+        }
+        return {key: value for key, value in context.items() if value is not None}
+
+
+class RudderStackCollector(SegmentCollector):
+    """Sends events to a RudderStack source: ``RudderStackCollector(write_key, "https://....dataplane.rudderstack.com")``.
+
+    What is sent is what `SegmentCollector` sends; a request has at most 4 MB. A source that is disabled answers 404:
+    events then wait.
+    """
+
+    name = "rudderstack"
+    default_url = ""
+    url_option = "data_plane_url"
+    compresses = False
+    request_bytes = 3_900_000
+
+    def __init__(
+        self,
+        write_key: str | Secret,
+        data_plane_url: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        **options: Unpack[VendorOptions],
+    ) -> None:
+        options["base_url"] = data_plane_url
+        super().__init__(write_key, clock=clock, **options)
+
+
+def _page(event: Event) -> dict[str, str]:
+    page = {"url": event.url, "path": event.path, "referrer": event.referrer}
+    if event.url and (query := urlsplit(event.url).query):
+        page["search"] = f"?{query}"
+    return {key: value for key, value in page.items() if value}
+
+
+def _library() -> dict[str, str]:
+    return {"name": _LIBRARY, "version": analytics_middleware.__version__}
+
+
+def _utc(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
