@@ -7,18 +7,17 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-import msgspec
-
 from analytics_middleware import lifecycle
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors
 from analytics_middleware.context import RequestContext, Tracked, current, identification, tracked
 from analytics_middleware.counters import NOTES, REASONS, Counters, logger
 from analytics_middleware.engine import Engine, build_outbox, build_store, immediate
+from analytics_middleware.erasing import erase_record
 from analytics_middleware.errors import AnalyticsError, ConfigurationError
-from analytics_middleware.event import Erase, Event
+from analytics_middleware.event import Event
 from analytics_middleware.lifecycle import ForkAware
-from analytics_middleware.outbox.base import Draft, Erased, Outbox
+from analytics_middleware.outbox.base import Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.pipeline import Handed
 from analytics_middleware.properties import clean_name
@@ -56,6 +55,9 @@ class Analytics:
         self._pid = 0
         self._starting = threading.RLock()
         self._closed = False
+        self._at_start: list[Callable[[], None]] = []
+        self.parts: dict[str, Any] = {}
+        """What the pages and the API keep with this object, by name."""
         self._immediate: Callable[[Handed], None] | None = None
         self.active = self.settings.active
         """Whether requests are recorded at all."""
@@ -93,9 +95,8 @@ class Analytics:
         record that this writes. What was sent to collectors before must be asked of them. *progress* is called with
         the number of rows looked at. Raises `ValueError` for an empty *user_id*.
         """
-        record = Erase(user_id=identification(user_id, None, None).user_id)
-        draft = Draft("erase", record.event_id, record.timestamp.timestamp(), msgspec.json.encode(record))
-        return self._outbox.erase(record.user_id, draft, progress)
+        name, record = erase_record(user_id)
+        return self._outbox.erase(name, record, progress)
 
     @contextmanager
     def context(self, event_name: str | None = None, **fields: Any) -> Generator[RequestContext]:
@@ -235,6 +236,20 @@ class Analytics:
                 nowhere,
             )
         self._engine.start()
+        for tell in self._at_start:
+            self._tell(tell)
+
+    def at_start(self, tell: Callable[[], None]) -> None:
+        """Have *tell* called when this process's threads are started; now, if they are."""
+        self._at_start.append(tell)
+        if self._pid == os.getpid():
+            self._tell(tell)
+
+    def _tell(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception:  # noqa: BLE001 - what is only told must not keep the application from starting
+            self.note_internal_error()
 
     def note_internal_error(self) -> None:
         """Count and log an exception inside analytics, from within the handler that caught it."""
