@@ -62,7 +62,7 @@ def _duration(value: Any) -> float | None:
 
 
 def _status(value: Any) -> int | None:
-    code = int(value)
+    code = int(float(value))  # by way of float: the digits of Decimal("1E+999999999") as an int are endless
     return code if 0 <= code < 1000 else None
 
 

@@ -181,10 +181,6 @@ def test_a_batch_that_was_being_collected_at_the_fork_is_the_parents(run):
     assert result.of(result.pid) == ["parent"]
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="the memory store's lock may be inherited locked",
-)
 def test_a_fork_while_other_threads_hold_every_lock_leaves_the_child_able_to_work(run):
     result = run(
         """
