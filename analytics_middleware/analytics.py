@@ -207,7 +207,10 @@ class Analytics:
             elif self.active:
                 if self._pid != os.getpid():
                     self.ensure_started()
-                self._engine.put(item)
+                if self._closed:
+                    self.counters.drop("exit")
+                else:
+                    self._engine.put(item)
         except Exception:  # noqa: BLE001 - the boundary between analytics and the request
             self.note_internal_error()
 
@@ -253,7 +256,7 @@ class Analytics:
 
     def note_internal_error(self) -> None:
         """Count and log an exception inside analytics, from within the handler that caught it."""
-        self.counters.drop("internal_error")
+        self.counters.add("internal_errors")
         self.counters.log("internal", logger.warning, "analytics: recording a request failed", exc_info=True)
 
     def after_fork(self) -> None:

@@ -6,8 +6,8 @@ Exit codes: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted, 141 no
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from typing import Final, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
 
 from analytics_middleware import __version__
 from analytics_middleware.commands import COMMANDS, load
@@ -22,11 +22,20 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that *argv* (default: the process's arguments) names, and return the exit code."""
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    program: str = PROGRAM,
+    application: Callable[[], Any] | None = None,
+) -> int:
+    """Run the command that *argv* (default: the process's arguments) names, and return the exit code.
+
+    A framework's own command line says what it calls us and, with *application*, which application is meant.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parser(words).parse_args(words)
+        arguments = make_parser(words, program).parse_args(words)
+        arguments.application = application
         code: int = arguments.run(arguments)
         # What is still buffered must fail here, not in the interpreter's shutdown.
         sys.stdout.flush()
@@ -36,18 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return 141
     except (AnalyticsError, OSError) as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 1
     return code
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def make_parser(words: Sequence[str] = (), program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Return the parser for a command line that begins with *words*; for none of a command's name: for all commands."""
     parser = _Parser(
-        prog=PROGRAM,
+        prog=program,
         description="Product analytics for Django, Flask, Starlette and FastAPI.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument("--version", action="version", version=f"{program} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     # A command's module is imported when it is called for; the overview of all of them needs all.
     asked = words[0] if words else ""

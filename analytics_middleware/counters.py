@@ -33,7 +33,8 @@ NOTES: Mapping[str, str] = {
     "late_helper": "a helper called after its event was handed off; nothing was changed",
     "bad_argument": "a helper called with an argument it can't use; nothing was changed",
     "properties_dropped": "properties beyond the 64th",
-    "identity_ignored": "user ids, traits and cookieless ids sent by somebody who may not claim them; the rest was kept",
+    "proxy_ignored": "requests that a proxy seems to have passed on while no proxy is trusted; the first of a process",
+    "identity_ignored": "user ids and traits sent by somebody who may not claim them; the rest was kept",
     "ingest_refused": "requests to record something that the API answered with an error; nothing of them was kept",
     "rate_limited": "requests to the API beyond an address's limit; nothing of them was kept",
 }

@@ -29,6 +29,10 @@ Handed = RequestContext | Tracked | Identify | Erase
 
 Made = Seen | Identify | Erase
 
+_LOOKED_AT_FOR_PROXIES = 1000
+"""Requests of a process after which no more signs of a proxy are looked for."""
+_PRIVATE = ("10.", "127.", "192.168.", "172.", "fc", "fd", "::1")
+
 # What an event takes over from the request it was tracked in, when the caller left it empty.
 _INHERITED = (
     "client_ip",
@@ -62,6 +66,7 @@ class Pipeline:
         self._processors = settings.processors
         self._environment = settings.environment
         self._client_ip = ClientIP(settings.trusted_proxies, settings.proxy_header)
+        self._look_for_proxies = 0 if settings.trusted_proxies else _LOOKED_AT_FOR_PROXIES
 
     def drafts(self, items: Iterable[Handed]) -> list[Draft]:
         """Return the log entries that *items* make. What fails is counted and logged, and holds up nothing else."""
@@ -166,6 +171,8 @@ class Pipeline:
             url = f"{url}?{context.query}"
         user_agent = request.header("user-agent")
         referrer = request.header("referer")
+        if self._look_for_proxies:
+            self._look_for_proxy(request)
         return Event(
             timestamp=datetime.fromtimestamp(context.entered, UTC),
             client_ip=self._client_ip(request),
@@ -190,6 +197,12 @@ class Pipeline:
                 self._counters.drop("processor_error")
                 self._counters.log("processor", logger.warning, "analytics: a processor raised", exc_info=True)
                 return None
+    def _look_for_proxy(self, request: Request) -> None:
+        """Count what `doctor` tells of: a proxy's header that is not believed, so that all visitors seem to be one."""
+        self._look_for_proxies -= 1
+        if (request.peer or "").startswith(_PRIVATE) and request.header("x-forwarded-for") is not None:
+            self._counters.add("proxy_ignored")
+
             if result is None:
                 self._counters.drop("processor")
                 return None

@@ -9,6 +9,7 @@ from analytics_middleware import Analytics
 from analytics_middleware.counters import logger
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.wsgi import ENVIRON_KEY
+from analytics_middleware_flask.command import make_command
 from analytics_middleware_flask.middleware import AnalyticsMiddleware, describe_session
 
 _EXTENSION = "analytics"
@@ -39,6 +40,7 @@ class FlaskAnalytics:
         app.extensions[_EXTENSION] = analytics
         app.wsgi_app = AnalyticsMiddleware(app.wsgi_app, analytics=analytics)  # type: ignore[method-assign]
         app.teardown_request(_look)
+        app.cli.add_command(make_command(app))
 
 
 def get_analytics(app: Flask | None = None) -> Analytics:

@@ -6,7 +6,18 @@ from typing import Final, Protocol, cast
 
 from analytics_middleware.errors import AnalyticsError
 
-COMMANDS: Final = ("demo",)
+COMMANDS: Final = (
+    "demo",
+    "status",
+    "tail",
+    "worker",
+    "doctor",
+    "collectors",
+    "dead-letters",
+    "replay",
+    "export",
+    "erase",
+)
 """Names of the commands. Each is a module here, with underscores for dashes, imported when it is asked for."""
 
 

@@ -16,13 +16,23 @@ from analytics_middleware.outbox.tombstones import ANON, ERASED, USER, Subject, 
 _CHUNK = 1000
 _TRUNCATE_TRIES = 5
 
+# The records of erasures stay: they are what remembers.
 _WHERE: Final = {
-    "log": ("seq", "SELECT seq, '', seq, timestamp, payload FROM log WHERE seq > ? ORDER BY seq LIMIT ?"),
-    "dead": ("id", "SELECT id, consumer, seq, timestamp, payload FROM dead WHERE id > ? ORDER BY id LIMIT ?"),
+    "log": (
+        "seq",
+        "SELECT seq, '', seq, timestamp, payload FROM log WHERE seq > ? AND kind != 'erase' ORDER BY seq LIMIT ?",
+    ),
+    "dead": (
+        "id",
+        "SELECT id, consumer, seq, timestamp, payload FROM dead WHERE id > ? AND kind != 'erase' ORDER BY id LIMIT ?",
+    ),
     # After dead letters, which may be on their way into it.
     "retry": (
         "rowid",
-        "SELECT rowid, consumer, seq, timestamp, payload FROM retry WHERE rowid > ? ORDER BY rowid LIMIT ?",
+        """
+        SELECT rowid, consumer, seq, timestamp, payload FROM retry WHERE rowid > ? AND kind != 'erase'
+        ORDER BY rowid LIMIT ?
+        """,
     ),
 }
 

@@ -1,0 +1,42 @@
+# mypy: disable-error-code="import-untyped"
+# pyright: reportMissingTypeStubs=false, reportUntypedBaseClass=false
+"""``manage.py analytics …``: the sub-commands of ``analytics-middleware``, for this project."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from analytics_middleware import cli
+from analytics_middleware_django.conf import get_analytics
+
+
+class Command(BaseCommand):  # type: ignore[misc]  # Django ships no types
+    """Hands everything after ``analytics`` to the command line that all frameworks share."""
+
+    help = "Look after analytics: status, tail, doctor and others."
+    requires_system_checks: Sequence[str] = ()
+
+    def run_from_argv(self, argv: Sequence[str]) -> None:
+        """Run what ``manage.py analytics …`` asks for."""
+        # Django has read these two by now; they may stand anywhere.
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--settings")
+        parser.add_argument("--pythonpath")
+        _, words = parser.parse_known_args(list(argv[2:]))
+        sys.exit(_run(words))
+
+    def add_arguments(self, parser: Any) -> None:
+        """Take the words that ``call_command("analytics", "status")`` is given."""
+        parser.add_argument("words", nargs="*")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run what ``call_command`` asks for. Raises `SystemExit` when it fails."""
+        if code := _run(options["words"]):
+            sys.exit(code)
+
+
+def _run(words: Sequence[str]) -> int:
+    return cli.main(words, program="manage.py analytics", application=get_analytics)

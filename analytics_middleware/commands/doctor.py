@@ -1,0 +1,80 @@
+"""``doctor``: looks at what usually goes wrong, and says what to do about it."""
+
+import argparse
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.commands import CommandError, target
+from analytics_middleware.doctor import Finding
+from analytics_middleware.doctor.application import (
+    examine_django,
+    examine_middleware,
+    examine_proxies,
+    examine_settings,
+    is_django,
+)
+from analytics_middleware.doctor.files import examine_files
+from analytics_middleware.doctor.uwsgi import examine_uwsgi, options_here, options_of_file
+from analytics_middleware.settings import Settings
+
+NAME = "doctor"
+HELP = "Look for what usually goes wrong: directory, disk, SQLite, uWSGI, proxies, middleware."
+
+_SIGNS: Final = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    target.add_arguments(parser)
+    parser.add_argument("--uwsgi", type=Path, metavar="FILE", help="look at this uWSGI ini file too")
+    parser.add_argument("--json", action="store_true", help="a JSON list of findings")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was found; 1 when there is a problem."""
+    found = target.find(arguments)
+    findings = list(_examine(found, arguments.uwsgi))
+    if arguments.json:
+        print(json.dumps([finding._asdict() for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{_SIGNS[finding.level]}  {finding.subject}: {finding.text}")
+            if finding.advice:
+                print(f"         → {finding.advice}")
+    return int(any(finding.level == "problem" for finding in findings))
+
+
+def _examine(found: target.Target, uwsgi: Path | None) -> Generator[Finding]:
+    if found.analytics is not None:
+        yield from examine_settings(found.analytics)
+        yield from _middleware(found.analytics, found.application)
+    ignored = 0
+    if found.outbox is not None:
+        max_bytes = Settings().max_bytes if found.analytics is None else found.analytics.settings.max_bytes
+        files = list(examine_files(found.outbox.database.directory, max_bytes))
+        yield from files
+        usable = all(finding.level != "problem" for finding in files)
+        if usable and found.outbox.database.path.is_file():
+            ignored = found.outbox.stats().counts.get("proxy_ignored", 0)
+    yield from examine_proxies(found.analytics, ignored)
+    options = options_here()
+    if uwsgi is not None:
+        try:
+            options = options_of_file(uwsgi)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+    if options is not None:
+        yield from examine_uwsgi(options)
+
+
+def _middleware(analytics: Analytics, application: Any) -> Generator[Finding]:
+    if is_django(analytics):
+        yield from examine_django()
+        return
+    # Flask is itself no layer of its middleware; Starlette's stack begins with the application.
+    wrapped = getattr(application, "wsgi_app", None)
+    layers = list(target.layers(application if wrapped is None else wrapped))
+    yield from examine_middleware(application, [layer for layer in layers if layer is not application])

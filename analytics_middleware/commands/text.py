@@ -1,0 +1,104 @@
+"""Words and columns for people to read."""
+
+import argparse
+import math
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return *rows* as aligned columns, the first row being their titles; numbers are aligned to the right."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines: list[str] = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if re.fullmatch(r"[\d.,]+", cell) else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def safe(text: str, limit: int = 200) -> str:
+    """Return *text*, which strangers may have written, without line breaks and terminal control sequences."""
+    clean = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
+
+
+def span(seconds: float) -> str:
+    """Return *seconds* as people say it: ``42 s``, ``3 min``, ``5 h``, ``2 days``."""
+    if seconds < 60:
+        return f"{max(seconds, 0.0):.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86400:.0f} days"
+
+
+def instant(timestamp: float) -> str:
+    """Return *timestamp* as a date and time in UTC."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def amount(number: int, one: str, more: str | None = None) -> str:
+    """Return *number* with the noun that fits."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def reasons(dropped: Mapping[str, int]) -> str:
+    """Return how many were dropped for which reason."""
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "-"
+
+
+def listing(names: Iterable[str]) -> str:
+    """Return *names* as a list in a sentence."""
+    return ", ".join(names) or "none"
+
+
+def confirmed(question: str) -> bool:
+    """Ask somebody at a terminal; a script has made up its mind."""
+    if not sys.stdin.isatty():
+        return True
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def when(text: str) -> float:
+    """Read a time given on the command line: ``90m`` ago, or an RFC 3339 date or time; seconds since the epoch."""
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
+        return time.time() - float(match[1]) * _UNITS[match[2]]
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            day = date.fromisoformat(text)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a time ago (90s, 15m, 6h, 2d, 1w), a date (2026-01-31) "
+            "nor a time with its zone (2026-01-31T12:00:00Z)"
+        )
+    return moment.timestamp()
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def whole(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

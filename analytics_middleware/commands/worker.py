@@ -1,0 +1,121 @@
+"""``worker``: delivers, seals and compacts outside the web processes, until it is told to end."""
+
+import argparse
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.commands import CommandError, target
+from analytics_middleware.commands.progress import Progress
+from analytics_middleware.commands.text import amount, seconds
+
+NAME = "worker"
+HELP = "Deliver events outside the web processes, until SIGTERM or Ctrl-C."
+
+_MAINTAIN_EVERY = 60.0
+_LOOK_EVERY = 0.5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    target.add_arguments(parser, directory=False)
+    parser.add_argument(
+        "--once", action="store_true", help="deliver what is in the log now, then end; 1 if something could not be"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, default=300.0, metavar="SECONDS", help="how long --once may take; default: 300"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Work until a signal comes, or with ``--once`` until everything is delivered."""
+    found = target.find(arguments)
+    analytics = found.configured
+    directory = found.durable.database.directory
+    if not analytics.active:
+        raise CommandError("analytics is off: the setting 'enabled' says so, or a test runner is at work")
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with _signals() as wait:
+        try:
+            analytics.work()
+            if arguments.once:
+                return _once(analytics, arguments.timeout)
+            names = ", ".join(collector.name for collector in analytics.collectors) or "no collector"
+            print(f"Delivering from {directory} to {names}; SIGTERM or Ctrl-C ends it.", file=sys.stderr, flush=True)
+            while not wait(_MAINTAIN_EVERY):
+                _maintain(analytics)
+        finally:
+            analytics.close(analytics.settings.shutdown_timeout)
+    return 0
+
+
+def _once(analytics: Analytics, timeout: float) -> int:
+    deadline = time.monotonic() + timeout
+    pending = _pending(analytics)
+    done = False
+    with Progress("delivering", pending) as bar:
+        while not done and time.monotonic() < deadline:
+            done = analytics.flush(min(_LOOK_EVERY, max(0.0, deadline - time.monotonic())))
+            left = _pending(analytics)
+            bar.reach(pending - left)
+            if not done and left and _all_stuck(analytics):
+                break
+    _maintain(analytics)
+    left = _pending(analytics)
+    print(f"{pending - left if pending > left else 0} delivered or dropped, {left} pending")
+    for name, state in analytics.outbox.stats().consumers.items():
+        if state.pending and state.last_error:
+            print(f"{name}: {amount(state.pending, 'event')} waiting: {state.last_error}", file=sys.stderr)
+    return 0 if done else 1
+
+
+def _pending(analytics: Analytics) -> int:
+    return sum(state.pending for state in analytics.outbox.stats().consumers.values())
+
+
+def _all_stuck(analytics: Analytics) -> bool:
+    """Whether whoever something waits for is known to be down: no need to sit out the time."""
+    waiting = [state for state in analytics.outbox.stats().consumers.values() if state.pending]
+    return all(state.breaker == "open" for state in waiting)
+
+
+def _maintain(analytics: Analytics) -> None:
+    # Stores that keep files have something to do; others don't.
+    maintain = getattr(analytics, "maintain", None)
+    if maintain is not None:
+        maintain()
+
+
+@contextmanager
+def _signals() -> Generator["_Wait"]:
+    """Turn SIGTERM and SIGINT into the end of a wait. A pipe, for a handler may not touch locks."""
+    read, write = os.pipe()
+
+    def note(_number: int, _frame: object) -> None:
+        os.write(write, b"x")
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield _Wait(read)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(read)
+        os.close(write)
+
+
+class _Wait:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __call__(self, timeout: float) -> bool:
+        """Wait for at most *timeout* seconds; return whether a signal has come."""
+        ready, _, _ = select.select([self._descriptor], [], [], timeout)
+        return bool(ready)

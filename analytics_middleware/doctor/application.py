@@ -1,0 +1,107 @@
+"""How the application has set analytics up: where events go, which addresses it sees, where the middleware stands."""
+
+import importlib
+import os
+import sys
+from collections.abc import Generator
+from typing import Any
+
+from analytics_middleware import asgi, wsgi
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.doctor import Finding
+
+_HARMLESS = frozenset(["ServerErrorMiddleware", "ProxyFix", "ProxyHeadersMiddleware", "GZipMiddleware"])
+"""Middleware that neither answers by itself nor knows pages, and so may stand outside."""
+
+
+def examine_settings(analytics: Analytics) -> Generator[Finding]:
+    """Look at the settings."""
+    settings = analytics.settings
+    if settings.enabled is False:
+        yield Finding("warning", "settings", "enabled is False: nothing is recorded")
+    if settings.data_dir is None:
+        advice = "set data_dir, and events survive the process and are one log for all"
+        workers = os.environ.get("WEB_CONCURRENCY", "")
+        if workers.isdecimal() and int(workers) > 1:
+            text = f"no data_dir with {workers} workers (WEB_CONCURRENCY): each has its own events and its own store"
+            yield Finding("problem", "durability", text, advice)
+        else:
+            text = "no data_dir: events are in the memory of each worker alone, and lost with it"
+            yield Finding("warning", "durability", text, advice)
+    else:
+        yield Finding("ok", "durability", f"events are durable in {settings.data_dir}")
+    if not analytics.collectors:
+        if settings.store is not None:
+            yield Finding("ok", "collectors", "none: events go into the store alone")
+        else:
+            yield Finding("warning", "collectors", "none, and no store: events go nowhere")
+    else:
+        names = ", ".join(each.name for each in analytics.collectors)
+        yield Finding("ok", "collectors", names)
+        silent = [each.name for each in analytics.collectors if getattr(each, "third_party", True)]
+        if settings.debug and silent:
+            text = f"debug is on: {', '.join(silent)} only log what they would send"
+            yield Finding("warning", "collectors", text)
+    if not settings.background:
+        text = "background is False: web processes deliver nothing"
+        yield Finding("ok", "delivery", text, "keep `analytics-middleware worker` running")
+
+
+def examine_proxies(analytics: Analytics | None, ignored: int) -> Generator[Finding]:
+    """Look at whose word is taken for the client's address; *ignored* headers of proxies have been counted."""
+    if ignored:
+        text = f"{ignored} requests came from a private address with X-Forwarded-For, and trusted_proxies is empty"
+        advice = (
+            "list your proxies' networks there, unless the server reads the header itself (uvicorn does)"
+        )
+        yield Finding("warning", "proxies", text, advice)
+    elif analytics is not None and analytics.settings.trusted_proxies:
+        trusted = ", ".join(analytics.settings.trusted_proxies)
+        yield Finding("ok", "proxies", f"{analytics.settings.proxy_header} is believed from {trusted}")
+    elif analytics is not None:
+        yield Finding("ok", "proxies", "no forwarding header is believed, and none was seen from a proxy")
+
+
+def examine_middleware(application: Any, layers: list[Any]) -> Generator[Finding]:
+    """Look for the middleware in *application*, whose *layers* are known from the outside in."""
+    if isinstance(application, Analytics):
+        advice = "name the application with --app instead"
+        yield Finding("ok", "middleware", "not examined: only the Analytics object is known", advice)
+        return
+    ours = [index for index, layer in enumerate(layers) if _is_ours(layer)]
+    if not ours:
+        text = f"not found in {type(application).__name__}: no request is recorded"
+        yield Finding("problem", "middleware", text, "add it; the README shows how")
+        return
+    if len(ours) > 1:
+        yield Finding("warning", "middleware", f"it is there {len(ours)} times; one event is recorded all the same")
+    outer = [type(layer).__name__ for layer in layers[: ours[0]] if type(layer).__name__ not in _HARMLESS]
+    if outer:
+        text = f"it stands within {', '.join(outer)}, whose own answers are not recorded"
+        yield Finding("warning", "middleware", text, "make it the outermost: added last, or first in the list")
+    if len(ours) == 1 and not outer:
+        yield Finding("ok", "middleware", "there once, outermost")
+
+
+def examine_django() -> Generator[Finding]:
+    """Look at a Django project as its system checks do."""
+    checks: Any = importlib.import_module("analytics_middleware_django.checks")
+    messages = checks.check_setup()
+    for message in messages:
+        text = f"{message.msg} ({message.id})"
+        if message.id.endswith(("E001", "W001")):
+            yield Finding("problem", "middleware", text, message.hint or "")
+        else:
+            yield Finding("warning", "middleware", text, message.hint or "")
+    if not messages:
+        yield Finding("ok", "middleware", "Django's system checks have nothing to say")
+
+
+def is_django(analytics: Analytics) -> bool:
+    """Whether *analytics* is the one of a Django project's settings."""
+    conf: Any = sys.modules.get("analytics_middleware_django.conf")
+    return conf is not None and conf.get_analytics() is analytics
+
+
+def _is_ours(layer: Any) -> bool:
+    return isinstance(layer, (asgi.AnalyticsMiddleware, wsgi.AnalyticsMiddleware))

@@ -1,0 +1,16 @@
+"""The record that has a user forgotten."""
+
+import msgspec
+
+from analytics_middleware.context import identification
+from analytics_middleware.event import Erase
+from analytics_middleware.outbox.base import Draft
+
+
+def erase_record(user_id: object) -> tuple[str, Draft]:
+    """Return *user_id* as events carry it, and the record for the log that everything of it up to now be forgotten.
+
+    Raises `ValueError` when it is empty.
+    """
+    record = Erase(user_id=identification(user_id, None, None).user_id)
+    return record.user_id, Draft("erase", record.event_id, record.timestamp.timestamp(), msgspec.json.encode(record))

@@ -1,0 +1,140 @@
+"""Handing the current request over to what outlives it: threads of one's own, and tasks in another process.
+
+`track` there is then filled with what the request knew, as it is within the request::
+
+    pool.submit(carry(send_mail), order)          # a thread
+
+    task.apply_async(headers=headers())           # where the task is sent, within a request
+    with restored(analytics, task_headers): ...   # where it runs
+"""
+
+import functools
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+import msgspec
+
+from analytics_middleware.context import RequestContext, current
+from analytics_middleware.request import Request
+
+if TYPE_CHECKING:
+    from analytics_middleware.analytics import Analytics
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+HEADER: Final = "x-analytics-context"
+"""The name of the one header that carries it all."""
+
+_MAX = 8192
+_KEPT = ("host", "user-agent", "referer", "accept-language", "dnt", "sec-gpc")
+"""Request headers that go along: what an event shows, and the visitor's objection to tracking, which must be honoured
+wherever the event is made. Cookies, addresses and queries stay: queues and their logs keep what passes through.
+"""
+
+
+class _Passport(msgspec.Struct, omit_defaults=True):
+    method: str = "GET"
+    scheme: str = "http"
+    path: str = "/"
+    headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    pattern: str | None = None
+    user_id: str | None = None
+    anon_id: str | None = None
+    locale: str | None = None
+    action_name: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(_Passport)
+
+
+def carry(function: Callable[P, R]) -> Callable[P, R]:
+    """Return *function* bound to the current request, to be called in any thread, any number of times."""
+    context = current.get()
+
+    @functools.wraps(function)
+    def carried(*args: P.args, **kwargs: P.kwargs) -> R:
+        token = current.set(context)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            current.reset(token)
+
+    return carried
+
+
+def headers() -> dict[str, str]:
+    """Return what a task must be sent along with to know the current request; nothing outside a request."""
+    context = current.get()
+    if context is None:
+        return {}
+    if not context.finished:
+        # The framework knows by now whose request it is.
+        context.look()
+    encoded = _encode(_passport(context)).decode()
+    return {HEADER: encoded} if len(encoded) <= _MAX else {}
+
+
+@contextmanager
+def restored(analytics: "Analytics", sent: Mapping[str, Any] | None) -> Generator[None]:
+    """Have `track` in the block filled from the request whose `headers` are among those *sent*; others change nothing.
+
+    Nothing in *sent* raises: it may come from an older version, or from somebody else.
+    """
+    passport = _read(sent)
+    if passport is None:
+        yield
+        return
+    context = RequestContext(analytics)
+    context.automatic = False
+    context.entered = time.time()
+    context.method, context.scheme, context.path = passport.method, passport.scheme, passport.path
+    context.headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in passport.headers.items()]
+    context.pattern, context.user_id, context.anon_id = passport.pattern, passport.user_id, passport.anon_id
+    context.locale, context.action_name = passport.locale, passport.action_name
+    token = current.set(context)
+    try:
+        yield
+    finally:
+        current.reset(token)
+        context.finished = True
+
+
+def _passport(context: RequestContext) -> _Passport:
+    given = context.given
+    if given is not None:
+        # A task that sends a task: what `Analytics.context` was told.
+        return _Passport(
+            method=given.method or "GET",
+            path=given.path or "/",
+            pattern=given.matched_pattern,
+            user_id=given.user_id,
+            anon_id=given.anon_id,
+            locale=given.locale,
+        )
+    request = Request(headers=context.headers)
+    user_id = context.user_id if context.set_user_id is None else context.set_user_id or None
+    return _Passport(
+        method=context.method,
+        scheme=context.scheme,
+        path=context.path,
+        headers={name: value for name in _KEPT if (value := request.header(name)) is not None},
+        pattern=context.pattern,
+        user_id=user_id,
+        anon_id=context.anon_id,
+        locale=context.locale,
+        action_name=context.action_name,
+    )
+
+
+def _read(sent: Mapping[str, Any] | None) -> _Passport | None:
+    text = (sent or {}).get(HEADER)
+    if not isinstance(text, str) or len(text) > _MAX:
+        return None
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeError):
+        return None
