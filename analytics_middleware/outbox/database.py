@@ -140,10 +140,7 @@ class Database:
     def size(self) -> int:
         """Return the bytes in use, free pages not counted."""
         with self.read() as connection:
-            (pages,) = connection.execute("PRAGMA page_count").fetchone()
-            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-            (size,) = connection.execute("PRAGMA page_size").fetchone()
-        return int((pages - free) * size)
+            return bytes_in_use(connection)
 
     def before_fork(self) -> None:
         """Close the connections and keep every thread out of SQLite until the fork is over.
@@ -245,6 +242,14 @@ class Database:
         except (OSError, sqlite3.Error):
             # The disk is full, say. The transaction itself is committed: nobody must write it again.
             return
+
+
+def bytes_in_use(connection: sqlite3.Connection) -> int:
+    """Return how many bytes of the database hold something."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return int((pages - free) * size)
 
 
 def _flock(fd: int) -> None:

@@ -33,6 +33,19 @@ class Leases:
         held = self._held.get(consumer)
         return held[0] if held is not None and self._monotonic() < held[1] - TTL + RENEW else None
 
+    def elsewhere(self, connection: sqlite3.Connection, consumer: str) -> bool:
+        """Whether another process holds the lease; asked without writing."""
+        row = connection.execute(
+            "SELECT holder, boot, lease_until FROM consumer WHERE name = ?", (consumer,)
+        ).fetchone()
+        return row is not None and row[0] != self._holder and self.live(*row)
+
+    def live(self, holder: str, boot: str, until: float) -> bool:
+        """Whether a lease has not ended."""
+        now = self._monotonic()
+        # An end further away than a lease lasts can't be from this boot's clock.
+        return bool(holder) and boot == _boot_id() and now < until <= now + TTL
+
     def claim(self, connection: sqlite3.Connection, consumer: str) -> int | None:
         """Take or renew the lease in a write transaction; return its epoch, or None while another holds it."""
         now = self._monotonic()
@@ -43,8 +56,7 @@ class Leases:
             return None
         epoch, holder, boot, until = row
         if holder != self._holder:
-            # An end further away than a lease lasts can't be from this boot's clock.
-            if holder and boot == _boot_id() and now < until <= now + TTL:
+            if self.live(holder, boot, until):
                 self._held.pop(consumer, None)
                 return None
             epoch += 1
@@ -73,12 +85,13 @@ class Leases:
         now = self._monotonic()
         return any(now >= until - TTL + RENEW for _, until in list(self._held.values()))
 
-    def check(self, connection: sqlite3.Connection, consumer: str, epoch: int) -> None:
-        """Raise `LeaseLost` unless this process still holds *epoch*."""
-        row = connection.execute("SELECT epoch, holder FROM consumer WHERE name = ?", (consumer,)).fetchone()
-        if row != (epoch, self._holder):
+    def check(self, connection: sqlite3.Connection, consumer: str, epoch: int) -> int:
+        """Return the consumer's cursor. Raises `LeaseLost` unless this process still holds *epoch*."""
+        row = connection.execute("SELECT epoch, holder, cursor FROM consumer WHERE name = ?", (consumer,)).fetchone()
+        if row is None or row[:2] != (epoch, self._holder):
             self._held.pop(consumer, None)
             raise LeaseLost(consumer)
+        return int(row[2])
 
     def release(self, connection: sqlite3.Connection, consumer: str) -> None:
         """Give a lease up, in a write transaction."""

@@ -180,8 +180,8 @@ class MemoryOutbox:
     def passed(self, consumer: str, seq: int) -> bool:
         """See `Outbox.passed`."""
         with self._lock:
-            state = self._consumers[consumer]
-            return state.cursor >= seq and all(waiting > seq for waiting in state.retries)
+            state = self._consumers.get(consumer)
+            return state is not None and state.cursor >= seq and all(waiting > seq for waiting in state.retries)
 
     def stats(self) -> OutboxStats:
         """See `Outbox.stats`."""
