@@ -100,7 +100,8 @@ class Engine:
     def stop(self, timeout: float) -> bool:
         """Write what is left, deliver what lives in memory only, end the threads; return whether all ended in time."""
         deadline = time.monotonic() + timeout
-        self._writer.stop(timeout)
+        if self._writer.stop(timeout) and self._spill.waiting:
+            self._spill.write((), now=True)
         if not self._outbox.durable:
             self._deliver_rest(deadline)
         for runner in self._runners:

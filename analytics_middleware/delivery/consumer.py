@@ -62,6 +62,7 @@ class Consumer:
         self._retries_next = False
         self._unsure = False
         self._up_since_retry = True
+        self._unwritten: tuple[int, Settlement] | None = None
 
     def step(self, *, hurry: bool = False) -> float | None:
         """Do what is to be done now; return the seconds until there may be more, None if only a new entry can tell.
@@ -72,6 +73,12 @@ class Consumer:
         if epoch is None:
             return _LEASE_POLL
         now = self._clock()
+        if self._unwritten is not None:
+            # Sending more now would send the same again: the log does not know yet what became of it.
+            try:
+                self._settle(*self._unwritten)
+            except LeaseLost:
+                return _LEASE_POLL
         # A clock set back must not make a pause of a minute one of a day.
         wait = min(self._backoff.until - now, 3600.0)
         if wait > 0:
@@ -96,9 +103,24 @@ class Consumer:
 
     def close(self) -> None:
         """Give up the lease and close the collector."""
-        self._outbox.release(self.name)
-        if self._started:
-            self._collector.close()
+        try:
+            if self._unwritten is not None:
+                self._settle(*self._unwritten)
+            self._outbox.release(self.name)
+        except LeaseLost:
+            logger.info("analytics: another process delivers for %s now", self.name)
+        finally:
+            if self._started:
+                self._collector.close()
+
+    def _settle(self, epoch: int, settlement: Settlement) -> None:
+        self._unwritten = (epoch, settlement)
+        try:
+            self._outbox.settle(self.name, epoch, settlement)
+        except LeaseLost:
+            self._unwritten = None
+            raise
+        self._unwritten = None
 
     def _until_next_retry(self, now: float) -> float | None:
         due = self._outbox.next_due(self.name)
@@ -115,7 +137,7 @@ class Consumer:
             if not self._unsure:
                 self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
-        self._outbox.settle(self.name, epoch, self._settlement(outcome, again, now, cursor=entries[-1].seq))
+        self._settle(epoch, self._settlement(outcome, again, now, cursor=entries[-1].seq))
         if outcome.held or (outcome.offered and self._unsure):
             self._backoff.failed(now, outcome.retry_after)
         return 0.0
@@ -127,14 +149,14 @@ class Consumer:
             self._failed(outcome, epoch, now)
             due = self._backoff.until
             waiting = [Retry(entry, due, _error_text(outcome)) for entry in outcome.held]
-            self._outbox.settle(self.name, epoch, Settlement(retries=waiting))
+            self._settle(epoch, Settlement(retries=waiting))
             return max(0.0, due - now)
         if outcome.offered:
             self._up_since_retry = not outcome.down
             if self._up_since_retry:
                 self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
-        self._outbox.settle(self.name, epoch, self._settlement(outcome, again, now, settled=entries))
+        self._settle(epoch, self._settlement(outcome, again, now, settled=entries))
         return 0.0
 
     def _send(self, entries: Sequence[Entry], now: float, *, isolate: bool) -> Outcome:
@@ -170,7 +192,7 @@ class Consumer:
         message = _error_text(outcome)
         level = logging.WARNING if self._backoff.failures in (1, _ISOLATE_AFTER) else logging.DEBUG
         logger.log(level, "analytics: %s can't be delivered to, events wait: %s", self.name, message)
-        self._outbox.settle(self.name, epoch, Settlement(error=message, breaker=self._backoff.state))
+        self._settle(epoch, Settlement(error=message, breaker=self._backoff.state))
 
     def _settlement(
         self,

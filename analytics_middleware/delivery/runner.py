@@ -70,6 +70,7 @@ class Runner:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        failing = False
         while not self._stopping:
             self._wake.clear()
             if self._abandoned:
@@ -78,8 +79,12 @@ class Runner:
                 pause = self.consumer.step(hurry=time.monotonic() < self._hurry_until)
             except Exception:
                 # The log itself failed (disk full, say). It is the only thing all collectors need: try again.
-                logger.warning("analytics: delivery to %s failed", self.consumer.name, exc_info=True)
+                level = logging.DEBUG if failing else logging.WARNING
+                logger.log(level, "analytics: delivery to %s failed", self.consumer.name, exc_info=True)
+                failing = True
                 pause = _AFTER_ERROR
+            else:
+                failing = False
             if pause is None:
                 pause = self._poll
             elif self._poll is not None:

@@ -1,12 +1,16 @@
 """While the outbox can't be written: a full or read-only disk costs no request and, for a while, no event."""
 
 import sqlite3
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.outbox.base import Draft, Outbox
+
+_PAUSE = 0.5
+"""Seconds between two tries while the outbox can't be written."""
 
 FAILURES = (sqlite3.Error, OSError, AnalyticsError)
 """What writing may raise when it is not the data's fault."""
@@ -18,7 +22,15 @@ class Spill:
     *consumers* are registered before the first record; the value says whether one reads what is private.
     """
 
-    def __init__(self, outbox: Outbox, consumers: Mapping[str, bool], counters: Counters, limit: int) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        consumers: Mapping[str, bool],
+        counters: Counters,
+        limit: int,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._outbox = outbox
         self._consumers = consumers
         self._counters = counters
@@ -26,15 +38,23 @@ class Spill:
         self._waiting: deque[Draft] = deque()
         self._registered = False
         self._failing = False
+        self._monotonic = monotonic
+        self._try_at = 0.0
 
     @property
     def waiting(self) -> int:
         """Events that are not in the log yet."""
         return sum(draft.kind == "event" for draft in self._waiting)
 
-    def write(self, drafts: Iterable[Draft]) -> int | None:
-        """Write what waits, then *drafts*; return the log's last sequence number, None when it could not be written."""
+    def write(self, drafts: Iterable[Draft], *, now: bool = False) -> int | None:
+        """Write what waits, then *drafts*; return the log's last sequence number, None when it could not be written.
+
+        After a failure the next try comes some moments later, or *now*.
+        """
         self._waiting.extend(drafts)
+        if self._failing and not now and self._monotonic() < self._try_at:
+            self._trim()
+            return None
         counts = self._counters.take()
         if not self._waiting and not counts and self._registered:
             return None
@@ -64,6 +84,11 @@ class Spill:
                 error,
                 self._limit,
             )
+        # All that waits would be tried with each further group: too much work for the requests' processor.
+        self._try_at = self._monotonic() + _PAUSE
+        self._trim()
+
+    def _trim(self) -> None:
         while len(self._waiting) > self._limit:
             if self._waiting.popleft().kind == "event":
                 self._counters.drop("overflow_memory")

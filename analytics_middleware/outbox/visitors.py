@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
+from analytics_middleware.enrich.salts import PrivateSalts
 from analytics_middleware.enrich.sessions import Session, follow
 from analytics_middleware.outbox.database import Database
+from analytics_middleware.outbox.spill import FAILURES
 
 _KEPT = 86400.0
 """Seconds that a session's record outlives its last event."""
@@ -36,14 +38,18 @@ class SharedSessions:
 
     def active(self, visitors: Iterable[str], since: float) -> set[str]:
         """See `SessionRecords.active`."""
-        with self._database.read() as connection:
-            return {
-                visitor
-                for visitor in visitors
-                if connection.execute(
-                    "SELECT 1 FROM session WHERE visitor = ? AND last > ?", (visitor, since)
-                ).fetchone()
-            }
+        try:
+            with self._database.read() as connection:
+                return {
+                    visitor
+                    for visitor in visitors
+                    if connection.execute(
+                        "SELECT 1 FROM session WHERE visitor = ? AND last > ?", (visitor, since)
+                    ).fetchone()
+                }
+        except FAILURES:
+            # Nobody's session can be known; that must not cost an event.
+            return set()
 
     def prune(self, now: float) -> None:
         """Forget sessions that ended long ago."""
@@ -56,9 +62,19 @@ class SharedSalts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._private = PrivateSalts()
 
     def salt(self, day: date, fresh: bytes) -> bytes:
-        """See `SaltRecords.salt`. A salt that is forgotten is also gone from the file and its log."""
+        """See `SaltRecords.salt`. A salt that is forgotten is also gone from the file and its log.
+
+        While the database can't be had this process uses a salt of its own: its visitors count apart that day.
+        """
+        try:
+            return self._shared(day, fresh)
+        except FAILURES:
+            return self._private.salt(day, fresh)
+
+    def _shared(self, day: date, fresh: bytes) -> bytes:
         with self._database.write() as connection:
             gone = connection.execute(
                 "DELETE FROM salt WHERE day < ?", ((day - timedelta(days=1)).isoformat(),)
