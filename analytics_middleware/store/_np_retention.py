@@ -168,7 +168,8 @@ class LifecyclePeople:
         self._who, self._span = there
         before = np.zeros(len(self._who), np.bool_)
         before[1:] = (self._who[1:] == self._who[:-1]) & (self._span[1:] == self._span[:-1] + 1)
-        after = np.append(before[1:], np.False_)
+        after = np.zeros(len(self._who), np.bool_)
+        after[:-1] = before[1:]
         new = first[self._who] >= starts[self._span]
         self._states: dict[LifecycleState, tuple[Mask, int]] = {
             "new": (new, 0),

@@ -90,6 +90,19 @@ class DuckDBStore(Store):
         with self._applying:
             self._refused += self.sealer.apply(records)
 
+    def append_table(self, table: Any) -> None:
+        """Take in events as an Arrow table of `columns.SCHEMA`, for loading history fast; `maintain` compacts it.
+
+        Its ids must be checked already: what names nobody is null. Events that are known, erased, too old or of the
+        future are left out.
+        """
+        with self._applying:
+            self.sealer.append_table(table)
+
+    def forget_answers(self) -> None:
+        """Work out anew what was asked before; for measurements."""
+        self._reader.frame().answers.clear()
+
     def maintain(self) -> bool:
         """Seal, compact and delete what there is; return False when another process does so."""
         return self.sealer.maintain()

@@ -4,13 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from sqlite3 import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.base import LeaseLost, Settlement
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import catalogue
-from analytics_middleware.store._arrays import np
+from analytics_middleware.store._arrays import Hashes, np, pa
 from analytics_middleware.store._sources import numbers_of
 from analytics_middleware.store.base import Record
 from analytics_middleware.store.catalogue import CONSUMER, Conflict, Segment
@@ -64,7 +64,7 @@ class Sealer:
     ) -> None:
         self._outbox = outbox
         self._segments = segments
-        self._compactor = compactor
+        self.compactor = compactor
         self._pace = pace
         self._clock = clock
         self._keep_replaced = keep_replaced
@@ -138,6 +138,31 @@ class Sealer:
             return prepared.tail.refused
         raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
 
+    def append_table(self, table: Any) -> None:
+        """Seal the rows of *table*, which has the columns of a segment, but for those that are known or must not be."""
+        for _ in range(_TRIES):
+            prepared = self._prepare_table(table)
+            try:
+                with self._outbox.database.write() as connection:
+                    prepared.commit(connection)
+            except Conflict:
+                self._discard(prepared)
+                continue
+            except BaseException:
+                self._discard(prepared)
+                raise
+            return
+        raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
+
+    def _prepare_table(self, table: Any) -> "_Prepared":
+        with self._outbox.database.read() as connection:
+            state = catalogue.read_state(connection)
+            tail = Tail(connection, self._segments, state)
+            hashes, keep = tail.take_table(connection, table, int(self._clock() * 1_000_000))
+        if not keep.all():
+            table, hashes = table.filter(pa.array(keep)), hashes[keep]
+        return _Prepared(state.version, self._write(table, hashes) if table.num_rows else None, tail)
+
     def _waiting(self) -> float | None:
         """Return the seconds until the tail is to be sealed, None when it is empty."""
         with self._outbox.database.read() as connection:
@@ -191,19 +216,27 @@ class Sealer:
         events = tail.surviving()
         if not events:
             return _Prepared(state.version, None, tail)
-        table = table_of(events)
+        return _Prepared(
+            state.version, self._write(table_of(events), event_hashes([event.event_id for event in events])), tail
+        )
+
+    def _write(self, table: Any, hashes: Hashes) -> Segment:
         times = numbers_of(table.column("timestamp"), "timestamp")
-        file = self._segments.write("recent", table, event_hashes([event.event_id for event in events]))
-        segment = Segment(
+        file = self._segments.write("recent", table, hashes)
+        return Segment(
             file=file,
             month=None,
             tier=0,
-            rows=len(events),
+            rows=table.num_rows,
             bytes=self._segments.size(file),
             min_time=int(np.min(times)),
             max_time=int(np.max(times)),
         )
-        return _Prepared(state.version, segment, tail)
+
+    def state(self) -> catalogue.State:
+        """Return what the catalogue says now."""
+        with self._outbox.database.read() as connection:
+            return catalogue.read_state(connection)
 
     def _discard(self, prepared: "_Prepared") -> None:
         if prepared.segment is not None:
@@ -211,15 +244,14 @@ class Sealer:
 
     def _tend(self, epoch: int, *, force: bool) -> bool:
         """Compact, merge and delete what is due; return whether anything was rewritten."""
-        with self._outbox.database.read() as connection:
-            state = catalogue.read_state(connection)
+        state = self.state()
         recent = sum(segment.rows for segment in state.recent)
         total = recent + sum(segment.rows for segment in state.months)
         limit = max(self._pace.compact_events, self._pace.compact_fraction * total)
-        horizon = self._compactor.horizon()
+        horizon = self.compactor.horizon()
         outdated = horizon > state.horizon and any(segment.min_time < horizon for segment in state.segments)
         if state.erased or outdated or recent >= (1 if force else limit):
-            self._compactor.compact(epoch)
+            self.compactor.compact(epoch)
             done = True
         else:
             done = self._merge(epoch, state)
@@ -232,7 +264,7 @@ class Sealer:
             tiers.setdefault(segment.tier, []).append(segment)
         for _, members in sorted(tiers.items()):
             if len(members) >= self._pace.merge_files:
-                self._compactor.merge(epoch, members)
+                self.compactor.merge(epoch, members)
                 return True
         return False
 

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from sqlite3 import Connection
+from typing import Any
 
 import msgspec
 
 from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.outbox.base import Kind
-from analytics_middleware.store._arrays import Mask, np, pa, pc
+from analytics_middleware.store._arrays import Hashes, Mask, np, pa, pc
 from analytics_middleware.store._records import FUTURE
+from analytics_middleware.store._sources import numbers_of
 from analytics_middleware.store.base import Record
 from analytics_middleware.store.catalogue import State
 from analytics_middleware.store.columns import event_hashes, hash_text, micros
@@ -62,6 +64,25 @@ class Tail:
                 self.identities.erase(connection, user_id, micros(record.timestamp), self._later)
         self._events += taken
         return taken
+
+    def take_table(self, connection: Connection, table: Any, now: int) -> tuple[Hashes, Mask]:
+        """Take in the rows of *table*; return the hashes of their event ids and which of them count."""
+        hashes = event_hashes(table.column("event_id").to_pylist())
+        times = numbers_of(table.column("timestamp"), "timestamp")
+        keep = np.zeros(len(hashes), np.bool_)
+        keep[np.unique(hashes, return_index=True)[1]] = True
+        keep &= (times >= self._state.horizon) & (times <= now + _FUTURE)
+        for segment in self._state.segments:
+            keep &= ~self._segments.known(segment.file, hashes)
+        # Only rows with both ids say who is who; where somebody was erased, every row must be looked at.
+        names = ["user_id", "anon_id", "event_id"]
+        look = pc.and_(pc.is_valid(table.column("user_id")), pc.is_valid(table.column("anon_id"))).to_numpy()
+        if self.identities.erased_users:
+            look = np.ones(len(hashes), np.bool_)
+        for index in np.flatnonzero(look & keep).tolist():
+            user_id, anon_id, event_id = (table.column(name)[index].as_py() for name in names)
+            keep[index] = self.identities.add_event(connection, user_id, anon_id, int(times[index]), event_id)
+        return hashes, keep
 
     def surviving(self) -> list[Event]:
         """Return the events taken in that no later record erased."""
