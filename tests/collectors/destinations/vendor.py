@@ -27,6 +27,8 @@ class Vendor:
     name: ClassVar[str]
     users: ClassVar[bool] = False
     """Whether it has a call for traits of users."""
+    final: ClassVar[frozenset[str]] = frozenset()
+    """Statuses of a server's trouble that its documentation says must not be tried again."""
 
     def __init__(self) -> None:
         self.accepted: list[int] = []
