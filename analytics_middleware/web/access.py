@@ -1,0 +1,174 @@
+"""Who is asking, and what they may do: read the figures, and be believed about who did what.
+
+Reading is closed unless one of these says otherwise: a key in ``Authorization: Bearer``, the `authorize` setting, the
+framework's idea of staff, or, where the site has none of those, a login by the URL in the server's log.
+"""
+
+import enum
+import hmac
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.counters import logger
+from analytics_middleware.enrich.client_ip import ClientIP
+from analytics_middleware.outgoing.secret import Secret
+from analytics_middleware.properties import clean_name
+from analytics_middleware.web.http import Framework, Refusal, WebRequest
+from analytics_middleware.web.login import Login
+from analytics_middleware.web.origins import Origins
+from analytics_middleware.web.rates import RateLimit
+
+
+class Caller(enum.Enum):
+    """What is known of whoever makes a request."""
+
+    STRANGER = "stranger"
+    """Nobody in particular: any browser."""
+    READER = "reader"
+    """Somebody who may read, in a browser of their own."""
+    SERVER = "server"
+    """A program with a key. Its own address and agent say nothing of the users it speaks of."""
+
+
+class Access:
+    """The rules of one `Analytics`, shared by its API and its pages; see `access_of`."""
+
+    def __init__(self, analytics: Analytics, framework: Framework) -> None:
+        settings = analytics.settings
+        self._settings = settings
+        self._analytics = analytics
+        self.framework = framework
+        self.origins = Origins(settings.allowed_origins)
+        self.address = ClientIP(settings.trusted_proxies, settings.proxy_header)
+        self._rates = RateLimit(settings.api_rate_limit)
+        self.login = Login(self._secret, settings.data_dir)
+
+    @property
+    def by_login(self) -> bool:
+        """Whether the login URL is a way in: only where the site has named no other."""
+        settings = self._settings
+        return settings.authorize is None and settings.read_token is None and not self.framework.has_staff
+
+    def caller(self, request: WebRequest) -> Caller:
+        """Return who makes *request*. Raises `Refusal` for a key that is wrong, and for too many requests."""
+        token = _bearer(request)
+        if token is not None and any(
+            _same(token, key) for key in (self._settings.read_token, self._settings.secret_key)
+        ):
+            return Caller.SERVER
+        if self._may_read(request):
+            return Caller.READER
+        self._limit(request)
+        if token is not None:
+            raise Refusal(401, "token", "the token in the Authorization header is not accepted", headers=_CHALLENGE)
+        return Caller.STRANGER
+
+    def check_reader(self, request: WebRequest) -> None:
+        """Raise `Refusal` unless *request* may read."""
+        self.origins.check(request.facts, navigation=True)
+        if self.caller(request) is Caller.STRANGER:
+            hint = "open the login URL in the server's log" if self.by_login else "sign in, or send a token"
+            raise Refusal(401, "unauthorized", f"this is for authorised readers only: {hint}", headers=_CHALLENGE)
+
+    def check_writer(self, request: WebRequest, write_key: str | None) -> Caller:
+        """Return who makes *request*. Raises `Refusal` unless they may send events, *write_key* being the key sent."""
+        caller = self.caller(request)
+        if caller is Caller.SERVER:
+            # Programs send the key on purpose; a page of another site does not know it.
+            return caller
+        self.origins.check(request.facts)
+        expected = self._settings.write_key
+        if caller is Caller.STRANGER and expected is not None and not _same(write_key or "", Secret(expected)):
+            raise Refusal(401, "write_key", "the write key is missing or wrong", "key")
+        return caller
+
+    def user_id(self, request: WebRequest) -> str | None:
+        """Return the id of the user who is signed in to the application, if anybody is."""
+        get_user_id = self._settings.get_user_id or self.framework.user_id
+        user_id = self._ask("get_user_id", get_user_id, request)
+        return None if user_id is None else clean_name(user_id) or None
+
+    def login_path(self, mount: str) -> str:
+        """Return a new login URL's path and query, for an application mounted at *mount*."""
+        return f"{mount}/login?token={self.login.token()}"
+
+    def announce(self) -> None:
+        """Print the login URL, if that is the way in. Only its path: a Host header can be anybody's."""
+        if self.by_login:
+            logger.warning(
+                "analytics: reading is closed; to sign in, open %s on this site within a day, once. "
+                "The settings authorize and read_token open it to others.",
+                self.login_path(self._settings.api_path),
+            )
+
+    def _may_read(self, request: WebRequest) -> bool:
+        if self._settings.authorize is not None:
+            return bool(self._ask("authorize", self._settings.authorize, request))
+        if self.framework.has_staff:
+            return bool(self._ask("is_staff", self.framework.is_staff, request))
+        return self.by_login and self.login.valid(request.facts)
+
+    def _ask(self, name: str, hook: Callable[[Any], Any], request: WebRequest) -> Any:
+        """Return what *hook*, the application's or the framework's, says of *request*; None when it raises."""
+        try:
+            answer = hook(request.native)
+            if inspect.isawaitable(answer):
+                answer = async_to_sync(_awaited)(answer)
+        except Exception:  # noqa: BLE001 - the application's code; who can't be asked about gets nothing
+            self._analytics.counters.log(f"hook.{name}", logger.warning, "analytics: %s raised", name, exc_info=True)
+            return None
+        return answer
+
+    def _limit(self, request: WebRequest) -> None:
+        address = self.address(request.facts)
+        wait = self._rates.take(address)
+        if wait:
+            self._analytics.counters.add("rate_limited")
+            self._analytics.counters.log(
+                "rate",
+                logger.warning,
+                "analytics: %s is over api_rate_limit; if that is your proxy, name it in trusted_proxies",
+                address,
+            )
+            seconds = str(int(wait) + 1)
+            raise Refusal(429, "rate_limit", "too many requests", headers=[("retry-after", seconds)])
+
+    def _secret(self) -> bytes | None:
+        key = self._settings.secret_key
+        return self.framework.secret() if key is None else key.reveal().encode()
+
+
+_CHALLENGE = [("www-authenticate", 'Bearer realm="analytics"')]  # RFC 6750 section 3
+
+
+def access_of(analytics: Analytics, framework: Framework | None = None) -> Access:
+    """Return the one `Access` of *analytics*: what signs in to the API is signed in to the pages.
+
+    Given a *framework* it is from now on the one that is asked who users are.
+    """
+    access: Access | None = analytics.parts.get("access")
+    if access is None:
+        access = analytics.parts["access"] = Access(analytics, framework or Framework())
+        analytics.at_start(access.announce)
+    elif framework is not None:
+        access.framework = framework
+    return access
+
+
+def _bearer(request: WebRequest) -> str | None:
+    # RFC 6750 section 2.1; the scheme's case does not matter (RFC 9110 section 11.1).
+    scheme, _, token = (request.facts.header("authorization") or "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _same(token: str, key: Secret | None) -> bool:
+    # Of text with other characters, compare_digest would raise.
+    return key is not None and hmac.compare_digest(token.encode("utf-8", "replace"), key.reveal().encode())
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer

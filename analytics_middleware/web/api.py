@@ -1,0 +1,134 @@
+"""The REST API: routes, who may use them, and what a wrong request is told."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Any, Final
+
+import msgspec
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.counters import logger
+from analytics_middleware.errors import AnalyticsError
+from analytics_middleware.store.filters import QuestionError
+from analytics_middleware.web import ingest, openapi, snippet
+from analytics_middleware.web.access import access_of
+from analytics_middleware.web.http import PRIVATE, Framework, Refusal, WebRequest, WebResponse, json_response
+from analytics_middleware.web.parameters import Parameter, ParameterError, parse, renamed, text
+from analytics_middleware.web.questions import QUESTIONS, Question
+
+Handler = Callable[[WebRequest], WebResponse]
+
+KEY: Final = text("key", "The write key, where sendBeacon can send no X-Analytics-Key header.")
+TOKEN: Final = text("token", "What the login URL in the server's log says.", required=True)
+
+_BODY_TYPES = frozenset({"", "application/json", "text/plain"})
+_ANSWER_HEADERS = (("content-type", "application/json"), *PRIVATE)
+_to_json = msgspec.json.Encoder().encode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """What answers one method of one path."""
+
+    handle: Handler
+    parameters: tuple[Parameter, ...] = ()
+
+
+class API:
+    """Answers requests for *analytics*; runners and adapters call it."""
+
+    def __init__(self, analytics: Analytics, framework: Framework | None = None) -> None:
+        self._analytics = analytics
+        self._access = access_of(analytics, framework)
+        self._ingest = ingest.Ingest(analytics, self._access)
+        self.max_body = analytics.settings.api_max_body
+        self.mount = analytics.settings.api_path
+        self.routes: Mapping[str, Mapping[str, Route]] = {
+            "/events": {"POST": Route(partial(self._write, self._ingest.events), (KEY,))},
+            "/identify": {"POST": Route(partial(self._write, self._ingest.identify), (KEY,))},
+            **{each.path: {"GET": Route(partial(self._ask, each), each.parameters)} for each in QUESTIONS},
+            "/login": {"GET": Route(self._login, (TOKEN,))},
+            "/openapi.json": {"GET": Route(self._document)},
+            "/analytics.js": {"GET": Route(lambda request: snippet.serve(request.facts))},
+        }
+        """Every path below the mount, and what answers each method."""
+
+    def __call__(self, request: WebRequest) -> WebResponse:
+        """Answer *request*."""
+        try:
+            response = self._route(request)
+        except Refusal as refusal:
+            response = refusal.response()
+        except Exception:  # noqa: BLE001 - whatever it is, its details are for the log
+            self._analytics.counters.log("api", logger.error, "analytics: the API failed", exc_info=True)
+            response = Refusal(500, "internal", "this failed; the server's log says why").response()
+        self._access.origins.mark(request.facts, response)
+        if request.facts.method == "POST" and response.status >= 400:
+            self._analytics.counters.add("ingest_refused")
+        return response
+
+    def _route(self, request: WebRequest) -> WebResponse:
+        methods = self.routes.get(request.path)
+        if methods is None:
+            raise Refusal(404, "not_found", "there is nothing here; openapi.json lists what there is")
+        allowed = [*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"]
+        method = request.facts.method
+        if method == "OPTIONS":
+            return self._access.origins.preflight(request.facts, allowed)
+        route = methods.get("GET" if method == "HEAD" else method)
+        if route is None:
+            allow = ("allow", ", ".join(allowed))
+            raise Refusal(405, "method", f"{method[:20]} is not possible here", headers=[allow])
+        return route.handle(request)
+
+    def _ask(self, question: Question, request: WebRequest) -> WebResponse:
+        # First: who may not read is told so, whatever they ask for.
+        self._access.check_reader(request)
+        asked = _parse(request, question.parameters)
+        try:
+            data = question.ask(self._analytics.insights, asked)
+        except QuestionError as error:
+            raise _wrong(renamed(error, question.parameters)) from None
+        except AnalyticsError as error:
+            # No store, or its extra is not installed.
+            raise Refusal(503, "unavailable", str(error)) from None
+        return WebResponse(200, _to_json({"data": data}), list(_ANSWER_HEADERS))
+
+    def _write(self, take: Callable[..., ingest.Accepted], request: WebRequest) -> WebResponse:
+        key = request.facts.header("x-analytics-key") or _parse(request, (KEY,)).get("key")
+        caller = self._access.check_writer(request, key)
+        kind = request.content_type.partition(";")[0].strip().lower()
+        if kind not in _BODY_TYPES:
+            raise Refusal(415, "content_type", "send JSON as application/json or text/plain", "content-type")
+        return json_response(take(request, caller), 202)
+
+    def _login(self, request: WebRequest) -> WebResponse:
+        login = self._access.login
+        token: str = _parse(request, (TOKEN,))["token"]
+        # A HEAD request is somebody's preview of a link, and must not spend it.
+        usable = self._access.by_login and request.facts.method == "GET"
+        cookie = login.exchange(token) if usable else None
+        if cookie is None:
+            raise Refusal(401, "token", "this login URL was used, has expired, or never was one", "token")
+        headers = [login.set_cookie(cookie, request.facts), ("referrer-policy", "no-referrer")]
+        return json_response({"data": {"signed_in": True}}, headers=headers)
+
+    def _document(self, request: WebRequest) -> WebResponse:
+        _parse(request, ())
+        return json_response({**self._openapi, "servers": [{"url": request.mount or "/"}]})
+
+    @cached_property
+    def _openapi(self) -> dict[str, Any]:
+        return openapi.document(self.max_body)
+
+
+def _parse(request: WebRequest, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+    try:
+        return parse(request.facts.query, parameters)
+    except ParameterError as error:
+        raise _wrong(error) from None
+
+
+def _wrong(error: ParameterError) -> Refusal:
+    return Refusal(400, "invalid", str(error), error.field)

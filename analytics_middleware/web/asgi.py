@@ -1,0 +1,104 @@
+"""Runs a framework-free application under ASGI, in a thread: a long question must not hold up the event loop."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, cast
+
+from asgiref.sync import sync_to_async
+
+from analytics_middleware.asgi import SCOPE_KEY, Receive, Scope, Send
+from analytics_middleware.context import RequestContext
+from analytics_middleware.request import Request
+from analytics_middleware.web import body
+from analytics_middleware.web.http import Refusal, WebApp, WebRequest, WebResponse, split_mount
+
+
+class ASGIRunner:
+    """An ASGI application that answers with *app*. Its own requests make no automatic events."""
+
+    def __init__(self, app: WebApp) -> None:
+        self.app = app
+
+    def native(self, scope: Scope) -> Any:
+        """Return the request object of the framework; without one, the scope. Adapters override."""
+        return scope
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        context: RequestContext | None = scope.get(SCOPE_KEY)
+        if context is not None:
+            context.excluded = True
+        method: str = scope["method"]
+        try:
+            response = await self._answer(scope, receive, context)
+        except body.ClientGone:
+            return
+        except Refusal as refusal:
+            response = refusal.response()
+        await _send(response, method == "HEAD", send)
+
+    async def _answer(self, scope: Scope, receive: Receive, context: RequestContext | None) -> WebResponse:
+        request = self._request(scope, context)
+        facts = request.facts
+        # Several of them are no number, and refused.
+        length = facts.header("content-length")
+        if body.expects_body(facts.method, length, facts.header("content-encoding"), self.app.max_body):
+            request.body = await body.receive_all(receive, self.app.max_body)
+        # Not thread-sensitive: one long question must not hold up the next. An `authorize` that is a coroutine
+        # finds its way back to this loop through asgiref.
+        return await sync_to_async(self.app, thread_sensitive=False)(request)
+
+    def _request(self, scope: Scope, context: RequestContext | None) -> WebRequest:
+        client = scope.get("client")
+        server = scope.get("server")
+        facts = Request(
+            method=scope["method"],
+            scheme=scope.get("scheme") or "http",
+            path=scope["path"],
+            query=(scope.get("query_string") or b"").decode("latin-1"),
+            peer=None if client is None else client[0],
+            headers=list(scope["headers"]),
+            host_fallback="" if server is None else server[0],
+        )
+        mount, path = split_mount(scope.get("root_path", ""), scope["path"], self.app.mount)
+        return WebRequest(
+            facts=facts,
+            mount=mount,
+            path=path,
+            content_type=facts.header("content-type") or "",
+            native=self.native(scope),
+            context=context,
+        )
+
+
+async def _send(response: WebResponse, head: bool, send: Send) -> None:
+    content = response.body
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    if isinstance(content, bytes):
+        headers.append((b"content-length", str(len(content)).encode()))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    if isinstance(content, bytes) or head:
+        await send({"type": "http.response.body", "body": b"" if head else content})
+        return
+    async for part in content if isinstance(content, AsyncIterator) else _in_thread(content):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _in_thread(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    iterator = iter(parts)
+    step = sync_to_async(cast("Any", next), thread_sensitive=False)
+    while (part := await step(iterator, None)) is not None:
+        yield part
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    # Mounted applications are never asked; one that is served alone has nothing to do.
+    for phase in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{phase}.complete"})

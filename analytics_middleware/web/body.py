@@ -1,0 +1,83 @@
+"""Reading a request's body: counted as it comes, never inflated, and not for ever."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from analytics_middleware.web.http import Refusal
+
+SECONDS: Final = 10.0
+"""How long a client may take to send a body: one that sends a byte now and then must not hold a worker."""
+
+_CHUNK = 16_384
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class ClientGone(Exception):  # noqa: N818 - nobody is there to be told
+    """The client left before its body was complete."""
+
+
+def expects_body(method: str, length: str | None, encoding: str | None, limit: int) -> bool:
+    """Return whether a body is to be read. Raises `Refusal` when what its headers announce will not do.
+
+    A compressed body is refused rather than inflated: a few bytes can stand for gigabytes.
+    """
+    if method not in _WITH_BODY:
+        return False
+    if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+        raise Refusal(
+            415, "content_encoding", "the body must not be compressed", headers=[("accept-encoding", "identity")]
+        )
+    if length is not None and length.strip():
+        if not (length.isascii() and length.strip().isdigit()):
+            raise Refusal(400, "content_length", "Content-Length must be a number")
+        # Compared as a number only when it is short enough to be one.
+        if len(length.strip().lstrip("0")) > 12 or int(length) > limit:
+            raise _too_large(limit)
+    return True
+
+
+def read(source: Callable[[int], bytes], limit: int, length: str | None = None) -> bytes:
+    """Return all that *source* gives, called with a number of bytes, until it gives nothing.
+
+    With *length* no more than that is asked for: a WSGI server may wait for bytes that never come (PEP 3333).
+    """
+    deadline = time.monotonic() + SECONDS
+    body = b""
+    left = limit + 1 if length is None else int(length)
+    while left > 0 and (chunk := source(min(left, _CHUNK))):
+        body += chunk
+        left -= len(chunk)
+        if len(body) > limit:
+            raise _too_large(limit)
+        if time.monotonic() > deadline:
+            raise _too_slow()
+    return body
+
+
+async def receive_all(receive: Callable[[], Awaitable[MutableMapping[str, Any]]], limit: int) -> bytes:
+    """Return the body that *receive* (ASGI) gives."""
+    body = b""
+    try:
+        async with asyncio.timeout(SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                part: bytes = message.get("body", b"")
+                body += part
+                if len(body) > limit:
+                    raise _too_large(limit)
+                if not message.get("more_body", False):
+                    return body
+    except TimeoutError:
+        raise _too_slow() from None
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, "too_large", f"the body must not be longer than {limit} bytes")
+
+
+def _too_slow() -> Refusal:
+    return Refusal(408, "timeout", f"the body did not arrive within {SECONDS:g} seconds")

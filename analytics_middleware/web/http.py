@@ -1,0 +1,116 @@
+"""A request and a response without a framework: what runners make and what the API and the pages answer."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from analytics_middleware.context import RequestContext
+from analytics_middleware.request import Request
+
+JSON: Final = "application/json"
+
+_to_json = msgspec.json.Encoder().encode
+
+
+class Framework:
+    """What a framework knows of those who ask. Plain ASGI and WSGI know nothing; adapters override.
+
+    *native* is the framework's own request object, the one that `authorize` and `get_user_id` get.
+    """
+
+    has_staff: bool = False
+    """Whether it knows who belongs to the site's staff, so that no other way in is needed."""
+
+    def user_id(self, native: Any) -> str | None:
+        """Return the id of the user whom the framework's auth has signed in."""
+        return None
+
+    def is_staff(self, native: Any) -> bool:
+        """Return whether that user is staff."""
+        return False
+
+    def secret(self) -> bytes | None:
+        """Return the key that the framework signs its own cookies with."""
+        return None
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class WebRequest:
+    """One request, its body read."""
+
+    facts: Request
+    """Method, headers, cookies, peer, host and query, as plain facts."""
+    path: str
+    """Below the mount, with one leading slash."""
+    mount: str = ""
+    """Where the application is mounted, as the browser sees it."""
+    content_type: str = ""
+    body: bytes = b""
+    native: Any = None
+    """The framework's own request object."""
+    context: RequestContext | None = None
+    """What the middleware around knows of this request, if there is one."""
+
+
+@dataclasses.dataclass(slots=True)
+class WebResponse:
+    """What to answer. A body in parts is sent part by part; an asynchronous one only under ASGI."""
+
+    status: int = 200
+    body: bytes | Iterable[bytes] | AsyncIterator[bytes] = b""
+    headers: list[tuple[str, str]] = dataclasses.field(default_factory=list[tuple[str, str]])
+
+
+class WebApp(Protocol):
+    """What the runners run: the API, and the pages."""
+
+    max_body: int
+    """Bytes of a request body that are read; more are refused."""
+    mount: str
+    """Where it is when neither server nor framework says."""
+
+    def __call__(self, request: WebRequest) -> WebResponse:
+        """Answer *request*. May take long, and may raise nothing but `Refusal`."""
+        ...
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a fault
+    """The answer to a request that can't be granted."""
+
+    def __init__(
+        self, status: int, code: str, message: str, field: str | None = None, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.field = field
+        self.headers = list(headers)
+
+    def response(self) -> WebResponse:
+        """Return it as ``{"error": {"code", "message", "field"}}``."""
+        error = {"code": self.code, "message": str(self), "field": self.field}
+        return json_response({"error": error}, self.status, self.headers)
+
+
+def json_response(value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> WebResponse:
+    """Return *value* as JSON that no cache keeps and no browser takes for anything else."""
+    return WebResponse(status, _to_json(value), [("content-type", JSON), *headers, *PRIVATE])
+
+
+# nosniff: https://fetch.spec.whatwg.org/#x-content-type-options-header; what strangers sent is inside the answers.
+PRIVATE: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
+
+
+def split_mount(root: str, path: str, mount: str) -> tuple[str, str]:
+    """Return where the application is mounted and the path below it.
+
+    *root* is what the server or framework says it is mounted at (ASGI's root_path, WSGI's SCRIPT_NAME), which may or
+    may not be part of *path*. Where it stops short of *mount*, an application dispatched without it, that is cut too.
+    """
+    if root and (path == root or path.startswith(root + "/")):
+        path = path[len(root) :]
+    if path == mount or path.startswith(mount + "/"):
+        root, path = root + mount, path[len(mount) :]
+    return root, path or "/"

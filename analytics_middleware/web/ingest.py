@@ -1,0 +1,236 @@
+"""What browsers and servers send to be recorded: every word of it checked before any of it is kept."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.context import RequestContext, Tracked, identification
+from analytics_middleware.enrich.locale import accept_language
+from analytics_middleware.enrich.visitor import is_cookieless, is_identity
+from analytics_middleware.event import Event, EventType
+from analytics_middleware.money import Money
+from analytics_middleware.properties import MAX_NAME, clean_name
+from analytics_middleware.web import shape
+from analytics_middleware.web.access import Access, Caller
+from analytics_middleware.web.http import Refusal, WebRequest
+
+MAX_EVENTS: Final = 1000
+MAX_AGE: Final = timedelta(hours=24)
+"""How old an event may be that anybody sent; see docs/questions.md on late events."""
+MAX_AHEAD: Final = timedelta(hours=1)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+_Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Id = Annotated[str, msgspec.Meta(max_length=MAX_NAME)] | _Number | None
+_EVENT_ID = r"^[A-Za-z0-9-]*[A-Za-z0-9][A-Za-z0-9-]*$"
+
+
+class SentMoney(msgspec.Struct, forbid_unknown_fields=True):
+    """An amount in major units and its ISO 4217 code."""
+
+    amount: str | int | float
+    currency: str
+
+
+class SentEvent(msgspec.Struct, forbid_unknown_fields=True):
+    """One event as it is sent."""
+
+    name: _Name
+    user_id: _Id = None
+    anon_id: _Id = None
+    properties: dict[str, Any] | None = None
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    age_ms: Annotated[float, msgspec.Meta(ge=0, le=1e13)] | None = None
+    """Milliseconds since it happened: what a client whose clock is wrong still knows."""
+    event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=36, pattern=_EVENT_ID)] | None = None
+    url: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
+    referrer: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
+    type: EventType | None = None
+    revenue: SentMoney | None = None
+
+
+class SentEvents(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST events``."""
+
+    events: Annotated[list[SentEvent], msgspec.Meta(max_length=MAX_EVENTS)]
+
+
+class SentIdentify(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST identify``."""
+
+    user_id: _Name | _Number
+    traits: dict[str, Any] | None = None
+    anon_id: _Id = None
+
+
+class Accepted(msgspec.Struct, omit_defaults=True):
+    """The answer: how many were accepted, and of how many a claim was ignored that the sender may not make."""
+
+    accepted: int
+    ignored: int = 0
+
+
+_events = msgspec.json.Decoder(SentEvents)
+_identify = msgspec.json.Decoder(SentIdentify)
+
+
+class Ingest:
+    """Takes events and identities in for *analytics*."""
+
+    def __init__(self, analytics: Analytics, access: Access) -> None:
+        self._analytics = analytics
+        self._access = access
+
+    def events(self, request: WebRequest, caller: Caller) -> Accepted:
+        """Record the events in *request*. Raises `Refusal` naming the first that is wrong; then none is kept."""
+        sent: SentEvents = _decoded(request.body, _events)
+        signed_in = None if caller is Caller.SERVER else self._access.user_id(request)
+        now = datetime.now(UTC)
+        ignored = 0
+        made: list[Tracked] = []
+        for index, each in enumerate(sent.events):
+            field = f"events[{index}]"
+            event = _event(each, field, now, MAX_AGE if caller is Caller.STRANGER else None)
+            if caller is Caller.STRANGER:
+                ignored += _disbelieve(event, signed_in)
+            context = None
+            if caller is not Caller.SERVER:
+                # One for each event: enrichment fills what it finds in it.
+                context = self._context(request, signed_in)
+                if event.url is None:
+                    _place(event, request.facts.header("referer"))
+            made.append(Tracked(event, context))
+        if ignored:
+            self._analytics.counters.add("identity_ignored", ignored)
+        for tracked in made:
+            self._analytics.submit(tracked)
+        return Accepted(len(made) if self._analytics.active else 0, ignored)
+
+    def identify(self, request: WebRequest, caller: Caller) -> Accepted:
+        """Record the traits in *request*, unless whoever sent it may not say who they are."""
+        sent: SentIdentify = _decoded(request.body, _identify)
+        user_id, anon_id = _identity(sent.user_id), _identity(sent.anon_id)
+        if user_id is None:
+            raise Refusal(400, "invalid", f"{sent.user_id!r:.100} names nobody", "user_id")
+        if caller is Caller.STRANGER and user_id != self._access.user_id(request):
+            self._analytics.counters.add("identity_ignored")
+            return Accepted(0, 1)
+        self._analytics.submit(identification(user_id, sent.traits, anon_id))
+        return Accepted(int(self._analytics.active))
+
+    def _context(self, request: WebRequest, signed_in: str | None) -> RequestContext:
+        """Return what the request says of whoever sent it; not where it went, which is the API and no page."""
+        facts = request.facts
+        around = request.context
+        if around is not None and not around.finished:
+            around.look()
+        context = RequestContext(self._analytics)
+        context.automatic = False
+        context.given = Event(
+            client_ip=self._access.address(facts),
+            locale=(around.locale if around is not None else None) or accept_language(facts.header("accept-language")),
+            hostname=self._access.origins.allowed_host(facts) or (urlsplit(f"//{facts.host}").hostname or None),
+            user_id=signed_in,
+            anon_id=None if around is None else around.anon_id,
+            user_agent=facts.header("user-agent"),
+            request=facts,
+        )
+        return context
+
+
+def _event(sent: SentEvent, field: str, now: datetime, max_age: timedelta | None) -> Event:
+    name = clean_name(sent.name)
+    if not name:
+        raise Refusal(400, "invalid", "a name must not be blank", f"{field}.name")
+    kind = sent.type or (EventType.PAGEVIEW if name == "pageview" else EventType.CUSTOM)
+    event = Event(type=kind, timestamp=_when(sent, field, now, max_age))
+    if kind is EventType.ACTION:
+        event.action_name = name
+    elif kind is not EventType.PAGEVIEW or name != "pageview":
+        event.event_name = name
+    if sent.event_id is not None:
+        event.event_id = sent.event_id
+    event.user_id, event.anon_id = _identity(sent.user_id), _identity(sent.anon_id)
+    # Counted where it is admitted, so that what is left out there is counted once.
+    event.properties = sent.properties or {}
+    if sent.revenue is not None:
+        try:
+            event.revenue = Money(sent.revenue.amount, sent.revenue.currency)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise Refusal(400, "invalid", f"{error!s:.200}", f"{field}.revenue") from None
+    if sent.url is not None and not _place(event, sent.url):
+        raise Refusal(400, "invalid", "a url begins with http:// or https://", f"{field}.url")
+    if sent.referrer and _is_link(sent.referrer):
+        event.referrer = sent.referrer
+    return event
+
+
+def _when(sent: SentEvent, field: str, now: datetime, max_age: timedelta | None) -> datetime:
+    if sent.timestamp is None:
+        at = now if sent.age_ms is None else now - timedelta(milliseconds=sent.age_ms)
+        name = "age_ms"
+    elif sent.age_ms is not None:
+        raise Refusal(400, "invalid", "timestamp and age_ms say the same; send one of them", f"{field}.age_ms")
+    else:
+        at, name = sent.timestamp, "timestamp"
+    # Compared before it is converted: the first and last hours of the calendar exist in some zones only.
+    if at > now + MAX_AHEAD:
+        raise Refusal(400, "future", "an event may lie at most an hour in the future", f"{field}.{name}")
+    if at < _EPOCH or (max_age is not None and at < now - max_age):
+        oldest = "be of 1970 at the earliest" if max_age is None else "be 24 hours old at most without a key"
+        raise Refusal(400, "too_old", f"an event must {oldest}", f"{field}.{name}")
+    return at.astimezone(UTC)
+
+
+def _identity(value: str | int | None) -> str | None:
+    text = None if value is None else clean_name(value)
+    return text if is_identity(text) else None
+
+
+def _disbelieve(event: Event, signed_in: str | None) -> bool:
+    """Take from *event* what a stranger may not claim; return whether there was any."""
+    ignored = False
+    if event.user_id is not None and event.user_id != signed_in:
+        event.user_id = None
+        ignored = True
+    if is_cookieless(event.anon_id):
+        # Nobody is told theirs, so this one is made up.
+        event.anon_id = None
+        ignored = True
+    return ignored
+
+
+def _place(event: Event, url: str | None) -> bool:
+    """Note the page an event happened on; return whether *url* is one."""
+    if url is None or not url.startswith(("http://", "https://")):
+        return False
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return False
+    event.url = url
+    event.path = unquote(path) or "/"
+    return True
+
+
+def _is_link(referrer: str) -> bool:
+    # Pages show it as a link: nothing may come in that runs when it is followed.
+    return referrer.startswith(("http://", "https://", "android-app://"))
+
+
+def _decoded(body: bytes, decoder: "msgspec.json.Decoder[Any]") -> Any:
+    try:
+        return shape.decode(body, decoder)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at ")
+        unknown = re.fullmatch(r"Object (?:contains unknown|missing required) field `(.*)`", message, re.DOTALL)
+        at = path.strip("`").removeprefix("$").removeprefix(".")
+        field = ".".join(filter(None, [at, unknown[1] if unknown else ""]))
+        raise Refusal(400, "invalid", message[:200], field[:200] or "body") from None
+    except shape.ShapeError as error:
+        raise Refusal(400, "json", str(error), "body") from None

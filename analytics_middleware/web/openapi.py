@@ -1,0 +1,140 @@
+"""The OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0), from the tables that requests are read by."""
+
+from typing import Any, Final
+
+import msgspec
+
+from analytics_middleware.web import ingest
+from analytics_middleware.web.parameters import Parameter
+from analytics_middleware.web.questions import QUESTIONS, Question
+
+_REF: Final = "#/components/schemas/{name}"
+_ERRORS: Final = {
+    "400": "The request is wrong; field says where.",
+    "401": "A token, a key or a login is missing or wrong.",
+    "403": "Pages of that origin may not do this.",
+    "405": "The method is not possible here.",
+    "408": "The body took too long to arrive.",
+    "413": "The body is too long.",
+    "415": "The body is compressed or of another type.",
+    "429": "Too many requests; Retry-After says when to come back.",
+    "503": "There is no store to ask.",
+}
+_ERROR: Final = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "field": {"type": ["string", "null"]},
+            },
+            "required": ["code", "message", "field"],
+        }
+    },
+    "required": ["error"],
+}
+
+
+def document(max_body: int) -> dict[str, Any]:
+    """Return the document, without its servers; *max_body* is the longest body accepted."""
+    from analytics_middleware import __version__
+
+    types = [question.answer for question in QUESTIONS] + [each.grouped for each in QUESTIONS if each.grouped]
+    types += [ingest.SentEvents, ingest.SentIdentify, ingest.Accepted]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    named = dict(zip(map(repr, types), schemas, strict=True))
+    paths: dict[str, Any] = {question.path: {"get": _operation(question, named)} for question in QUESTIONS}
+    paths["/events"] = {
+        "post": _taking(
+            "events",
+            "Record events. Either all are accepted or none. A user_id is believed of servers (secret key), authorised "
+            "requests, and of the user who is signed in; else it is ignored.",
+            named[repr(ingest.SentEvents)],
+            max_body,
+        )
+    }
+    paths["/identify"] = {
+        "post": _taking(
+            "identify",
+            "Merge traits into what is known of a user; null removes one. Believed of the same.",
+            named[repr(ingest.SentIdentify)],
+            max_body,
+        )
+    }
+    paths["/openapi.json"] = {"get": _public("openapi", "This document.", "application/json", {"type": "object"})}
+    paths["/analytics.js"] = {"get": _public("snippet", "The browser's script.", "text/javascript", {"type": "string"})}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Analytics", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": {**components, "Error": _ERROR},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "read_token, or secret_key for servers"},
+                "login": {"type": "apiKey", "in": "cookie", "name": "analytics_login"},
+            },
+        },
+    }
+
+
+def _operation(question: Question, named: dict[str, Any]) -> dict[str, Any]:
+    answers = [named[repr(question.answer)]]
+    if question.grouped is not None:
+        answers.append(named[repr(question.grouped)])
+    data = answers[0] if len(answers) == 1 else {"anyOf": answers}
+    answer = {"type": "object", "properties": {"data": data}, "required": ["data"]}
+    return {
+        "operationId": question.path.strip("/"),
+        "summary": question.about,
+        "security": [{"token": []}, {"login": []}],
+        "parameters": [_parameter(each) for each in question.parameters],
+        "responses": {"200": _response("The answer.", answer), **_errors("400", "401", "403", "405", "429", "503")},
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    schema = parameter.schema
+    if parameter.repeated:
+        schema = {"type": "array", "items": schema, **({"minItems": 1} if parameter.required else {})}
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.about,
+        "required": parameter.required,
+        "schema": schema,
+    }
+
+
+def _taking(name: str, about: str, schema: Any, max_body: int) -> dict[str, Any]:
+    key = {"name": "key", "in": "query", "description": "The write key.", "schema": {"type": "string"}}
+    header = {**key, "name": "X-Analytics-Key", "in": "header"}
+    return {
+        "operationId": name,
+        "summary": about,
+        "security": [{}, {"token": []}],
+        "parameters": [key, header],
+        "requestBody": {
+            "description": f"At most {max_body} bytes, not compressed; text/plain is for sendBeacon.",
+            "required": True,
+            "content": {"application/json": {"schema": schema}, "text/plain": {"schema": schema}},
+        },
+        "responses": {
+            "202": _response("Accepted.", {"$ref": _REF.format(name="Accepted")}),
+            **_errors("400", "401", "403", "405", "408", "413", "415", "429"),
+        },
+    }
+
+
+def _public(name: str, about: str, media: str, schema: dict[str, Any]) -> dict[str, Any]:
+    answer = {"description": about, "content": {media: {"schema": schema}}}
+    return {"operationId": name, "summary": about, "responses": {"200": answer, **_errors("400", "405")}}
+
+
+def _errors(*statuses: str) -> dict[str, Any]:
+    return {status: _response(_ERRORS[status], {"$ref": _REF.format(name="Error")}) for status in statuses}
+
+
+def _response(about: str, schema: Any) -> dict[str, Any]:
+    return {"description": about, "content": {"application/json": {"schema": schema}}}
