@@ -20,6 +20,8 @@ SocketAddress = tuple[int, tuple[Any, ...]]
 
 # RFC 6052 section 2.1: the well-known prefix that a NAT64 gateway maps onto IPv4.
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+# RFC 6890 section 2.1: protocol assignments, of which older Pythons call some global.
+_ASSIGNMENTS: Final = ipaddress.ip_network("192.0.0.0/24")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 # What RFC 3986 lets stand in a path and a query, percent-encoding included; no space, no control character.
 _TARGET = re.compile(r"[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*")
@@ -96,7 +98,11 @@ def is_public(address: IPAddress) -> bool:
         if inner is not None:
             return is_public(inner)
     return address.is_global and not (
-        address.is_multicast or address.is_reserved or address.is_loopback or address.is_unspecified
+        address in _ASSIGNMENTS
+        or address.is_multicast
+        or address.is_reserved
+        or address.is_loopback
+        or address.is_unspecified
     )
 
 

@@ -37,8 +37,8 @@ class OpenPanel(Vendor):
         properties = payload["properties"]
         if number(body) in self.refuse:
             return Reply(400, {"status": 400, "message": "Validation failed"})
-        self.check(request.headers["user-agent"] == UA, "the visitor's user agent")
-        self.check(request.headers["x-client-ip"] == "203.0.113.9", "the visitor's address")
+        self.check(request.headers.get("user-agent") == UA, "the visitor's user agent")
+        self.check(request.headers.get("x-client-ip") == "203.0.113.9", "the visitor's address")
         self.check(payload["name"] not in ("session_start", "session_end"), "reserved names")
         datetime.fromisoformat(properties["__timestamp"])
         self.check(len(properties.get("__deviceId", "")) <= 64, "device id of 64")

@@ -27,8 +27,8 @@ class Plausible(Vendor):
         if number(body) in self.refuse or len(body["url"].encode()) > 2000 or len(body["name"]) > 120:
             return Reply(400, {"errors": {"url": "is invalid"}})
         self.check(body["domain"] == "shop.example", "the domain as configured")
-        self.check(request.headers["user-agent"] == UA, "the visitor's user agent")
-        self.check(request.headers["x-forwarded-for"] == "203.0.113.9", "one address")
+        self.check(request.headers.get("user-agent") == UA, "the visitor's user agent")
+        self.check(request.headers.get("x-forwarded-for") == "203.0.113.9", "one address")
         self.check(len(body.get("props", {})) <= 30, "30 props")
         for key, value in body.get("props", {}).items():
             self.check(len(key.encode()) <= 300, "key of 300 bytes")

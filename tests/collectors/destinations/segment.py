@@ -35,7 +35,7 @@ class Segment(Vendor):
         self.check(len(body["batch"]) <= 2500, "2500 events")
         datetime.fromisoformat(body["sentAt"])
         for call in body["batch"]:
-            self.check(len(json.dumps(call)) <= 32 * 1024, "32 kB")
+            self.check(len(json.dumps(call, ensure_ascii=False).encode()) <= 33_000, "32 kB")
             self.check(call.get("userId") or call.get("anonymousId"), "an id")
             self.check(0 < len(call["messageId"]) < 100, "messageId")
             self.check(call["type"] in ("track", "page", "identify"), "type")

@@ -90,7 +90,8 @@ def numbered(index: int, **fields: Any) -> Event:
 
 def purchase(index: int, **fields: Any) -> Event:
     """Return a custom event with money."""
-    return numbered(index, type=EventType.CUSTOM, event_name="order.completed", revenue=Money("29.99", "GBP"), **fields)
+    given = {"event_name": "order.completed", "revenue": Money("29.99", "GBP"), **fields}
+    return numbered(index, type=EventType.CUSTOM, **given)
 
 
 def action(index: int, **fields: Any) -> Event:
