@@ -191,8 +191,11 @@ class Database:
 
     def _open(self, synchronous: str) -> sqlite3.Connection:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its side files the mode of the database.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        # SQLite gives its side files the mode of the database. A file that is there must not be opened: POSIX drops all
+        # locks that a process has on a file when it closes *any* descriptor of it, and without the locks of the
+        # connections that are open here, the last of the other processes deletes the log under them.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with self._lock():
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT
