@@ -16,12 +16,14 @@ from analytics_middleware.engine import Engine, build_outbox, build_store, immed
 from analytics_middleware.erasing import erase_record
 from analytics_middleware.errors import AnalyticsError, ConfigurationError
 from analytics_middleware.event import Event
+from analytics_middleware.exclusions import STAFF
 from analytics_middleware.lifecycle import ForkAware
 from analytics_middleware.outbox.base import Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.pipeline import Handed
 from analytics_middleware.properties import clean_name
 from analytics_middleware.settings import Settings
+from analytics_middleware.visitor_cookie import VisitorCookie
 
 if TYPE_CHECKING:
     from analytics_middleware.store.base import Store
@@ -52,6 +54,8 @@ class Analytics:
         self._outbox = build_outbox(self.settings)
         self._store = build_store(self.settings)
         self._engine = self._new_engine()
+        self.leaves_out_staff = STAFF in self.settings.exclude
+        """Whether adapters are to note who is staff."""
         self._pid = 0
         self._starting = threading.RLock()
         self._closed = False
@@ -129,6 +133,17 @@ class Analytics:
         if self._store is None:
             raise AnalyticsError("there is no store to ask: the setting 'store' is None")
         return Insights(self._store, timezone=self.settings.timezone)
+
+    def maintain(self) -> bool:
+        """Do now what is done by and by: seal, compact, prune, forget addresses and salts, empty the database's log.
+
+        Return whether nothing of what was to go is left in the files. False: somebody was reading; it is tried again
+        within a minute.
+        """
+        maintain: Callable[[], object] | None = getattr(self._store, "maintain", None)
+        if maintain is not None:
+            maintain()
+        return self._engine.maintain()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every collector has passed the last event accepted here; return whether it was in time."""
@@ -266,6 +281,8 @@ class Analytics:
         if isinstance(self._store, ForkAware):
             self._store.after_fork()
         self._engine = self._new_engine()
+        self.leaves_out_staff = STAFF in self.settings.exclude
+        """Whether adapters are to note who is staff."""
         self._pid = 0
         self._starting = threading.RLock()
         self._closed = False
@@ -278,7 +295,10 @@ class Analytics:
         from analytics_middleware.store.feed import StoreFeed
 
         feed = None if self._store is None else StoreFeed(self._store, self._outbox)
-        return Engine(self.settings, self._collectors, self._outbox, feed)
+        engine = Engine(self.settings, self._collectors, self._outbox, feed)
+        cookie = self.settings.visitor == "cookie"
+        self.visitor_cookie = VisitorCookie(self.settings, engine.counters) if cookie else None
+        return engine
 
     def capture(self, sink: Callable[[Event], None] | None) -> None:
         """Give every event to *sink* at once, in the thread that made it, and to no collector; None ends that.

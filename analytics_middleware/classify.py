@@ -5,10 +5,14 @@ event whatever else it is. HEAD requests and prefetches run the view for nobody:
 """
 
 from analytics_middleware.event import EventType
-from analytics_middleware.request import Request
+from analytics_middleware.request import HeaderNames, Request
 
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HTML = ("text/html", "application/xhtml+xml")
+# Sec-Purpose is today's header (Fetch, "prefetch" or "prefetch;prerender"); the others are its forerunners.
+_PREFETCH = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+_PREFETCH_HEADERS = HeaderNames(*_PREFETCH)
+_FRAGMENT_HEADERS = HeaderNames("hx-request", "turbo-frame")
 
 
 def classify(request: Request, *, event_name: str | None, action_name: str | None, track_all: bool) -> EventType | None:
@@ -27,17 +31,35 @@ def classify(request: Request, *, event_name: str | None, action_name: str | Non
     return EventType.ACTION if track_all else None
 
 
+def is_navigation(request: Request) -> bool:
+    """Whether a browser asks for a document to show: not a prefetch, a fragment, an asset or a call by a script."""
+    if request.method in ("HEAD", "OPTIONS") or _is_prefetch(request) or request.has_any(_FRAGMENT_HEADERS):
+        return False
+    destination = request.header("sec-fetch-dest")
+    return _accepts_html(request) if destination is None else destination.strip().lower() == "document"
+
+
+def is_answer_to_navigation(request: Request) -> bool:
+    """Whether *request* was answered with a document or sent on to one, for a browser to show."""
+    status = request.status or 0
+    if 300 <= status < 400:
+        return status != 304 and is_navigation(request)
+    return (
+        200 <= status < 300
+        and request.method not in ("HEAD", "OPTIONS")
+        and not _is_prefetch(request)
+        and _is_document(request)
+    )
+
+
 def _is_prefetch(request: Request) -> bool:
-    # Sec-Purpose is today's header (Fetch, "prefetch" or "prefetch;prerender"); the others are its forerunners.
-    for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"):
-        value = request.header(name)
-        if value is not None and "prefetch" in value.lower():
-            return True
-    return False
+    if not request.has_any(_PREFETCH_HEADERS):
+        return False
+    return any("prefetch" in (request.header(name) or "").lower() for name in _PREFETCH)
 
 
 def _is_document(request: Request) -> bool:
-    if request.header("hx-request") is not None or request.header("turbo-frame") is not None:
+    if request.has_any(_FRAGMENT_HEADERS):
         return False
     destination = request.header("sec-fetch-dest")
     if destination is not None and destination.strip().lower() != "document":

@@ -31,6 +31,7 @@ REASONS: Mapping[str, str] = {
 NOTES: Mapping[str, str] = {
     "accepted": "events in the log",
     "late_helper": "a helper called after its event was handed off; nothing was changed",
+    "internal_errors": "something inside analytics, or a hook such as get_user_id, raised in a request and was caught",
     "bad_argument": "a helper called with an argument it can't use; nothing was changed",
     "properties_dropped": "properties beyond the 64th",
     "proxy_ignored": "requests that a proxy seems to have passed on while no proxy is trusted; the first of a process",

@@ -31,7 +31,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Visit(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Visit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """What is known of the visit an event belongs to; filled off the request path, None where unknown."""
 
     session_id: str | None = None
@@ -51,7 +51,7 @@ class Visit(msgspec.Struct, omit_defaults=True, kw_only=True):
     trace_id: str | None = None
 
 
-class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """One thing that happened, at one instant, to at most one user.
 
     Every field has a default, so ``Event(event_name="signup")`` is complete. Fields left empty are filled from the

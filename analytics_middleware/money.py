@@ -63,6 +63,8 @@ class Money:
         amount in major units with *currency* given.
         """
         if isinstance(value, Money):
+            if currency is not None and currency.upper() != value.currency:
+                raise ValueError(f"{value!r} is not in {currency!r}")
             return value
         if currency is not None:
             return cls(value, currency)

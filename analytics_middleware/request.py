@@ -8,12 +8,22 @@ RawHeaders = Iterable[tuple[bytes, bytes]] | dict[str, str]
 """Headers as servers give them: ASGI's pairs, or the ``HTTP_`` keys of a WSGI environ."""
 
 
+class HeaderNames:
+    """A set of header names (lower case) that `Request.has_any` looks for at the price of one look."""
+
+    __slots__ = ("in_asgi", "in_wsgi")
+
+    def __init__(self, *names: str) -> None:
+        self.in_asgi = frozenset(name.encode() for name in names)
+        self.in_wsgi = frozenset(_environ_key(name) for name in names)
+
+
 class Request:
     """What a server said about a request, and what was answered. Read-only by convention."""
 
     __slots__ = (
         "_index",
-        "_raw",
+        "_wsgi",
         "content_type",
         "host_fallback",
         "method",
@@ -45,59 +55,37 @@ class Request:
         self.status = status
         self.content_type = content_type
         self.host_fallback = host_fallback
-        self._raw = headers
-        self._index: dict[bytes, bytes | list[bytes]] | None = None
+        self._wsgi = type(headers) is dict
+        self._index: dict[Any, Any] = cast("dict[Any, Any]", headers) if self._wsgi else _indexed(headers)
 
-    def values(self, name: str) -> list[str]:
-        """The values of header *name* (lower case), one for each occurrence, in the order received."""
-        raw = self._raw
-        if type(raw) is dict:
-            text = cast("Mapping[str, str]", raw).get(_environ_key(name))
-            return [] if text is None else [text]
-        found = self._indexed().get(name.encode())
-        if found is None:
-            return []
-        if type(found) is list:
-            return [value.decode("latin-1") for value in found]
-        return [cast("bytes", found).decode("latin-1")]
+    def has_any(self, names: HeaderNames) -> bool:
+        """Whether one of *names* was sent."""
+        return not (names.in_wsgi if self._wsgi else names.in_asgi).isdisjoint(self._index)
 
     def header(self, name: str) -> str | None:
         """The value of header *name* (lower case), all its occurrences joined with a comma, or None."""
-        raw = self._raw
-        if type(raw) is dict:
-            return cast("Mapping[str, str]", raw).get(_environ_key(name))
-        index = self._index
-        found = (self._indexed() if index is None else index).get(name.encode())
-        if found is None:
+        if self._wsgi:
+            text: str | None = self._index.get(_environ_key(name))
+            return text
+        value = self._index.get(name.encode())
+        if value is None:
             return None
-        return found.decode("latin-1") if type(found) is bytes else ", ".join(self.values(name))
+        return value.decode("latin-1") if type(value) is bytes else ", ".join(self.values(name))
+
+    def values(self, name: str) -> list[str]:
+        """The values of header *name* (lower case), one for each occurrence, in the order received."""
+        if self._wsgi:
+            text = self._index.get(_environ_key(name))
+            return [] if text is None else [text]
+        value = self._index.get(name.encode(), [])
+        return [each.decode("latin-1") for each in ([value] if type(value) is bytes else value)]
 
     @property
     def headers(self) -> dict[str, list[str]]:
         """Every header's values by lower-case name."""
-        raw = self._raw
-        if type(raw) is dict:
-            return {_header_name(key): [value] for key, value in cast("Mapping[str, str]", raw).items()}
-        names = [name.decode("latin-1") for name in self._indexed()]
-        return {name: self.values(name) for name in names}
-
-    def _indexed(self) -> dict[bytes, bytes | list[bytes]]:
-        index = self._index
-        if index is None:
-            pairs = cast("list[tuple[bytes, bytes]]", self._raw if type(self._raw) is list else list(self._raw))
-            # A request seldom repeats a header, and servers send lower-case names; then this is all.
-            index = dict[bytes, bytes | list[bytes]](pairs)
-            if len(index) != len(pairs) or not b"".join(index).islower():
-                index = {}
-                for name, value in pairs:
-                    key = name.lower()
-                    known = index.get(key)
-                    if known is None:
-                        index[key] = value
-                    else:
-                        index[key] = [*known, value] if isinstance(known, list) else [known, value]
-            self._index = index
-        return index
+        if self._wsgi:
+            return {_header_name(key): [value] for key, value in self._index.items()}
+        return {name: self.values(name) for name in (key.decode("latin-1") for key in self._index)}
 
     def cookie(self, name: str) -> str | None:
         """The value of the first cookie called *name*, unquoted as sent, or None."""
@@ -123,6 +111,22 @@ def wsgi_headers(environ: Mapping[str, Any]) -> dict[str, str]:
     A copy: the environ also holds the server's sockets, which must not outlive the request in a queue.
     """
     return {key: value for key, value in environ.items() if key[:5] == "HTTP_"}
+
+
+def _indexed(headers: Any) -> dict[bytes, bytes | list[bytes]]:
+    pairs: list[tuple[bytes, bytes]] = headers if type(headers) is list else list(headers)
+    # A request seldom repeats a header, and servers send lower-case names; then this is all.
+    index: dict[bytes, bytes | list[bytes]] = dict(pairs)
+    if len(index) != len(pairs) or not b"".join(index).islower():
+        index = {}
+        for name, value in pairs:
+            key = name.lower()
+            known = index.get(key)
+            if known is None:
+                index[key] = value
+            else:
+                index[key] = [*known, value] if isinstance(known, list) else [known, value]
+    return index
 
 
 @lru_cache(1024)

@@ -1,6 +1,7 @@
 """From what was handed off to the event in the log: the rule, the hooks of the application, and their failures."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -199,3 +200,40 @@ def test_one_event_that_fails_inside_holds_up_none_of_the_others(caplog):
 def test_the_event_id_in_the_log_is_the_events(analytics_events):
     Analytics().track(Event(event_id="order-17", event_name="x"))
     assert analytics_events[0].event_id == "order-17"
+
+
+def test_a_processor_that_returns_no_event_is_counted_as_failed(analytics_events):
+    analytics = Analytics(enabled=True, processors=[lambda event: True])
+    analytics.track("x")
+    assert analytics_events == []
+    assert analytics.stats()["dropped"] == {"processor_error": 1}
+
+
+def test_a_processor_that_exits_costs_its_event_and_nothing_else(analytics_events):
+    def leave(event):
+        if event.event_name == "bad":
+            sys.exit(1)
+        return event
+
+    analytics = Analytics(enabled=True, processors=[leave])
+    analytics.track("bad")
+    analytics.track("good")
+    assert [event.event_name for event in analytics_events] == ["good"]
+    assert analytics.stats()["dropped"] == {"processor_error": 1}
+
+
+def test_the_environment_is_never_a_65th_property(analytics_events):
+    analytics = Analytics(enabled=True, environment="test")
+    analytics.track("x", {f"k{number}": number for number in range(64)})
+    assert len(analytics_events[0].properties) == 64
+    assert analytics_events[0].properties["environment"] == "test"
+    assert analytics.stats()["properties_dropped"] == 1
+
+
+def test_what_is_tracked_after_closing_is_counted_as_lost():
+    analytics = Analytics([lambda event: None], enabled=True)
+    analytics.track("before")
+    analytics.flush()
+    analytics.close()
+    analytics.track("after")
+    assert analytics.stats()["dropped"] == {"exit": 1}

@@ -12,7 +12,7 @@ from urllib.parse import unquote, unquote_plus
 
 from analytics_middleware.enrich.client_ip import canonical
 from analytics_middleware.enrich.sources import CLICK_IDS
-from analytics_middleware.request import Request
+from analytics_middleware.request import HeaderNames, Request
 
 REDACTED: Final = "[redacted]"
 """What stands in a path for a segment that looked like a secret."""
@@ -21,6 +21,8 @@ MAX_URL: Final = 2048
 
 _MAX_PARAMETERS = 64
 _MAX_DECODINGS = 8
+_OPT_OUT = ("dnt", "sec-gpc")
+_OPT_OUT_HEADERS = HeaderNames(*_OPT_OUT)
 _CACHED_URLS = 4096
 
 # RFC 3986 appendix B, without its empty alternatives. Browsers read a backslash as a slash.
@@ -36,6 +38,7 @@ _HEX = re.compile(r"(?<![0-9a-zA-Z])(?=[0-9]*[a-fA-F])(?=[a-fA-F]*[0-9])[0-9a-fA
 _RUN = re.compile(r"[A-Za-z0-9]+")
 # Where a word changes from letters to digits or back, or, as no word does, from a small letter to a capital.
 _CHANGE = re.compile(r"(?<=[a-z])[A-Z]|(?<=[A-Za-z])[0-9]|(?<=[0-9])[A-Za-z]")
+_AGENT_WORD = re.compile(r"[^\s;,()]+")
 _WORD = re.compile(r"[A-Z]?[a-z]{3,}")
 _DIGIT = re.compile(r"[0-9]")
 _LETTER = re.compile(r"[A-Za-z]")
@@ -77,6 +80,15 @@ def looks_secret(text: str) -> bool:
     return bool(_JWT.search(text) or _UUID.search(text) or _HEX.search(text)) or _looks_random(text)
 
 
+@lru_cache(_CACHED_URLS)
+def scrub_agent(agent: str | None) -> str | None:
+    """Return a User-Agent header with `REDACTED` for each word that looks like a secret or is an e-mail address.
+
+    Programs name their operator's address there, and some apps an id of the device.
+    """
+    return None if agent is None else _AGENT_WORD.sub(lambda word: _unless_secret(word[0]), agent)
+
+
 def truncate_ip(ip: str | None) -> str | None:
     """Return the network of *ip*, /24 of IPv4 and /48 of IPv6, as its first address; None when it is no address."""
     return _truncate(ip) if ip else None
@@ -84,10 +96,9 @@ def truncate_ip(ip: str | None) -> str | None:
 
 def opted_out(request: Request) -> bool:
     """Whether the visitor asks not to be tracked: ``DNT: 1`` (W3C Tracking Preference) or ``Sec-GPC: 1`` (GPC)."""
-    for name in ("dnt", "sec-gpc"):
-        if request.header(name) is not None and "1" in (value.strip() for value in request.values(name)):
-            return True
-    return False
+    if not request.has_any(_OPT_OUT_HEADERS):
+        return False
+    return any("1" in (value.strip() for value in request.values(name)) for name in _OPT_OUT)
 
 
 @lru_cache(_CACHED_URLS)
@@ -113,6 +124,10 @@ def scrub_path(path: str) -> str:
     """Return *path* with `REDACTED` for each segment that looks like a secret, and without segments' parameters."""
     segments = (segment.partition(";")[0] for segment in path.split("/"))
     return "/".join(REDACTED if segment and looks_secret(segment) else segment for segment in segments)
+
+
+def _unless_secret(word: str) -> str:
+    return REDACTED if looks_secret(word) else word
 
 
 def _scrub_query(query: str, allow: Collection[str]) -> str:

@@ -60,6 +60,7 @@ _DIRECT = Attribution()
 _INTERNAL = Attribution(internal=True)
 
 
+@lru_cache(_CACHED_VISITS)
 def attribute(url: str | None, referrer: str | None, own_host: str | None) -> Attribution:
     """Return what the *url* of a page and the *referrer* it was asked for with say about where the visit came from.
 

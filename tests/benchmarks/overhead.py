@@ -61,6 +61,7 @@ def _analytics(durable: str | None):
             pass
 
     settings = {"data_dir": durable} if durable else {}
+    settings["store"] = None
     return Analytics([Drop()], enabled=True, queue_size=100_000, **settings)
 
 
@@ -252,7 +253,7 @@ def _flask(variant: str, durable: str | None):
         from analytics_middleware_flask import FlaskAnalytics
 
         analytics = _analytics(durable)
-        app.config["ANALYTICS"] = {"collectors": analytics.settings.collectors, "enabled": True, "queue_size": 100_000}
+        app.config["ANALYTICS"] = {"collectors": analytics.settings.collectors, "enabled": True, "queue_size": 100_000, "store": None}
         if durable:
             app.config["ANALYTICS"]["data_dir"] = durable
         FlaskAnalytics(app)
@@ -302,7 +303,7 @@ def _django(variant: str, durable: str | None):
         middleware.insert(0, "overhead_urls.PassThrough")
     elif variant == "ours":
         analytics = _analytics(durable)
-        options["ANALYTICS"] = {"COLLECTORS": analytics.settings.collectors, "ENABLED": True, "QUEUE_SIZE": 100_000}
+        options["ANALYTICS"] = {"COLLECTORS": analytics.settings.collectors, "ENABLED": True, "QUEUE_SIZE": 100_000, "STORE": None}
         if durable:
             options["ANALYTICS"]["DATA_DIR"] = durable
         middleware.insert(0, "analytics_middleware_django.AnalyticsMiddleware")
