@@ -11,6 +11,7 @@ from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.wsgi import ENVIRON_KEY
 from analytics_middleware_flask.command import make_command
 from analytics_middleware_flask.middleware import AnalyticsMiddleware, describe_session
+from analytics_middleware_flask.pages import register
 
 _EXTENSION = "analytics"
 
@@ -40,6 +41,7 @@ class FlaskAnalytics:
         app.extensions[_EXTENSION] = analytics
         app.wsgi_app = AnalyticsMiddleware(app.wsgi_app, analytics=analytics)  # type: ignore[method-assign]
         app.teardown_request(_look)
+        register(app, analytics)
         app.cli.add_command(make_command(app))
 
 

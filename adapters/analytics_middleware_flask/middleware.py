@@ -24,7 +24,8 @@ class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
             prefix = environ.get("SCRIPT_NAME", "")[len(context.root or "") :]
             context.pattern = prefix + rule.rule
             context.endpoint = rule.endpoint
-            context.excluded = rule.endpoint == "static" or rule.endpoint.endswith(".static")
+            if rule.endpoint == "static" or rule.endpoint.endswith(".static"):
+                context.excluded = True
         # The proxy is resolved once: each look through it costs as much as the rest.
         store = g._get_current_object()
         get_user_id = self.analytics.settings.get_user_id

@@ -1,5 +1,6 @@
 """analytics-middleware for Starlette and FastAPI."""
 
 from analytics_middleware_starlette.middleware import AnalyticsMiddleware
+from analytics_middleware_starlette.pages import AnalyticsAPI
 
-__all__ = ["AnalyticsMiddleware"]
+__all__ = ["AnalyticsAPI", "AnalyticsMiddleware"]

@@ -41,19 +41,19 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
             user_id = self._get_user_id(Request(scope))
             context.user_id = None if user_id is None else str(user_id)
         elif (user := scope.get("user")) is not None:
-            context.user_id = _user_id(user)
+            context.user_id = user_id_of(user)
 
     def _describe_mount(self, mount: Mount, prefix: str, context: RequestContext) -> None:
         """Note a request that went no further than *mount*: its application knows no routes, or none matched."""
         application: Any = mount.app
         if isinstance(application, StaticFiles):
             # A site that is served from files has pages; a folder of assets has none.
-            context.excluded = not application.html
+            context.excluded = context.excluded or not application.html
         if not mount.routes and context.status != 404:
             context.pattern = prefix or "/"
 
 
-def _user_id(user: Any) -> str | None:
+def user_id_of(user: Any) -> str | None:
     """Return the identity of what AuthenticationMiddleware put into the scope."""
     if not getattr(user, "is_authenticated", False):
         return None

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
 from analytics_middleware.store.filters import OPERATORS, QuestionError
@@ -141,7 +141,7 @@ def _read_filters(value: str) -> list[Any]:
     found = shape.decode(value.encode())
     if not isinstance(found, list) or len(found) > _MAX_FILTERS:  # pyright: ignore[reportUnknownArgumentType]
         raise ValueError(f"must be a JSON list of at most {_MAX_FILTERS} filters")
-    listed: list[Any] = found
+    listed = cast("list[Any]", found)
     for each in listed:
         values: Any = each.get("value") if isinstance(each, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         for scalar in values if isinstance(values, list) else [values]:  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,71 @@
+"""What the package serves itself, as views: the API. `analytics_middleware_django.urls` says where.
+
+They are synchronous: under ASGI Django gives each request a thread for such views, so a long question holds up
+neither the event loop nor other requests.
+"""
+
+from typing import Any
+
+from analytics_middleware import Analytics
+from analytics_middleware.asgi import SCOPE_KEY
+from analytics_middleware.web.api import API
+from analytics_middleware.web.http import Framework, WebApp
+from analytics_middleware.web.wsgi import respond
+from analytics_middleware.wsgi import ENVIRON_KEY
+from analytics_middleware_django import _django
+from analytics_middleware_django.conf import get_analytics
+
+
+class Django(Framework):
+    """What django.contrib.auth, where it is used, knows of whoever makes a request."""
+
+    def __init__(self) -> None:
+        self.has_staff = bool(_django.apps.is_installed("django.contrib.auth"))
+
+    def user_id(self, native: Any) -> str | None:
+        """Return the key of the user who is signed in."""
+        user = getattr(native, "user", None)
+        return str(user.pk) if user is not None and user.is_authenticated else None
+
+    def is_staff(self, native: Any) -> bool:
+        """Return whether that user may sign in to the admin, which is what staff means to Django."""
+        user = getattr(native, "user", None)
+        return user is not None and bool(user.is_active and user.is_staff)
+
+    def secret(self) -> bytes | None:
+        """Return Django's own secret."""
+        key = _django.settings.SECRET_KEY
+        return key if isinstance(key, bytes) else str(key).encode()
+
+
+def api(request: Any, **_: Any) -> Any:
+    """Answer with the API."""
+    analytics = get_analytics()
+    app: WebApp | None = analytics.parts.get("api")
+    if app is None:
+        app = analytics.parts["api"] = _api(analytics)
+    return _respond(app, request)
+
+
+# The API checks Origin and Sec-Fetch-Site itself, and sendBeacon can send no token.
+api.csrf_exempt = True  # type: ignore[attr-defined]
+
+
+def _api(analytics: Analytics) -> WebApp:
+    return API(analytics, Django())
+
+
+def _respond(app: WebApp, request: Any) -> Any:
+    # Of both handlers META has the names that PEP 3333 gives; an ASGI request keeps its context in its scope.
+    scope: dict[str, Any] = getattr(request, "scope", {})
+    environ = {
+        **request.META,
+        "wsgi.url_scheme": request.scheme,
+        ENVIRON_KEY: request.META.get(ENVIRON_KEY) or scope.get(SCOPE_KEY),
+    }
+    answer = respond(app, environ, request, request.read)
+    kind = _django.HttpResponse if isinstance(answer.body, bytes) else _django.StreamingHttpResponse
+    response = kind(answer.body, status=answer.status)
+    for name, value in answer.headers:
+        response.headers[name] = value
+    return response

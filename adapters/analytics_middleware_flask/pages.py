@@ -1,0 +1,59 @@
+"""What the package serves itself, as blueprints of the application: the API."""
+
+import io
+import sys
+from typing import Any, cast
+
+from flask import Blueprint, Flask, Request, Response
+from flask import request as current_request
+
+from analytics_middleware import Analytics
+from analytics_middleware.web.api import API
+from analytics_middleware.web.http import Framework, WebApp
+from analytics_middleware.web.wsgi import respond
+
+METHODS = ("GET", "POST", "OPTIONS")
+
+
+class FlaskKnows(Framework):
+    """What *app* and Flask-Login, where it is used, know of whoever makes a request."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def user_id(self, native: Request) -> str | None:
+        """Return the id of the user whom Flask-Login has signed in."""
+        if "flask_login" not in sys.modules or not hasattr(self._app, "login_manager"):
+            return None
+        import flask_login  # pyright: ignore[reportMissingTypeStubs]
+
+        user: Any = flask_login.current_user
+        return user.get_id() if user and user.is_authenticated else None
+
+    def secret(self) -> bytes | None:
+        """Return the key that Flask signs its sessions with, however late it was set."""
+        key = self._app.secret_key
+        return key.encode() if isinstance(key, str) else key
+
+
+def register(app: Flask, analytics: Analytics) -> None:
+    """Serve the API of *analytics* from *app*, at the setting `api_path`."""
+    api = API(analytics, FlaskKnows(app))
+    app.register_blueprint(_blueprint("analytics_api", api), url_prefix=api.mount)
+
+
+def _blueprint(name: str, web_app: WebApp) -> Blueprint:
+    blueprint = Blueprint(name, __name__)
+
+    def serve(path: str) -> Response:  # noqa: ARG001 - the core reads it from the environ
+        native = cast("Any", current_request)._get_current_object()
+        # What a hook of the application has read already is not in the server's stream any more.
+        read: bytes | None = getattr(native, "_cached_data", None)
+        answer = respond(web_app, native.environ, native, None if read is None else io.BytesIO(read).read)
+        # HEAD and OPTIONS are answered as the core answers them.
+        return Response(cast("Any", answer.body), answer.status, answer.headers)
+
+    blueprint.add_url_rule(
+        "/<path:path>", "serve", serve, methods=[*METHODS], provide_automatic_options=False, strict_slashes=False
+    )
+    return blueprint

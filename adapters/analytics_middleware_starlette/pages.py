@@ -1,0 +1,38 @@
+"""What the package serves itself, as ASGI applications to mount: the API."""
+
+from typing import Any
+
+from starlette.requests import Request
+
+from analytics_middleware import Analytics
+from analytics_middleware.asgi import Scope
+from analytics_middleware.web.api import API
+from analytics_middleware.web.asgi import ASGIRunner
+from analytics_middleware.web.http import Framework
+from analytics_middleware_starlette.middleware import user_id_of
+
+
+class Starlette(Framework):
+    """What Starlette's AuthenticationMiddleware says of whoever makes a request."""
+
+    def user_id(self, native: Request) -> str | None:
+        """Return the id of the user who is signed in."""
+        user = native.scope.get("user")
+        return None if user is None else user_id_of(user)
+
+
+class _Mounted(ASGIRunner):
+    """A framework-free application to which a Starlette request is native."""
+
+    def native(self, scope: Scope) -> Any:
+        return Request(scope)
+
+
+class AnalyticsAPI(_Mounted):
+    """The REST API of *analytics*: ``Mount("/api/analytics", AnalyticsAPI(analytics))``.
+
+    FastAPI: ``app.mount("/api/analytics", AnalyticsAPI(analytics))``.
+    """
+
+    def __init__(self, analytics: Analytics) -> None:
+        super().__init__(API(analytics, Starlette()))
