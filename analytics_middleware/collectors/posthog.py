@@ -9,7 +9,7 @@ import msgspec
 
 import analytics_middleware
 from analytics_middleware.collectors.fitting import facts, user_agent
-from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode, missing
+from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, chunked, encode, missing
 from analytics_middleware.collectors.people import as_uuid, device_of, iso, tied_to, user_of, visitor_of
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.outgoing.secret import Secret
@@ -64,16 +64,14 @@ class PostHogCollector(IdentifyingCollector):
     def send(self, events: Sequence[Event | Identify]) -> None:
         """Send events and identifications."""
         now = self._clock()
-        old = [event for event in events if now - event.timestamp.timestamp() >= _HISTORY]
-        new = [event for event in events if now - event.timestamp.timestamp() < _HISTORY]
-        parts = [(event, encode(self._item(event))) for event in (*old, *new)]
-        historical = {id(event) for event in old}
-        self.send_parts(
-            parts,
-            self.max_batch,
-            _MAX_BYTES,
-            lambda batch, items: self._post(batch, all(id(item) in historical for item in items)),
-            envelope=300,
+        parts = {id(event): (event, encode(self._item(event))) for event in events}
+        old = {id(event) for event in events if now - event.timestamp.timestamp() >= _HISTORY}
+        chunks: list[list[Event | Identify]] = []
+        for group in (old, parts.keys() - old):
+            those = [part for key, part in parts.items() if key in group]
+            chunks += chunked(those, self.max_batch, _MAX_BYTES, envelope=300)
+        self.deliver(
+            events, chunks, lambda chunk: self._post([parts[id(event)][1] for event in chunk], id(chunk[0]) in old)
         )
 
     def _post(self, batch: list[bytes], historical: bool) -> None:

@@ -2,12 +2,14 @@
 
 import ipaddress
 import os
+import pickle
 import socket
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
 
+import msgspec
 import pytest
 from destinations.server import Received, Reply, Server
 from destinations.vendor import numbered
@@ -23,7 +25,14 @@ from analytics_middleware.outgoing.secret import Secret, redact
 from analytics_middleware.outgoing.transport import Answer
 from analytics_middleware.outgoing.workers import Workers
 
-PRIVATE = ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "192.0.0.8", "198.18.0.1", "240.0.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a00:1::", "64:ff9b:1::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1", "::127.0.0.1"]
+PRIVATE = [
+    "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254",
+    "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "192.0.0.8",
+    "198.18.0.1", "240.0.0.1", "::1", "::", "fe80::1",
+    "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe",
+    "2002:7f00:1::", "2002:a00:1::", "64:ff9b:1::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1",
+    "::127.0.0.1",
+]  # fmt: skip
 PUBLIC = ["93.184.215.14", "1.1.1.1", "2606:4700:4700::1111", "64:ff9b::101:101", "2002:101:101::", "::ffff:1.1.1.1"]
 
 
@@ -41,8 +50,16 @@ def test_addresses_of_the_internet_are(text: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["https://127.0.0.1/", "https://127.1/", "https://0177.0.0.1/", "https://2130706433/", "https://0x7f.1/"]
-    + ["https://[::1]/", "https://[::ffff:10.0.0.1]/", "https://169.254.169.254/latest/meta-data"],
+    [
+        "https://127.0.0.1/",
+        "https://127.1/",
+        "https://0177.0.0.1/",
+        "https://2130706433/",
+        "https://0x7f.1/",
+        "https://[::1]/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://169.254.169.254/latest/meta-data",
+    ],
 )
 def test_private_literals_are_refused_when_configured(url: str) -> None:
     """In every notation that a resolver would understand."""
@@ -184,12 +201,8 @@ def test_a_secret_does_not_print() -> None:
     assert len({secret, Secret("hunter2-hunter2")}) == 1
     assert secret != "hunter2-hunter2"
     with pytest.raises(TypeError):
-        import pickle
-
         pickle.dumps(secret)
     with pytest.raises(TypeError):
-        import msgspec
-
         msgspec.json.encode(secret)
 
 
@@ -222,8 +235,8 @@ def test_connections_are_kept_and_a_closed_one_is_noticed(server: Server) -> Non
 def test_answers_without_a_length_are_read(server: Server) -> None:
     """Chunked, empty, and until the end of the connection."""
     raw = [
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
         b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
     ]
     collector = hook(server)
