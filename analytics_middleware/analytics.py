@@ -12,9 +12,9 @@ from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors
 from analytics_middleware.context import RequestContext, Tracked, current, identification, tracked
 from analytics_middleware.counters import NOTES, REASONS, Counters, logger
-from analytics_middleware.engine import Engine, build_outbox, build_store, immediate
+from analytics_middleware.engine import Engine, build_feed, build_outbox, build_store, immediate
 from analytics_middleware.erasing import erase_record
-from analytics_middleware.errors import AnalyticsError, ConfigurationError
+from analytics_middleware.errors import AnalyticsError, ConfigurationError, MissingExtraError
 from analytics_middleware.event import Event
 from analytics_middleware.exclusions import STAFF
 from analytics_middleware.lifecycle import ForkAware
@@ -52,7 +52,7 @@ class Analytics:
         if self.settings.data_dir is not None:
             refuse_network_file_system(self.settings.data_dir)
         self._outbox = build_outbox(self.settings)
-        self._store = build_store(self.settings)
+        self._store = build_store(self.settings, self._outbox)
         self._engine = self._new_engine()
         self.leaves_out_staff = STAFF in self.settings.exclude
         """Whether adapters are to note who is staff."""
@@ -130,8 +130,10 @@ class Analytics:
         """
         from analytics_middleware.store.insights import Insights
 
-        if self._store is None:
+        if self._store is None and self.settings.store is None:
             raise AnalyticsError("there is no store to ask: the setting 'store' is None")
+        if self._store is None:
+            raise MissingExtraError("questions to a data directory need the extra: pip install 'analytics-middleware[insights]'")
         return Insights(self._store, timezone=self.settings.timezone)
 
     def maintain(self) -> bool:
@@ -281,8 +283,6 @@ class Analytics:
         if isinstance(self._store, ForkAware):
             self._store.after_fork()
         self._engine = self._new_engine()
-        self.leaves_out_staff = STAFF in self.settings.exclude
-        """Whether adapters are to note who is staff."""
         self._pid = 0
         self._starting = threading.RLock()
         self._closed = False
@@ -292,10 +292,7 @@ class Analytics:
         self.close(self.settings.shutdown_timeout)
 
     def _new_engine(self) -> Engine:
-        from analytics_middleware.store.feed import StoreFeed
-
-        feed = None if self._store is None else StoreFeed(self._store, self._outbox)
-        engine = Engine(self.settings, self._collectors, self._outbox, feed)
+        engine = Engine(self.settings, self._collectors, self._outbox, build_feed(self._store, self._outbox))
         cookie = self.settings.visitor == "cookie"
         self.visitor_cookie = VisitorCookie(self.settings, engine.counters) if cookie else None
         return engine

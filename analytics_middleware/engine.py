@@ -15,8 +15,10 @@ from analytics_middleware.enrich.salts import PrivateSalts, SaltRecords
 from analytics_middleware.enrich.sessions import PrivateRecords, SessionRecords
 from analytics_middleware.enrich.visit import Enricher
 from analytics_middleware.event import Event
+from analytics_middleware.housekeeping import Housekeeping
 from analytics_middleware.lifecycle import loading
 from analytics_middleware.outbox.base import Outbox
+from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.memory import MemoryOutbox
 from analytics_middleware.outbox.spill import FAILURES, Spill
 from analytics_middleware.outbox.sqlite import SqliteOutbox
@@ -44,11 +46,15 @@ class Engine:
         self._runners: list[Runner] = []
         self.names = [collector.name for collector in collectors]
         needs = {each.name: check_needs(each.name, getattr(each, "needs", ())) for each in collectors}
+        database: Database | None = None
         salts: SaltRecords = PrivateSalts()
         sessions: SessionRecords = PrivateRecords()
         if isinstance(outbox, SqliteOutbox):
             salts, sessions = SharedSalts(outbox.database), SharedSessions(outbox.database)
-        self._enricher = Enricher(settings, salts, sessions, sorted(set[str]().union(*needs.values())))
+            database = outbox.database
+        all_needs = sorted(set[str]().union(*needs.values()))
+        self._enricher = Enricher(settings, salts, sessions, self.counters, all_needs)
+        self._housekeeping = Housekeeping(self._enricher, database)
         self._pipeline = Pipeline(settings, self.counters, self._enricher)
         reads_private = {name: bool(need) for name, need in needs.items()}
         if feed is not None:
@@ -97,6 +103,11 @@ class Engine:
             time.sleep(0.005)
         return True
 
+    def maintain(self) -> bool:
+        """Prune what everybody has passed, release what is private, clean up; return whether nothing is left behind."""
+        self._outbox.tick(self.names)
+        return self._housekeeping.run()
+
     def stop(self, timeout: float) -> bool:
         """Write what is left, deliver what lives in memory only, end the threads; return whether all ended in time."""
         deadline = time.monotonic() + timeout
@@ -130,6 +141,7 @@ class Engine:
         with loading():
             self._enricher.warm_up()
         self._write(())
+        self._housekeeping.tick()
         if self._outbox.durable:
             try:
                 self._outbox.tick(self.names)
@@ -169,20 +181,40 @@ def build_outbox(settings: Settings) -> Outbox:
     return SqliteOutbox(settings.data_dir, max_pending=settings.max_pending, max_bytes=settings.max_bytes)
 
 
-def build_store(settings: Settings) -> "Store | None":
-    """Return the store that *settings* ask for."""
+def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
+    """Return the store that *settings* ask for.
+
+    Without the extra `insights` there is none in a data directory; asking it says so (`Analytics.insights`).
+    """
     if settings.store != "default":
         store: Store | None = settings.store
         return store
     # Not at import: an application that only forwards events never needs it.
+    if isinstance(outbox, SqliteOutbox):
+        try:
+            from analytics_middleware.store.duckdb import DuckDBStore
+        except ImportError:
+            return None
+        return DuckDBStore(outbox, retention_days=settings.retention_days)
     from analytics_middleware.store.memory import MemoryStore
 
     return MemoryStore()
 
 
+def build_feed(store: "Store | None", outbox: Outbox) -> Feed | None:
+    """Return what takes events from the log to *store*: a store that works on the log itself does so."""
+    if store is None:
+        return None
+    if isinstance(store, Feed):
+        return store
+    from analytics_middleware.store.feed import StoreFeed
+
+    return StoreFeed(store, outbox)
+
+
 def immediate(settings: Settings, counters: Counters, sink: Callable[[Event], None]) -> Callable[[Handed], None]:
     """Return what takes the place of a hand-off in tests: events go to *sink* at once, with the client's address."""
-    enricher = Enricher(settings, PrivateSalts(), PrivateRecords())
+    enricher = Enricher(settings, PrivateSalts(), PrivateRecords(), counters)
     pipeline = Pipeline(settings, counters, enricher, keep_address=True)
 
     def put(item: Handed) -> None:

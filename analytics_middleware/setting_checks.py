@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from analytics_middleware.enrich.visitor import is_cookie_name
 from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.exclusions import parse
 from analytics_middleware.outgoing.secret import MASK, Secret
 
 Hook = Callable[..., Any]
@@ -51,6 +53,10 @@ def _positive_int(key: str, value: object) -> int:
     return value
 
 
+def _optional_days(key: str, value: object) -> int | None:
+    return None if value is None else _positive_int(key, value)
+
+
 def _seconds(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 3600:
         raise _wrong(key, value, "a number of seconds from 0 to 3600")
@@ -78,12 +84,14 @@ def _callables(key: str, value: object) -> tuple[Hook, ...]:
     return hooks
 
 
-def _path_patterns(key: str, value: object) -> tuple[str, ...]:
-    patterns = _sequence(key, value)
-    for pattern in patterns:
-        if not isinstance(pattern, str) or not pattern.startswith(("/", "*")):
-            raise _wrong(key, value, f"a list of path patterns such as '/internal/*'; {pattern!r} is none")
-    return patterns
+def _exclusions(key: str, value: object) -> tuple[str, ...]:
+    entries = _sequence(key, value)
+    try:
+        parse(entries)
+    except ValueError as error:
+        right = "a list of path patterns such as '/internal/*', 'ip:192.0.2.0/24', 'agent:curl/*' and 'staff'"
+        raise _wrong(key, value, f"{right}; {error.args[0]!r} is none") from None
+    return entries
 
 
 def _networks(key: str, value: object) -> tuple[str, ...]:
@@ -113,6 +121,12 @@ def _directory(key: str, value: Any) -> Path | None:
     if not isinstance(value, (str, Path)) or not str(value):
         raise _wrong(key, value, "a directory's path or None")
     return Path(value)
+
+
+def _cookie_name(key: str, value: object) -> str:
+    if not isinstance(value, str) or not is_cookie_name(value):
+        raise _wrong(key, value, "a cookie's name: letters, digits, '-' and '_'")
+    return value
 
 
 def _one_of(*values: str | None) -> Callable[[str, object], Any]:
@@ -204,15 +218,17 @@ CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "collectors": _sequence,
     "data_dir": _directory,
     "store": _store,
+    "retention_days": _optional_days,
     "enabled": _optional_bool,
     "trusted_proxies": _networks,
     "proxy_header": _header_name,
-    "exclude": _path_patterns,
+    "exclude": _exclusions,
     "classify": _callable,
     "track_all": _bool,
     "processors": _callables,
     "get_user_id": _callable,
     "visitor": _one_of("cookieless", "cookie", None),
+    "cookie_name": _cookie_name,
     "privacy": _one_of("standard", "strict", "raw"),
     "keep_query": _names,
     "consent": _callable,

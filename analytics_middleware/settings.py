@@ -2,11 +2,9 @@
 
 import dataclasses
 import difflib
-import fnmatch
 import os
-import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -40,15 +38,17 @@ class Settings:
     collectors: tuple[Any, ...] = _setting((), "Where events go: collectors, callables, or {'class': dotted path, …}.")
     data_dir: Path | None = _setting(None, "Directory for durable events and the store; None keeps both in memory.")
     store: Any = _setting("default", "What answers questions: a Store, or None for none; by default one in data_dir.")
+    retention_days: int | None = _setting(None, "Days that the store keeps events; None keeps them for good.")
     enabled: bool | None = _setting(None, "Record at all; None means yes, except under a test runner.")
     trusted_proxies: tuple[str, ...] = _setting((), "Addresses or CIDRs whose forwarding header is believed.")
     proxy_header: str = _setting("x-forwarded-for", "The one header a trusted proxy writes the client's address to.")
-    exclude: tuple[str, ...] = _setting(DEFAULT_EXCLUDE, "Path patterns (with *) that make no automatic event.")
+    exclude: tuple[str, ...] = _setting(DEFAULT_EXCLUDE, "What makes no event: paths (with *), ip:CIDR, agent:glob, staff")
     classify: Hook | None = _setting(None, "request -> EventType or None; replaces the rule for automatic events.")
     track_all: bool = _setting(False, "Record requests that are neither page view nor action as actions too.")
     processors: tuple[Hook, ...] = _setting((), "event -> event or None, each in turn, off the request path.")
     get_user_id: Hook | None = _setting(None, "framework request -> user id or None; replaces the framework's auth.")
     visitor: str | None = _setting("cookieless", "Anonymous visitors: 'cookieless' (daily hash), 'cookie', or None.")
+    cookie_name: str = _setting("analytics_visitor", "Name of the cookie that visitor='cookie' sets.")
     privacy: str = _setting("standard", "'standard' truncates addresses, 'strict' drops them, 'raw' keeps all.")
     keep_query: tuple[str, ...] = _setting((), "Query keys kept in URLs besides utm_* and click ids.")
     consent: Hook | None = _setting(None, "request -> bool: may collectors that require consent have the event?")
@@ -103,12 +103,6 @@ class Settings:
     def active(self) -> bool:
         """Whether to record: `enabled`, or when that is None whether no test runner is at work."""
         return not under_test_runner() if self.enabled is None else self.enabled
-
-    def excludes(self) -> Callable[[str], object]:
-        """Return a function that says whether a path is excluded."""
-        if not self.exclude:
-            return lambda _path: None
-        return re.compile("|".join(fnmatch.translate(pattern) for pattern in self.exclude)).match
 
 
 def under_test_runner() -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from analytics_middleware import Analytics, ConfigurationError, Settings
+from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.outgoing.secret import Secret
 
 
@@ -44,7 +45,16 @@ CASES = {
         ["", None, "x forwarded", "x-forwarded-for:", "é", 5, []],
         "string|name",
     ),
-    "exclude": ([([], ()), (["/a/*", "*.css"], ("/a/*", "*.css"))], ["/a", ["a"], [5], None, [""]], "list"),
+    "exclude": (
+        [
+            ([], ()),
+            (["/a/*", "*.css"], ("/a/*", "*.css")),
+            (["ip:10.0.0.0/8", "agent:curl/*", "staff"], ("ip:10.0.0.0/8", "agent:curl/*", "staff")),
+        ],
+        ["/a", ["a"], [5], None, [""], ["ip:"], ["ip:10.0.0.0/33"], ["ip:*"], ["agent:"], ["Staff"]],
+        "list",
+    ),
+    "cookie_name": ([("visitor", "visitor"), ("__Host-v", "__Host-v")], ["", "a b", "a;b", "ä", None, 5], "cookie"),
     "classify": ([(None, None), (hook, hook)], ["module.rule", 5, []], "callable"),
     "track_all": ([(True, True), (False, False)], [None, 1, "true"], "True or False"),
     "processors": ([([], ()), ([hook], (hook,))], [hook, ["module.rule"], [None], None, "x"], "list|callable"),
@@ -66,6 +76,7 @@ CASES = {
         ["Mars/Olympus", "", "../UTC", "/etc/localtime", "Europe", "a\0b", None, 5],
         "IANA|string",
     ),
+    "retention_days": ([(None, None), (90, 90)], [0, -1, "90", True, 1.5], "integer of at least 1"),
     "store": (
         [(None, None), ("default", "default")],
         ["somewhere", 7, True],
@@ -227,13 +238,13 @@ def test_a_collector_that_is_not_in_a_list_is_an_error_that_asks_for_a_list(coll
     ],
 )
 def test_exclude_matches_whole_paths(patterns, path, excluded):
-    assert bool(Settings(exclude=patterns).excludes()(path)) is excluded
+    assert bool(Exclusions(patterns).path(path)) is excluded
 
 
 @pytest.mark.parametrize("path", ["/favicon.ico", "/robots.txt", "/health", "/healthz", "/.well-known/security.txt"])
 def test_probes_and_what_browsers_fetch_unasked_are_excluded_by_default(path):
-    assert Settings().excludes()(path)
-    assert not Settings().excludes()("/")
+    assert Exclusions(Settings().exclude).path(path)
+    assert not Exclusions(Settings().exclude).path("/")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 logger = logging.getLogger("analytics_middleware.delivery")
 
@@ -12,6 +12,7 @@ _POLL = 0.2
 _AFTER_ERROR = 1.0
 
 
+@runtime_checkable
 class Feed(Protocol):
     """Something that is served from the log, step by step."""
 
