@@ -174,7 +174,8 @@ class Sealer:
             self._since = None
             return None
         now = self._monotonic()
-        self._since = self._since or now
+        if self._since is None:
+            self._since = now
         if count >= self._pace.seal_events or erased:
             return 0.0
         # The events' own times say nothing about how long they have waited: they may be late.
