@@ -65,6 +65,9 @@ class Analytics:
         self._immediate: Callable[[Handed], None] | None = None
         self.active = self.settings.active
         """Whether requests are recorded at all."""
+        if self.active:
+            # Before the server takes requests: the first events must not wait for it in memory.
+            self._engine.warm_up()
         lifecycle.register(self)
         if self.default_sinks:
             self.capture(self.default_sinks[-1])

@@ -64,6 +64,10 @@ class Engine:
         self._writer = Writer(self._write, settings.queue_size, self.counters, self._tick)
         self.put = self._writer.put
 
+    def warm_up(self) -> None:
+        """Load what is slow to load."""
+        self._enricher.warm_up()
+
     def start(self) -> None:
         """Start the threads. Where none can be started any more, that is logged, and what comes is counted as lost."""
         try:
