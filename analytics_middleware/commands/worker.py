@@ -43,10 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with _signals() as wait:
+        # Before the work begins: what is delivered within a moment counts, too.
+        pending = _pending(analytics)
         try:
             analytics.work()
             if arguments.once:
-                return _once(analytics, arguments.timeout)
+                return _once(analytics, pending, arguments.timeout)
             names = ", ".join(collector.name for collector in analytics.collectors) or "no collector"
             print(f"Delivering from {directory} to {names}; SIGTERM or Ctrl-C ends it.", file=sys.stderr, flush=True)
             while not wait(_MAINTAIN_EVERY):
@@ -56,9 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _once(analytics: Analytics, timeout: float) -> int:
+def _once(analytics: Analytics, pending: int, timeout: float) -> int:
     deadline = time.monotonic() + timeout
-    pending = _pending(analytics)
     done = False
     with Progress("delivering", pending) as bar:
         while not done and time.monotonic() < deadline:

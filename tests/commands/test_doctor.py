@@ -1,0 +1,155 @@
+"""``doctor``: what usually goes wrong is found, and what to do is said."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+
+from analytics_middleware import Analytics
+from analytics_middleware.commands.doctor import _examine
+from analytics_middleware.commands.target import of_application
+from analytics_middleware.doctor import Finding
+from analytics_middleware.doctor.files import examine_files
+from analytics_middleware.doctor.uwsgi import examine_uwsgi, options_of_file
+from analytics_middleware_flask import FlaskAnalytics
+from analytics_middleware_starlette import AnalyticsMiddleware
+
+from .conftest import Shop
+
+
+def found(application: Any) -> dict[str, list[Finding]]:
+    by_subject: dict[str, list[Finding]] = {}
+    for finding in _examine(of_application(application), None):
+        by_subject.setdefault(finding.subject, []).append(finding)
+    return by_subject
+
+
+def test_a_sound_setup_ends_with_0_and_says_what_was_looked_at(shop: Shop) -> None:
+    shop.record("analytics.track('order')")
+    shown = shop.run("doctor").stdout
+    for subject in ("durability", "collectors", "file system", "directory", "disk", "database", "clock", "proxies"):
+        assert f"ok       {subject}:" in shown
+    assert "SQLite" in shown
+
+
+def test_a_problem_ends_with_1_and_with_what_to_do(shop: Shop) -> None:
+    ini = shop.path / "uwsgi.ini"
+    ini.write_text("[uwsgi]\nmaster = true\nprocesses = 4\nmodule = shop:app\n")
+    ended = shop.run("doctor", "--uwsgi", str(ini), check=False)
+    assert ended.returncode == 1
+    assert "PROBLEM  uWSGI: enable-threads is off" in ended.stdout
+    assert "→ set enable-threads = true" in ended.stdout
+    findings = json.loads(shop.run("doctor", "--uwsgi", str(ini), "--json", check=False).stdout)
+    assert {finding["level"] for finding in findings} == {"ok", "warning", "problem"}
+
+
+@pytest.mark.parametrize(
+    ("ini", "levels"),
+    [
+        ("enable-threads = true\nlazy-apps = true\ndie-on-term = true", []),
+        ("threads = 4\npy-call-uwsgi-fork-hooks = 1\ndie-on-term", []),
+        ("enable-threads = false\nlazy-apps = true\ndie-on-term = true", ["problem"]),
+        ("enable-threads = true\ndie-on-term = true", ["warning"]),
+        ("enable-threads = true\nlazy-apps = true\npy-call-osafterfork = true\ndie-on-term = true", ["problem"]),
+        ("enable-threads = true\nlazy-apps = true", ["warning"]),
+    ],
+)
+def test_the_flags_of_uwsgi_that_matter_are_known(tmp_path: Path, ini: str, levels: list[str]) -> None:
+    (tmp_path / "uwsgi.ini").write_text(f"[uwsgi]\n{ini}\nhook = %(_)\n")
+    findings = examine_uwsgi(options_of_file(tmp_path / "uwsgi.ini"))
+    assert [finding.level for finding in findings if finding.level != "ok"] == levels
+
+
+def test_a_file_that_is_no_uwsgi_file_is_an_error_in_one_line(shop: Shop) -> None:
+    ended = shop.run("doctor", "--uwsgi", str(shop.path / "shop.py"), check=False)
+    assert ended.returncode == 1
+    assert "is no uWSGI ini file" in ended.stderr
+
+
+def test_a_directory_that_can_not_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    findings = {finding.subject: finding for finding in examine_files(tmp_path / "file" / "data", 1)}
+    assert findings["directory"].level == "problem"
+
+
+def test_a_disk_with_less_room_than_the_log_may_take_is_a_warning(tmp_path: Path) -> None:
+    findings = {finding.subject: finding for finding in examine_files(tmp_path, 10**18)}
+    assert findings["disk"].level == "warning"
+
+
+def test_a_damaged_database_is_a_problem(shop: Shop) -> None:
+    shop.record("analytics.track('order')")
+    with (shop.data / "analytics.sqlite3").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 8192)
+    findings = [finding for finding in examine_files(shop.data, 1) if finding.level == "problem"]
+    assert [finding.subject for finding in findings] == ["database"]
+
+
+def test_a_clock_behind_the_log_is_a_warning(shop: Shop) -> None:
+    shop.mode("vendor", "down")
+    shop.record(
+        "from datetime import UTC, datetime, timedelta\nfrom analytics_middleware import Event\n"
+        "analytics.track(Event(event_name='x', timestamp=datetime.now(UTC) + timedelta(hours=2)))",
+        flush=0.5,
+    )
+    findings = {finding.subject: finding for finding in examine_files(shop.data, 1)}
+    assert findings["clock"].level == "warning"
+
+
+def test_events_in_memory_are_a_warning_and_with_several_workers_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    assert found(Analytics())["durability"][0].level == "warning"
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    assert found(Analytics())["durability"][0].level == "problem"
+
+
+def test_no_collector_and_no_store_is_a_warning() -> None:
+    assert found(Analytics(store=None))["collectors"][0].level == "warning"
+
+
+def test_middleware_within_another_that_answers_is_a_warning() -> None:
+    analytics = Analytics()
+    ours, session = Middleware(AnalyticsMiddleware, analytics=analytics), Middleware(SessionMiddleware, secret_key="x")
+    assert found(Starlette(middleware=[ours, session]))["middleware"][0].level == "ok"
+    [finding] = found(Starlette(middleware=[session, ours]))["middleware"]
+    assert finding.level == "warning"
+    assert "SessionMiddleware" in finding.text
+    twice = found(Starlette(middleware=[ours, session, ours]))["middleware"]
+    assert [finding.level for finding in twice] == ["warning"]
+    assert "2 times" in twice[0].text
+
+
+def test_an_application_whose_middleware_was_lost_is_a_problem() -> None:
+    app = Flask("shop")
+    app.config["ANALYTICS"] = {}
+    plain = app.wsgi_app
+    FlaskAnalytics(app)
+    assert found(app)["middleware"][0].level == "ok"
+    app.wsgi_app = plain  # type: ignore[method-assign]
+    assert found(app)["middleware"][0].level == "problem"
+
+
+def test_a_proxy_that_nobody_trusts_is_noticed(tmp_path: Path) -> None:
+    app = Flask("shop")
+    app.config["ANALYTICS"] = {"data_dir": tmp_path, "enabled": True, "store": None}
+    FlaskAnalytics(app)
+    app.add_url_rule("/", view_func=lambda: "<p>")
+    analytics: Analytics = app.extensions["analytics"]
+    app.test_client().get("/", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert analytics.flush(5)
+    analytics.close()
+    assert found(app)["proxies"][0].level == "warning"
+
+
+def test_inside_uwsgi_its_own_options_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(opt={"lazy-apps": True, "processes": b"2"}))
+    assert [finding.level for finding in found(Analytics())["uWSGI"]] == ["problem", "warning"]

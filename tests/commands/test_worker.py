@@ -1,0 +1,53 @@
+"""``worker``: delivery outside the web processes."""
+
+import signal
+import time
+
+import pytest
+
+from .conftest import Shop
+
+
+def test_what_web_processes_leave_is_delivered_by_the_worker(shop: Shop) -> None:
+    shop.record("for n in range(5): analytics.track('order')", flush=0.2, SHOP_BACKGROUND="no")
+    assert shop.got("other") == []
+    assert shop.program("worker", "--once", SHOP_BACKGROUND="no").returncode == 0
+    assert [len(shop.got(name)) for name in ("vendor", "other", "live")] == [5, 5, 5]
+    assert shop.status()["collectors"]["vendor"]["delivered"] == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_at_once_and_well_although_a_collector_is_down(shop: Shop, number: signal.Signals) -> None:
+    shop.mode("vendor", "down")
+    with shop.start("worker", SHOP_BACKGROUND="no") as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        while not line.startswith("Delivering from"):
+            assert line, "the worker ended"
+            line = process.stderr.readline()
+        shop.record("analytics.track('order')", flush=0.2, SHOP_BACKGROUND="no")
+        deadline = time.monotonic() + 10
+        while not shop.got("other"):
+            assert time.monotonic() < deadline, "the worker does not deliver what comes"
+            time.sleep(0.01)
+        told = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert time.monotonic() - told < 3
+    assert shop.status()["collectors"]["vendor"]["pending"] == 1
+
+
+def test_once_ends_with_1_when_something_could_not_be_delivered(shop: Shop) -> None:
+    shop.mode("vendor", "down")
+    shop.record("analytics.track('order')", flush=0.2, SHOP_BACKGROUND="no")
+    ended = shop.run("worker", "--once", "--timeout", "1", check=False)
+    assert ended.returncode == 1
+    assert "2 delivered or dropped, 1 pending" in ended.stdout
+    assert "503 try later" in ended.stderr
+
+
+def test_there_is_nothing_to_do_for_events_in_memory(shop: Shop) -> None:
+    (shop.path / "brief.py").write_text("from analytics_middleware import Analytics\nanalytics = Analytics()")
+    ended = shop.program("worker", "--app", "brief:analytics", check=False)
+    assert ended.returncode == 1
+    assert "data_dir" in ended.stderr
