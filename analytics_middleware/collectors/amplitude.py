@@ -70,14 +70,14 @@ class AmplitudeCollector(IdentifyingCollector):
 
     def send(self, events: Sequence[Event | Identify]) -> None:
         """Send events and identifications."""
-        made = {event.event_id: self._item(event) for event in events}
-        parts = [(event, encode(made[event.event_id])) for event in events]
+        made = {id(event): self._item(event) for event in events}
+        parts = [(event, encode(made[id(event)])) for event in events]
         self.send_parts(
             parts, _MAX_EVENTS, _MAX_BYTES, lambda batch, items: self._send_good(items, batch, made), envelope=200
         )
 
     def _send_good(
-        self, items: Sequence[Event | Identify], batch: list[bytes], made: Mapping[str, dict[str, Any]]
+        self, items: Sequence[Event | Identify], batch: list[bytes], made: Mapping[int, dict[str, Any]]
     ) -> None:
         """Send a batch without those of its events that turn out to be at fault."""
         tally = Tally[Event | Identify]()
@@ -86,7 +86,7 @@ class AmplitudeCollector(IdentifyingCollector):
             answer = self.post("/2/httpapi", self._body([part for _, part in waiting]), expected=(400, 429))
             if answer.status < 300:
                 break
-            rejected, throttled = _at_fault(answer, [made[item.event_id] for item, _ in waiting])
+            rejected, throttled = _at_fault(answer, [made[id(item)] for item, _ in waiting])
             if not rejected and not throttled:
                 error = error_for(answer, self.endpoint.origin) or DeliveryError("refused", permanent=True)
                 # Amplitude may have taken nothing of these, but others were settled before.

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Unpack
 
 import msgspec
 
+import analytics_middleware
 from analytics_middleware.collectors.fitting import facts
 from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode, missing
 from analytics_middleware.collectors.people import device_of, milliseconds, user_of
@@ -184,6 +185,7 @@ class MixpanelCollector(IdentifyingCollector):
             "$os": visit.os,
             "$device": visit.device,
             "mp_lib": "analytics-middleware",
+            "$lib_version": analytics_middleware.__version__,
             "utm_source": visit.source if visit.campaign or visit.medium else None,
             "utm_medium": visit.medium,
             "utm_campaign": visit.campaign,

@@ -24,12 +24,12 @@ _LIBRARY: Final = "analytics-middleware"
 class PostHogCollector(IdentifyingCollector):
     """Sends events to a PostHog project: ``PostHogCollector("phc_...", region="eu")``; *base_url* for one's own host.
 
-    **Sent:** page views as ``$pageview``, other events under their name, with URL, referrer, browser, system, device,
-    route, status, duration, campaign and properties; revenue as the properties ``revenue`` (major units) and
-    ``currency``; the session's id; traits of users as ``$identify``. **Personal data that leaves:** user and anonymous
-    id, the client's address (PostHog derives the place; with ``client_ip=False`` it is told not to), user agent,
-    traits. Anonymous visitors get no person profile (``$process_person_profile``), and a cookieless visitor is never
-    merged into a user.
+    **Sent:** page views as ``$pageview``, other events under their name, with URL, referrer, browser, system,
+    device, route, status, duration, campaign and properties; revenue as the properties ``revenue`` (major units)
+    and ``currency``; the session's id; traits of users as ``$identify`` or ``$set``. **Personal data that leaves:**
+    user and anonymous id, the client's address (PostHog derives the place; with ``client_ip=False`` it is told not
+    to), user agent, traits. Anonymous visitors get no person profile (``$process_person_profile``), and a
+    cookieless visitor is never merged into a user.
 
     **Made to fit:** event names and ids have 200 characters. The event's id is its ``uuid``, by which PostHog removes
     repeats, in time. PostHog answers 200 although a project is over its quota.
@@ -94,14 +94,17 @@ class PostHogCollector(IdentifyingCollector):
         properties["$lib"] = _LIBRARY
         properties["$lib_version"] = analytics_middleware.__version__
         return {
-            "event": "$identify" if isinstance(item, Identify) else self._name(item),
+            "event": self._name(item),
             "distinct_id": self.fit.text("distinct_id", user, _MAX_NAME),
             "properties": properties,
             "timestamp": iso(item.timestamp),
             "uuid": as_uuid(item.event_id),
         }
 
-    def _name(self, event: Event) -> str:
+    def _name(self, event: Event | Identify) -> str:
+        if isinstance(event, Identify):
+            # An identification ties two ids; traits alone are set.
+            return "$identify" if tied_to(event) is not None else "$set"
         return "$pageview" if event.name == "pageview" else self.fit.text("event_name", event.name, _MAX_NAME)
 
     def _traits(self, record: Identify) -> dict[str, Any]:

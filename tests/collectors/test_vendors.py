@@ -251,7 +251,7 @@ def test_posthog_identify_never_merges_a_cookieless_visitor(server: Server) -> N
     collector.flush()
     collector.close()
     first, second = vendor.bodies[0]["batch"]
-    assert (first["event"], first["distinct_id"]) == ("$identify", "u")
+    assert (first["event"], first["distinct_id"], second["event"]) == ("$set", "u", "$identify")
     assert first["properties"]["$set"] == {"plan": "gold"}
     assert first["properties"]["$unset"] == ["old"]
     assert "$anon_distinct_id" not in first["properties"]

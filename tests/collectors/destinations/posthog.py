@@ -37,6 +37,6 @@ class PostHog(Vendor):
             datetime.fromisoformat(item["timestamp"])
             self.check(item["event"] and item["distinct_id"], "a name and an id")
             self.check(len(item["distinct_id"]) <= 200, "an id of 200")
-            self.check(item["event"] != "$identify" or item["properties"].get("$set") is not None, "$set")
-        self.take(*(item for item in body["batch"] if item["event"] != "$identify"))
+            self.check(item["event"] not in ("$identify", "$set") or item["properties"].get("$set") is not None, "$set")
+        self.take(*(item for item in body["batch"] if item["event"] not in ("$identify", "$set")))
         return Reply(200, {"status": "Ok"})
