@@ -1,7 +1,9 @@
 """Product analytics middleware for Django, Flask, Starlette and FastAPI."""
 
 from analytics_middleware.analytics import Analytics
-from analytics_middleware.context import (
+from analytics_middleware.errors import AnalyticsError, ConfigurationError, DeliveryError, MissingExtraError
+from analytics_middleware.event import Event, EventType
+from analytics_middleware.helpers import (
     add_property,
     identify,
     set_action_name,
@@ -10,8 +12,6 @@ from analytics_middleware.context import (
     set_user,
     track,
 )
-from analytics_middleware.errors import AnalyticsError, ConfigurationError, DeliveryError, MissingExtraError
-from analytics_middleware.event import Event, EventType
 from analytics_middleware.money import Money
 from analytics_middleware.settings import Settings
 

@@ -73,13 +73,14 @@ class AnalyticsMiddleware:
             nonlocal awaiting_trailers
             kind = message["type"]
             if kind == "http.response.start":
-                context.status = message["status"]
                 headers = message.get("headers", ())
                 if type(headers) is not list:
                     # The protocol allows any iterable, which can be read only once.
                     headers = list(headers)
                     message = {**message, "headers": headers}
-                context.response_headers = headers
+                if (cookie := context.respond(message["status"], headers)) is not None:
+                    # A new list: the application's own may be that of a response it gives to everybody.
+                    message = {**message, "headers": [*headers, (b"set-cookie", cookie.encode("latin-1"))]}
                 awaiting_trailers = message.get("trailers", False)
             try:
                 await send(message)

@@ -1,23 +1,23 @@
-"""The current request, and the helpers that views call to shape its event.
+"""The current request, and what an event takes from it.
 
 The ContextVar holds one mutable object, set when the request enters. A view in a thread pool, a streaming body or
 an inner middleware runs in a *copy* of the context: it can't change the variable for us, but it finds this object.
 """
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
-from analytics_middleware.counters import Counters, logger
+from analytics_middleware.counters import Counters
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.money import Money
-from analytics_middleware.properties import MAX_PROPERTIES, Scalar, clean_name, clean_properties, clean_value
+from analytics_middleware.properties import Scalar, clean_name, clean_properties
+from analytics_middleware.request import Request
+from analytics_middleware.tracing import MODULE, current_trace, modules
 
 if TYPE_CHECKING:
     from analytics_middleware.analytics import Analytics
-
-P = ParamSpec("P")
+    from analytics_middleware.visitor_cookie import VisitorCookie
 
 
 class RequestContext:
@@ -54,6 +54,11 @@ class RequestContext:
     user_id: str | None = None
     locale: str | None = None
     excluded: bool = False
+    """Nothing that makes an event of its own: an asset, one of our own pages."""
+    staff: bool = False
+    """Whether the user is staff; noted only where `Analytics.leaves_out_staff`."""
+    signed_out: bool = False
+    """Whether a user who was signed in when the request came has signed out; noted for the visitor cookie."""
     root: Any = None
     """What the outermost layer knew of the application, for layers within that see only their part."""
 
@@ -65,6 +70,11 @@ class RequestContext:
     set_user_id: str | None = None
 
     anon_id: str | None = None
+    """The id of a visitor who gets it with this very answer, in a cookie."""
+    new_visitor: tuple[str, str] | None = None
+    """An id and its cookie, made for an event before the answer began."""
+    trace: int = 0
+    """OpenTelemetry's trace id, where that is at work."""
     automatic: bool = True
     finished: bool = False
     given: Event | None = None
@@ -82,6 +92,61 @@ class RequestContext:
             except Exception:  # noqa: BLE001 - a framework's object may raise anything; the request must not notice
                 self.analytics.note_internal_error()
 
+    def respond(self, status: int, headers: Iterable[tuple[Any, Any]]) -> str | None:
+        """Note that the answer begins; return the value of a Set-Cookie header to add to its *headers*, if any."""
+        self.status = status
+        self.response_headers = headers
+        if (tracing := modules.get(MODULE)) is not None:
+            # Spans are current within the application only; those who ask later find none.
+            self.trace = current_trace(tracing) or self.trace
+        cookie = self.analytics.visitor_cookie
+        return None if cookie is None else self._cookie(cookie)
+
+    def _cookie(self, cookie: "VisitorCookie") -> str | None:
+        if self.excluded:
+            return None
+        try:
+            header, anon_id = cookie.header(
+                self.facts(), self.response_headers, signed_out=self.signed_out, prepared=self.new_visitor
+            )
+        except Exception:  # noqa: BLE001 - the answer must not notice
+            self.analytics.note_internal_error()
+            return None
+        if anon_id is not None:
+            self.anon_id = anon_id
+        return header
+
+    def anticipate(self) -> None:
+        """Find out what only the answer would: the trace, and the id of a visitor who will get a cookie."""
+        if not self.trace and (tracing := modules.get(MODULE)) is not None:
+            self.trace = current_trace(tracing)
+        cookie = self.analytics.visitor_cookie
+        if cookie is not None and self.anon_id is None and self.status is None and not self.excluded:
+            self.new_visitor = cookie.new(self.facts())
+            if self.new_visitor is not None:
+                self.anon_id = self.new_visitor[0]
+
+    def sign_out(self) -> None:
+        """Note that the user signs out: the visitor cookie is for somebody new then. Nothing if nobody is signed in."""
+        if not self.set_user_id and self.user_id is None:
+            self.look()
+        if self.user_id if self.set_user_id is None else self.set_user_id:
+            self.signed_out = True
+
+    def facts(self) -> Request:
+        """Return what is known of the request and its answer as plain facts."""
+        return Request(
+            method=self.method,
+            scheme=self.scheme,
+            path=self.path,
+            query=self.query,
+            peer=self.peer,
+            headers=self.headers,
+            status=self.status,
+            content_type=_content_type(self.response_headers),
+            host_fallback=self.host_fallback,
+        )
+
     def finish(self, duration: float) -> None:
         """Hand the request's event off, once. *duration* is seconds from entry to the last body byte."""
         if self.finished:
@@ -94,111 +159,14 @@ class RequestContext:
         self.analytics.submit(self)
 
 
+def _content_type(headers: Iterable[tuple[Any, Any]]) -> str:
+    for name, value in headers:
+        if len(name) == 12 and name.lower() in (b"content-type", "content-type"):
+            return (value.decode("latin-1") if isinstance(value, bytes) else value).strip().lower()
+    return ""
+
+
 current: ContextVar[RequestContext | None] = ContextVar("analytics_middleware_request", default=None)
-
-
-def _helper(function: Callable[P, None]) -> Callable[P, None]:
-    """Make *function* safe to call from a view: what it raises is logged and counted, never the view's problem."""
-
-    @functools.wraps(function)
-    def safely(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - see above
-            context = current.get()
-            if context is not None:
-                counters = context.analytics.counters
-                counters.add("bad_argument")
-                name = function.__name__
-                counters.log(f"helper.{name}", logger.warning, "analytics: %s() ignored: %s", name, clean_value(error))
-
-    return safely
-
-
-def _open_context() -> RequestContext | None:
-    """Return the current request if its event can still be changed."""
-    context = current.get()
-    if context is None:
-        return None
-    if context.finished or not context.automatic:
-        context.analytics.counters.add("late_helper")
-        return None
-    return context
-
-
-@_helper
-def set_revenue(amount: Any, currency: str | None = None) -> None:
-    """Set the revenue of the current request's event: ``set_revenue("29.99", "GBP")``, or anything `Money.of` takes.
-
-    The last call wins. A no-op outside a request.
-    """
-    if (context := _open_context()) is not None:
-        context.revenue = Money.of(amount, currency)
-
-
-@_helper
-def add_property(key: str, value: Any) -> None:
-    """Add a property to the current request's event, or update it.
-
-    A 65th key is dropped and counted. A no-op outside a request.
-    """
-    if (context := _open_context()) is None:
-        return
-    properties = context.properties
-    if properties is None:
-        properties = context.properties = {}
-    name = _required(key, "property key")
-    if name in properties or len(properties) < MAX_PROPERTIES:
-        properties[name] = clean_value(value)
-    else:
-        context.analytics.counters.add("properties_dropped")
-
-
-@_helper
-def set_event_name(name: str) -> None:
-    """Name the current request's event: it becomes a custom event. A no-op outside a request."""
-    if (context := _open_context()) is not None:
-        context.event_name = _required(name, "event name")
-
-
-@_helper
-def set_action_name(name: str) -> None:
-    """Name the action of the current request: its event becomes an action, unless `set_event_name` was called too.
-
-    A no-op outside a request.
-    """
-    if (context := _open_context()) is not None:
-        context.action_name = _required(name, "action name")
-
-
-@_helper
-def set_user(user_id: object) -> None:
-    """Say whose request this is, over what the framework's auth says; None says nobody's. A no-op outside a request."""
-    if (context := _open_context()) is not None:
-        context.set_user_id = "" if user_id is None else clean_name(user_id)
-        if context.given is not None:
-            context.given.user_id = context.set_user_id or None
-
-
-@_helper
-def track(event: str | Event, properties: Mapping[str, Any] | None = None, **fields: Any) -> None:
-    """Send a custom event from within a request, with every empty field filled that the request knows.
-
-    *event* is a name or an `Event`; *fields* are further fields of a named event, such as ``revenue`` or
-    ``user_id``. A no-op outside a request: there use `Analytics.track`.
-    """
-    context = current.get()
-    if context is not None:
-        analytics = context.analytics
-        analytics.submit(tracked(event, properties, fields, context, analytics.counters))
-
-
-@_helper
-def identify(user_id: object, traits: Mapping[str, Any] | None = None, anon_id: str | None = None) -> None:
-    """Merge *traits* into what is known of *user_id*, and tie *anon_id* to it. A no-op outside a request."""
-    context = current.get()
-    if context is not None:
-        context.analytics.identify(user_id, traits, anon_id)
 
 
 class Tracked:
@@ -227,7 +195,7 @@ def tracked(
             raise TypeError("an Event carries its own properties and fields; pass them to Event(...)")
         event = event.replace()
     else:
-        event = Event(event_name=_required(event, "event name"), **_event_fields(fields))
+        event = Event(event_name=required(event, "event name"), **_event_fields(fields))
         event.properties = dict(properties or {})
     if not isinstance(event.properties, Mapping):
         raise TypeError(f"properties must be a mapping, not {type(event.properties).__name__}")
@@ -237,6 +205,7 @@ def tracked(
     if context is not None and not context.finished:
         # The framework's request is at hand only now; the writer thread must not touch it.
         context.look()
+        context.anticipate()
     return Tracked(event, context)
 
 
@@ -244,7 +213,7 @@ def identification(user_id: object, traits: Mapping[str, Any] | None, anon_id: s
     """Return an `Identify` record of clean values. Raises `ValueError` for an empty *user_id*."""
     cleaned, _ = clean_properties(traits or {})
     return Identify(
-        user_id=_required(user_id, "user id"),
+        user_id=required(user_id, "user id"),
         traits=cleaned,
         anon_id=clean_name(anon_id) if anon_id else None,
     )
@@ -260,7 +229,8 @@ def _event_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     return cleaned
 
 
-def _required(name: object, what: str) -> str:
+def required(name: object, what: str) -> str:
+    """Return *name* as clean text. Raises `ValueError` when nothing is left of it; *what* is what it names."""
     cleaned = clean_name(name) if name is not None else ""
     if not cleaned:
         raise ValueError(f"{what} {name!r} is empty")

@@ -1,5 +1,6 @@
 """What the writer thread does to each thing handed off: facts to event, enrichment, processors, encoding."""
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,12 +16,14 @@ from analytics_middleware.counters import Counters, logger
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.locale import accept_language
 from analytics_middleware.enrich.visit import Enricher, Seen
-from analytics_middleware.event import Erase, Event, EventType, Identify
+from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
+from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.outbox.base import Draft, Kind
 from analytics_middleware.outbox.spill import FAILURES
-from analytics_middleware.properties import clean_text
+from analytics_middleware.properties import MAX_PROPERTIES, clean_text
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
+from analytics_middleware.tracing import trace_id_of
 
 R = TypeVar("R")
 
@@ -60,7 +63,7 @@ class Pipeline:
         self._counters = counters
         self._keep_address = keep_address
         self._enricher = enricher
-        self._excluded = lru_cache(4096)(settings.excludes())
+        self._exclusions = Exclusions(settings.exclude)
         self._classify = settings.classify
         self._track_all = settings.track_all
         self._processors = settings.processors
@@ -110,16 +113,18 @@ class Pipeline:
         if not isinstance(item, Seen):
             kind: Kind = "identify" if isinstance(item, Identify) else "erase"
             return Draft(kind, item.event_id, item.timestamp.timestamp(), _encode_record(item))
-        processed, flags, private = item
+        processed, flags, private, at = item
         event = self._process(processed) if self._processors else processed
         if event is None:
             return None
-        return Draft("event", event.event_id, event.timestamp.timestamp(), event.encode(), private, flags)
+        if self._processors:
+            at = event.timestamp.timestamp()
+        return Draft("event", event.event_id, at, event.encode(), private, flags)
 
     def _automatic(self, context: RequestContext) -> Event | None:
-        if context.excluded or self._excluded(context.path):
+        if context.excluded or context.staff or self._exclusions.path(context.path):
             return None
-        request = _request(context)
+        request = context.facts()
         if self._classify is None:
             kind = classify(
                 request,
@@ -133,6 +138,8 @@ class Pipeline:
         if kind is None:
             return None
         event = self._facts(context, request)
+        if self._exclusions.visitor(request, event.client_ip):
+            return None
         event.type = kind
         event.event_name = context.event_name
         event.action_name = context.action_name or (context.endpoint if kind is EventType.ACTION else None)
@@ -141,29 +148,43 @@ class Pipeline:
         event.revenue = context.revenue
         if context.properties is not None:
             event.properties = context.properties
-        if self._environment is not None:
-            event.properties.setdefault("environment", self._environment)
+        self._add_environment(event)
         return event
 
-    def _custom(self, item: Tracked) -> Event:
+    def _custom(self, item: Tracked) -> Event | None:
         event = item.event
         context = item.context
         if context is not None:
-            facts = context.given if context.given is not None else self._facts(context, _request(context))
+            if context.given is not None:
+                facts = context.given
+            else:
+                request = context.facts()
+                facts = self._facts(context, request)
+                if context.staff or self._exclusions.visitor(request, facts.client_ip):
+                    return None
             for field in _INHERITED:
                 if getattr(event, field) is None:
                     setattr(event, field, getattr(facts, field))
             event.visit = event.visit if event.visit != _NO_VISIT else facts.visit
             event.request = facts.request
-        if self._environment is not None:
-            event.properties.setdefault("environment", self._environment)
+        self._add_environment(event)
         if dropped := admit(event):
             self._counters.add("properties_dropped", dropped)
         return event
 
+    def _add_environment(self, event: Event) -> None:
+        if self._environment is None or "environment" in event.properties:
+            return
+        if len(event.properties) >= MAX_PROPERTIES:
+            event.properties.popitem()
+            self._counters.add("properties_dropped")
+        event.properties["environment"] = self._environment
+
     def _facts(self, context: RequestContext, request: Request) -> Event:
         """Return an event with everything that the request itself says."""
-        host = request.host
+        if self._look_for_proxies:
+            self._look_for_proxy(request)
+        host = _valid_host(request.host) or request.host_fallback
         path = context.path
         target = quote(path, safe="/!$&'()*+,;=:@~%", errors="replace") if not path.isascii() or " " in path else path
         url = f"{context.scheme}://{host}{target}"
@@ -171,8 +192,6 @@ class Pipeline:
             url = f"{url}?{context.query}"
         user_agent = request.header("user-agent")
         referrer = request.header("referer")
-        if self._look_for_proxies:
-            self._look_for_proxy(request)
         return Event(
             timestamp=datetime.fromtimestamp(context.entered, UTC),
             client_ip=self._client_ip(request),
@@ -186,23 +205,26 @@ class Pipeline:
             method=context.method,
             user_agent=None if user_agent is None else clean_text(user_agent, MAX_TEXT),
             referrer=None if referrer is None else clean_text(referrer, MAX_TEXT),
+            visit=Visit(trace_id=trace_id_of(context.trace, request)),
             request=request,
         )
 
-    def _process(self, event: Event) -> Event | None:
-        for processor in self._processors:
-            try:
-                result: Any = processor(event)
-            except Exception:  # noqa: BLE001 - the application's code
-                self._counters.drop("processor_error")
-                self._counters.log("processor", logger.warning, "analytics: a processor raised", exc_info=True)
-                return None
     def _look_for_proxy(self, request: Request) -> None:
         """Count what `doctor` tells of: a proxy's header that is not believed, so that all visitors seem to be one."""
         self._look_for_proxies -= 1
         if (request.peer or "").startswith(_PRIVATE) and request.header("x-forwarded-for") is not None:
             self._counters.add("proxy_ignored")
 
+    def _process(self, event: Event) -> Event | None:
+        for processor in self._processors:
+            try:
+                result: Any = processor(event)
+                if result is not None and not isinstance(result, Event):
+                    raise TypeError(f"a processor returned {type(result).__name__}; it must return an Event or None")
+            except (Exception, SystemExit):  # noqa: BLE001 - the application's code; the thread must outlive it
+                self._counters.drop("processor_error")
+                self._counters.log("processor", logger.warning, "analytics: a processor raised", exc_info=True)
+                return None
             if result is None:
                 self._counters.drop("processor")
                 return None
@@ -212,27 +234,7 @@ class Pipeline:
 
 
 _NO_VISIT = Event().visit
-
-
-def _request(context: RequestContext) -> Request:
-    return Request(
-        method=context.method,
-        scheme=context.scheme,
-        path=context.path,
-        query=context.query,
-        peer=context.peer,
-        headers=context.headers,
-        status=context.status,
-        content_type=_content_type(context.response_headers),
-        host_fallback=context.host_fallback,
-    )
-
-
-def _content_type(headers: Iterable[tuple[Any, Any]]) -> str:
-    for name, value in headers:
-        if len(name) == 12 and name.lower() in (b"content-type", "content-type"):
-            return (value.decode("latin-1") if isinstance(value, bytes) else value).strip().lower()
-    return ""
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]{1,255})(?::[0-9]{1,5})?")
 
 
 def _user_id(context: RequestContext) -> str | None:
@@ -240,6 +242,12 @@ def _user_id(context: RequestContext) -> str | None:
     if context.set_user_id is not None:
         return context.set_user_id or None
     return context.user_id
+
+
+@lru_cache(1024)
+def _valid_host(host: str) -> str | None:
+    """Return *host* if it can be one (RFC 3986 section 3.2.2, and raw UTF-8): visitors can send anything."""
+    return host if _HOST.fullmatch(host) else None
 
 
 @lru_cache(1024)

@@ -42,7 +42,9 @@ class Settings:
     enabled: bool | None = _setting(None, "Record at all; None means yes, except under a test runner.")
     trusted_proxies: tuple[str, ...] = _setting((), "Addresses or CIDRs whose forwarding header is believed.")
     proxy_header: str = _setting("x-forwarded-for", "The one header a trusted proxy writes the client's address to.")
-    exclude: tuple[str, ...] = _setting(DEFAULT_EXCLUDE, "What makes no event: paths (with *), ip:CIDR, agent:glob, staff")
+    exclude: tuple[str, ...] = _setting(
+        DEFAULT_EXCLUDE, "Paths (with *), ip:CIDR, agent:glob and staff that make no event."
+    )
     classify: Hook | None = _setting(None, "request -> EventType or None; replaces the rule for automatic events.")
     track_all: bool = _setting(False, "Record requests that are neither page view nor action as actions too.")
     processors: tuple[Hook, ...] = _setting((), "event -> event or None, each in turn, off the request path.")

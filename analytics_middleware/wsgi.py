@@ -52,8 +52,9 @@ class AnalyticsMiddleware:
         token = current.set(context)
 
         def start_noting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            context.status = int(status[:3])
-            context.response_headers = headers
+            if (cookie := context.respond(int(status[:3]), headers)) is not None:
+                # A new list: the application's own may be that of a response it gives to everybody.
+                headers = [*headers, ("Set-Cookie", cookie)]
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:

@@ -6,6 +6,7 @@ from typing import Any
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.errors import AnalyticsError
+from analytics_middleware.visitor_cookie import derived_key
 from analytics_middleware_django import _django
 from analytics_middleware_django._django import ImproperlyConfigured
 
@@ -50,7 +51,11 @@ def _build() -> Analytics:
     mapping: dict[Any, Any] = {**configured}
     if not any(str(key).lower() == "debug" for key in mapping):
         mapping["DEBUG"] = bool(_django.settings.DEBUG)
+    given = {str(key).lower(): value for key, value in mapping.items()}
     try:
+        if given.get("visitor") == "cookie" and given.get("secret_key") is None:
+            mapping = {key: value for key, value in mapping.items() if str(key).lower() != "secret_key"}
+            mapping["SECRET_KEY"] = derived_key(_django.settings.SECRET_KEY)
         return Analytics.from_settings(mapping)
     except (AnalyticsError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"settings.{SETTING}: {error}") from error

@@ -18,9 +18,14 @@ _BODILESS = (204, 304)
 
 def watch(response: Any, context: RequestContext) -> "Ending":
     """Finish *context* when *response* is over; what its body's generators call finds the current request."""
-    context.status = response.status_code
-    # The one header that says what kind of answer it was.
-    context.response_headers = (("content-type", response.headers.get("Content-Type", "")),)
+    # The one header that says what kind of answer it was; who may keep it matters to a cookie only.
+    said = (("content-type", response.headers.get("Content-Type", "")),)
+    if context.analytics.visitor_cookie is not None:
+        said = tuple(response.headers.items())
+    if (cookie := context.respond(response.status_code, said)) is not None:
+        response.cookies.load(cookie)
+        # Django's cache middleware keeps answers with cookies, and would give this one to everybody.
+        context.source._cache_update_cache = False
     ending = Ending(context)
     closers: list[Any] = response._resource_closers
     # Setting the content of a file's response would end its use of sendfile.

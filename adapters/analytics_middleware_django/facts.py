@@ -7,6 +7,7 @@ from typing import Any
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.asgi import SCOPE_KEY
 from analytics_middleware.context import RequestContext
+from analytics_middleware.exclusions import is_staff
 from analytics_middleware.properties import clean_name
 from analytics_middleware.request import wsgi_headers
 from analytics_middleware.wsgi import ENVIRON_KEY
@@ -61,6 +62,8 @@ def describe(request: Any, context: RequestContext) -> None:
     prefixes = asset_prefixes()
     if request.path.startswith(prefixes) or request.path_info.startswith(prefixes):
         context.excluded = True
+    if context.analytics.leaves_out_staff:
+        context.staff = is_staff(resolved_user(request))
     # Set by LocaleMiddleware; without it the core reads Accept-Language.
     context.locale = getattr(request, "LANGUAGE_CODE", None)
     # Last: it may be the project's own code, and raise.
@@ -89,6 +92,16 @@ def signed_in(request: Any) -> str | None:
 
     Neither evaluates ``request.user`` nor touches the session: that would cost a query, and ``Vary: Cookie``.
     """
+    user = resolved_user(request)
+    if user is not None:
+        return _identifier(user.pk) if user.is_authenticated else None
+    session = request.__dict__.get("session")
+    loaded = None if session is None else session.__dict__.get("_session_cache")
+    return _identifier(loaded.get(_SESSION_USER)) if loaded else None
+
+
+def resolved_user(request: Any) -> Any:
+    """Return the user that this request has resolved already, None if it has not."""
     known: dict[str, Any] = request.__dict__
     user: Any = known.get("user")
     if isinstance(user, LazyObject):
@@ -96,14 +109,8 @@ def signed_in(request: Any) -> str | None:
         user = lazy._wrapped
         if user is EMPTY:
             user = known.get("_cached_user")
-    if user is None:
-        # Resolved by `await request.auser()`.
-        user = known.get("_acached_user")
-    if user is not None:
-        return _identifier(user.pk) if user.is_authenticated else None
-    session = known.get("session")
-    loaded = None if session is None else session.__dict__.get("_session_cache")
-    return _identifier(loaded.get(_SESSION_USER)) if loaded else None
+    # The second one is resolved by `await request.auser()`.
+    return known.get("_acached_user") if user is None else user
 
 
 def _identifier(value: object) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from analytics_middleware.context import RequestContext, current
-from analytics_middleware_django import checks
+from analytics_middleware_django import checks, signals
 from analytics_middleware_django._django import MiddlewareNotUsed
 from analytics_middleware_django.conf import get_analytics
 from analytics_middleware_django.ending import failed, finish, watch
@@ -33,6 +33,8 @@ class AnalyticsMiddleware:
         self._is_async = iscoroutinefunction(get_response)  # pyright: ignore[reportDeprecated]
         if self._is_async:
             markcoroutinefunction(self)
+        if get_analytics().visitor_cookie is not None:
+            signals.listen()
         checks.log_once()
 
     def __call__(self, request: Any) -> Any:

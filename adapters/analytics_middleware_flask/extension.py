@@ -6,8 +6,10 @@ from flask import Flask, current_app
 from flask import request as current_request
 
 from analytics_middleware import Analytics
+from analytics_middleware.context import current
 from analytics_middleware.counters import logger
 from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.visitor_cookie import derived_key
 from analytics_middleware.wsgi import ENVIRON_KEY
 from analytics_middleware_flask.command import make_command
 from analytics_middleware_flask.middleware import AnalyticsMiddleware, describe_session
@@ -37,6 +39,10 @@ class FlaskAnalytics:
             raise ConfigurationError(f"app.config['ANALYTICS'] is {config!r}; it must be a dict of settings")
         settings = {str(key).lower(): value for key, value in cast("dict[Any, Any]", config).items()}
         settings.setdefault("debug", app.debug)
+        if settings.get("visitor") == "cookie":
+            if settings.get("secret_key") is None:
+                settings["secret_key"] = derived_key(app.secret_key)
+            _listen_for_sign_outs()
         analytics = Analytics.from_settings(settings)
         app.extensions[_EXTENSION] = analytics
         app.wsgi_app = AnalyticsMiddleware(app.wsgi_app, analytics=analytics)  # type: ignore[method-assign]
@@ -56,6 +62,22 @@ def get_analytics(app: Flask | None = None) -> Analytics:
     except KeyError:
         raise LookupError(f"{application.name} has no analytics; call FlaskAnalytics(app) first") from None
     return analytics
+
+
+def _listen_for_sign_outs() -> None:
+    """Have Flask-Login, where it is installed, tell the visitor cookie who signs out."""
+    try:
+        from flask_login import user_logged_out
+    except ImportError:
+        return
+    user_logged_out.connect(_signed_out)
+
+
+def _signed_out(_app: Flask, user: Any = None, **_: Any) -> None:
+    # It is sent for visitors who were nobody, too.
+    context = current.get()
+    if context is not None and getattr(user, "is_authenticated", False):
+        context.signed_out = True
 
 
 def _look(_error: BaseException | None) -> None:

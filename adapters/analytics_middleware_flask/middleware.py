@@ -9,6 +9,7 @@ from werkzeug.routing import Rule
 
 from analytics_middleware import wsgi
 from analytics_middleware.context import RequestContext
+from analytics_middleware.exclusions import is_staff
 
 
 class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
@@ -32,6 +33,8 @@ class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
         user_id = _loaded_user_id(store) if get_user_id is None else get_user_id(request)
         if user_id is not None:
             context.user_id = str(user_id)
+        if self.analytics.leaves_out_staff:
+            context.staff = is_staff(store.get("_login_user"))
         # Only what Flask-Babel has settled: asking it could run the application's selector, and a query.
         locale = getattr(store.get("_flask_babel"), "babel_locale", None)
         if locale is not None:

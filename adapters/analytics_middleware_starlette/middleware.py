@@ -9,7 +9,11 @@ from starlette.staticfiles import StaticFiles
 
 from analytics_middleware import asgi
 from analytics_middleware.context import RequestContext
+from analytics_middleware.exclusions import is_staff
 from analytics_middleware_starlette.templates import MountTemplates, local_template
+
+_STAFF_SCOPES = frozenset({"staff", "admin"})
+"""What an AuthenticationBackend grants to the site's own people."""
 
 
 class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
@@ -42,6 +46,9 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
             context.user_id = None if user_id is None else str(user_id)
         elif (user := scope.get("user")) is not None:
             context.user_id = user_id_of(user)
+        if self.analytics.leaves_out_staff:
+            scopes = getattr(scope.get("auth"), "scopes", ())
+            context.staff = is_staff(scope.get("user")) or not _STAFF_SCOPES.isdisjoint(scopes)
 
     def _describe_mount(self, mount: Mount, prefix: str, context: RequestContext) -> None:
         """Note a request that went no further than *mount*: its application knows no routes, or none matched."""

@@ -13,15 +13,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from analytics_middleware import wsgi
 from analytics_middleware.analytics import Analytics
-from analytics_middleware.context import (
-    RequestContext,
-    add_property,
-    identify,
-    set_event_name,
-    set_revenue,
-    set_user,
-    track,
-)
+from analytics_middleware.context import RequestContext
+from analytics_middleware.helpers import add_property, identify, set_event_name, set_revenue, set_user, track
 
 _PLANS: Final = {"monthly": "3.50", "yearly": "29.99"}
 _POSTS: Final = {

@@ -64,6 +64,7 @@ class ClientIP:
         self._hops: Callable[[str], Iterator[str]] = _forwarded_for if self._header == "forwarded" else _hops
         # Not a decorated method: the cache belongs to this instance's networks and dies with it.
         self._resolve = lru_cache(_CACHED_CHAINS)(self._walk)
+        self._trusted = lru_cache(_CACHED_CHAINS)(self._trusts_text)
 
     def __call__(self, request: Request) -> str | None:
         """Return the address *request* came from, in its canonical text form, or None when there is none."""
@@ -74,6 +75,17 @@ class ClientIP:
         if chain is None:
             return canonical(peer)
         return self._resolve(peer, len(chain) > MAX_HEADER, chain[-MAX_HEADER:])
+
+    def trusts_peer(self, request: Request) -> bool:
+        """Whether *request* came through a trusted proxy, so that what that proxy writes can be believed."""
+        peer = (request.peer or "")[:64]
+        if not peer:
+            return self._trusts_unix
+        return bool(self._networks) and self._trusted(peer)
+
+    def _trusts_text(self, peer: str) -> bool:
+        address = _parse(peer)
+        return address is not None and self._trusts(address)
 
     def _walk(self, peer: str, cut: bool, chain: str) -> str | None:
         address = _parse(peer)

@@ -16,6 +16,10 @@ class SaltRecords(Protocol):
         """Return the salt of *day*, which becomes *fresh* if it has none; forget those of days before the last."""
         ...
 
+    def forget(self, day: date) -> None:
+        """Destroy the salts of days before *day*."""
+        ...
+
 
 class PrivateSalts:
     """Salts of this process alone, for when there is no data directory."""
@@ -27,6 +31,10 @@ class PrivateSalts:
         """See `SaltRecords.salt`."""
         self._salts = {known: salt for known, salt in self._salts.items() if known >= day - timedelta(days=1)}
         return self._salts.setdefault(day, fresh)
+
+    def forget(self, day: date) -> None:
+        """See `SaltRecords.forget`."""
+        self._salts = {known: salt for known, salt in self._salts.items() if known >= day}
 
 
 class Salts:
@@ -56,6 +64,15 @@ class Salts:
         """Return how long the local day of *at* has lasted."""
         self.day(at)
         return at - self._today[0]
+
+    def forget(self, now: float) -> bool:
+        """Destroy what no session needs any more at *now*: salts of days before yesterday; return if one was here."""
+        yesterday = self.day(now) - timedelta(days=1)
+        self._records.forget(yesterday)
+        kept = {known: each for known, each in self._known.items() if known >= yesterday}
+        gone = len(kept) < len(self._known)
+        self._known = kept
+        return gone
 
     def of(self, day: date) -> bytes:
         """Return the salt of *day*."""

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from analytics_middleware.ids import uuid7
 
 _CACHED = 50_000
+_FORGET_EVERY = 3600.0
 _WRITE_EVERY = 60.0
 """Seconds that the shared record of a session may lag behind its last event."""
 
@@ -28,6 +29,10 @@ class SessionRecords(Protocol):
 
     def active(self, visitors: Iterable[str], since: float) -> set[str]:
         """Return which of *visitors* have been seen after *since*."""
+        ...
+
+    def forget(self, now: float) -> None:
+        """Forget sessions that ended long before *now*."""
         ...
 
 
@@ -53,6 +58,9 @@ class PrivateRecords:
         """See `SessionRecords.active`."""
         return {each for each in visitors if (session := self._sessions.get(each)) is not None and session.last > since}
 
+    def forget(self, now: float) -> None:
+        """As many as are remembered have been seen lately."""
+
 
 class Sessions:
     """Gives events their session ids. Asks the shared records only when this process can't know."""
@@ -61,6 +69,7 @@ class Sessions:
         self._records = records
         self.timeout = timeout
         self._known: OrderedDict[str, tuple[Session, float]] = OrderedDict()
+        self._forgotten = 0.0
 
     def assign(self, sightings: Sequence[tuple[str, float]]) -> list[str]:
         """Return the session id of each (visitor, seconds since the epoch), in order."""
@@ -87,6 +96,12 @@ class Sessions:
             while len(self._known) > _CACHED:
                 self._known.popitem(last=False)
         return ids
+
+    def forget(self, now: float) -> None:
+        """Forget sessions that ended long before *now*; called often, it looks for some once an hour."""
+        if now >= self._forgotten + _FORGET_EVERY or now < self._forgotten:
+            self._forgotten = now
+            self._records.forget(now)
 
     def active(self, visitors: Iterable[str], at: float) -> set[str]:
         """Return which of *visitors* are in a session that goes on at *at*."""

@@ -4,6 +4,7 @@ Runs in the writer thread. After it the event holds no more than may be kept: wh
 the client's address above all, stands apart.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
@@ -11,16 +12,20 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from analytics_middleware.counters import Counters
+from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.geo import GeoIP, cdn_country
-from analytics_middleware.enrich.privacy import opted_out, scrub_path, scrub_url, truncate_ip
+from analytics_middleware.enrich.privacy import opted_out, scrub_agent, scrub_path, scrub_url, truncate_ip
 from analytics_middleware.enrich.referrer import attribute
 from analytics_middleware.enrich.salts import SaltRecords, Salts
 from analytics_middleware.enrich.sessions import SessionRecords, Sessions
 from analytics_middleware.enrich.user_agent import is_crawler, load, parse
 from analytics_middleware.enrich.visitor import cookieless_id
+from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.event import Event, EventType, Visit
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
+from analytics_middleware.visitor_cookie import Consent, VisitorCookie
 
 OPTED_OUT = 1
 """The visitor objects to tracking (DNT, Sec-GPC): no anonymous id, no third party."""
@@ -31,6 +36,9 @@ BOT = 4
 
 _CARRY_OVER = 3 * 3600.0
 """Seconds after midnight in which a session may go on under yesterday's id."""
+
+_AHEAD = 3600.0
+"""Seconds that a clock may be ahead; later events are refused by the store anyway."""
 
 _CACHED_VISITORS = 16_384
 
@@ -43,22 +51,38 @@ class Seen(NamedTuple):
     event: Event
     flags: int
     private: bytes | None
+    at: float
+    """The event's timestamp, seconds since the epoch."""
 
 
 class Enricher:
     """Fills visits. One per process; not for several threads at a time."""
 
     def __init__(
-        self, settings: Settings, salts: SaltRecords, sessions: SessionRecords, needs: Sequence[str] = ()
+        self,
+        settings: Settings,
+        salts: SaltRecords,
+        sessions: SessionRecords,
+        counters: Counters,
+        needs: Sequence[str] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._salts = Salts(salts, settings.timezone)
         self._sessions = Sessions(sessions, settings.session_timeout)
         self._geo = None if settings.geoip_database is None else GeoIP(settings.geoip_database)
         self._country_header = settings.country_header
+        if settings.country_header is not None and not settings.trusted_proxies:
+            raise ConfigurationError(
+                f"analytics setting 'country_header' is {settings.country_header!r} without 'trusted_proxies': "
+                "anyone can send that header; name the addresses of the CDN or proxy that writes it"
+            )
+        self._peers = ClientIP(settings.trusted_proxies, settings.proxy_header)
         self._keep_query = frozenset(settings.keep_query)
         self._cookieless = settings.visitor == "cookieless"
+        self._cookie = VisitorCookie(settings, counters) if settings.visitor == "cookie" else None
         self._privacy = settings.privacy
-        self._consent: Callable[[Request], object] | None = settings.consent
+        self._consent = Consent(settings.consent, counters)
+        self._clock = clock
         private = [] if settings.privacy == "strict" else sorted(set(needs))
         self._private_ip = "client_ip" in private
         self._headers = [need.removeprefix("header:") for need in private if need.startswith("header:")]
@@ -76,16 +100,17 @@ class Enricher:
         """Fill *event* from *request* (None: from nothing but itself) and make it fit to be kept."""
         flags = 0
         private = None
+        at = event.timestamp.timestamp()
         address = event.client_ip
         visit = event.visit
         if request is not None:
+            if self._consent.given(request):
+                flags |= CONSENTED
             if opted_out(request):
                 flags |= OPTED_OUT
-            elif event.anon_id is None and self._cookieless:
-                event.anon_id = self._visitor(event, address)
-            if self._consent is not None and self._consent(request) is True:
-                flags |= CONSENTED
-            if self._country_header is not None and visit.country is None:
+            elif event.anon_id is None:
+                event.anon_id = self._visitor(event, request, address, at, consented=bool(flags & CONSENTED))
+            if self._country_header is not None and visit.country is None and self._peers.trusts_peer(request):
                 visit.country = cdn_country(request, self._country_header)
             private = self._private(address, request)
         elif self._private_ip and address is not None:
@@ -101,18 +126,44 @@ class Enricher:
             event.path = None if event.path is None else scrub_path(event.path)
             event.referrer = scrub_url(event.referrer)
             event.client_ip = None if self._privacy == "strict" else truncate_ip(address)
-        return Seen(event, flags, private)
+            event.user_agent = scrub_agent(event.user_agent)
+        return Seen(event, flags, private, at)
 
     def assign_sessions(self, seen: Sequence[Seen]) -> None:
         """Give the events their session ids, all at once."""
-        owned = [(event, key) for event, *_ in seen if not event.visit.session_id and (key := _owner(event))]
-        if owned:
-            ids = self._sessions.assign([(key, event.timestamp.timestamp()) for event, key in owned])
-            for (event, _), session_id in zip(owned, ids, strict=True):
-                event.visit.session_id = session_id
+        visits: list[Visit] = []
+        sightings: list[tuple[str, float]] = []
+        for event, _, _, at in seen:
+            if not event.visit.session_id and (owner := _owner(event)):
+                visits.append(event.visit)
+                sightings.append((owner, at))
+        if sightings:
+            for visit, session_id in zip(visits, self._sessions.assign(sightings), strict=True):
+                visit.session_id = session_id
 
-    def _visitor(self, event: Event, address: str | None) -> str:
-        at = event.timestamp.timestamp()
+    def forget(self, now: float) -> None:
+        """Destroy the salts of days before yesterday, and the sessions that ended long ago."""
+        if self._salts.forget(now):
+            # What was hashed with them is remembered by them.
+            self._hash.cache_clear()
+            self._carried.clear()
+        self._sessions.forget(now)
+
+    def _visitor(
+        self, event: Event, request: Request, address: str | None, at: float, *, consented: bool
+    ) -> str | None:
+        if self._cookieless:
+            return self._cookieless_visitor(event, address, at)
+        if self._cookie is None:
+            return None
+        if self._consent.asked and not consented:
+            # No cookie for them, neither given nor read: they are counted as on a site without cookies.
+            return self._cookieless_visitor(event, address, at)
+        return self._cookie.brought(request)
+
+    def _cookieless_visitor(self, event: Event, address: str | None, at: float) -> str:
+        # A time that somebody claims must not have salts made, and others destroyed, before their day.
+        at = min(at, self._clock() + _AHEAD)
         day = self._salts.day(at)
         today = self._hash(self._salts.of(day), address, event.user_agent, event.hostname)
         if self._salts.seconds_into_day(at) > _CARRY_OVER:

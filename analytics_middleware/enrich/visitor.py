@@ -108,6 +108,17 @@ def set_cookie_header(name: str, value: str, *, secure: bool = True, path: str =
     return f"{header}; Secure" if secure else header
 
 
+def clear_cookie_header(name: str, *, secure: bool = True) -> str:
+    """Return the value of a Set-Cookie header that has the browser forget the visitor cookie *name*."""
+    header = f"{name}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
+    return f"{header}; Secure" if secure else header
+
+
+def is_cookie_name(name: str) -> bool:
+    """Whether a cookie can be called *name* (RFC 6265 section 4.1.1)."""
+    return bool(_COOKIE_NAME.fullmatch(name))
+
+
 def is_identity(text: str | None) -> bool:
     """Whether *text* identifies anybody: not empty, null, undefined, anonymous, none or an all-zero UUID.
 

@@ -51,8 +51,8 @@ class SharedSessions:
             # Nobody's session can be known; that must not cost an event.
             return set()
 
-    def prune(self, now: float) -> None:
-        """Forget sessions that ended long ago."""
+    def forget(self, now: float) -> None:
+        """See `SessionRecords.forget`."""
         with self._database.write(durable=False) as connection:
             connection.execute("DELETE FROM session WHERE last < ?", (now - _KEPT,))
 
@@ -84,3 +84,11 @@ class SharedSalts:
         if gone:
             self._database.truncate()
         return bytes(salt)
+
+    def forget(self, day: date) -> None:
+        """See `SaltRecords.forget`."""
+        with self._database.read() as connection:
+            if not connection.execute("SELECT 1 FROM salt WHERE day < ?", (day.isoformat(),)).fetchone():
+                return
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM salt WHERE day < ?", (day.isoformat(),))

@@ -1,0 +1,99 @@
+"""Which requests make no event at all: by path, by address, by program, or because staff made them."""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import Final, NamedTuple
+
+from analytics_middleware.request import Request
+
+STAFF: Final = "staff"
+"""The entry of `exclude` that leaves out the site's own people."""
+IP: Final = "ip:"
+AGENT: Final = "agent:"
+
+_CACHED = 4096
+
+
+class Rules(NamedTuple):
+    """The entries of `exclude`, by kind."""
+
+    paths: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    staff: bool = False
+
+
+def parse(entries: Iterable[object]) -> Rules:
+    """Return *entries* by kind. Raises `ValueError` with the entry that is of none."""
+    paths: list[str] = []
+    networks: list[str] = []
+    agents: list[str] = []
+    staff = False
+    for entry in entries:
+        if not isinstance(entry, str):
+            raise ValueError(entry)
+        if entry == STAFF:
+            staff = True
+        elif entry.startswith(IP):
+            try:
+                networks.append(str(ip_network(entry.removeprefix(IP).strip(), strict=False)))
+            except ValueError:
+                raise ValueError(entry) from None
+        elif entry.startswith(AGENT) and entry.removeprefix(AGENT).strip():
+            agents.append(entry.removeprefix(AGENT).strip())
+        elif entry.startswith(("/", "*")):
+            paths.append(entry)
+        else:
+            raise ValueError(entry)
+    return Rules(tuple(paths), tuple(networks), tuple(agents), staff)
+
+
+class Exclusions:
+    """Answers for one process, from the entries of `exclude`; what it answered it remembers.
+
+    A path that is excluded makes no automatic event; what its view tracks by name is wanted all the same. Excluded
+    people make none of either kind.
+    """
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        rules = parse(entries)
+        self.staff = rules.staff
+        """Whether requests of staff are left out; adapters then note who is."""
+        self._paths = _any_of(rules.paths)
+        self._agents = _any_of(rules.agents, re.IGNORECASE)
+        self._networks = [ip_network(network) for network in rules.networks]
+        self.path = lru_cache(_CACHED)(self._excludes_path)
+        self._address = lru_cache(_CACHED)(self._excludes_address)
+        self._agent = lru_cache(_CACHED)(self._excludes_agent)
+
+    def visitor(self, request: Request, address: str | None) -> bool:
+        """Whether the *address* or the program that made *request* is left out."""
+        if self._networks and address is not None and self._address(address):
+            return True
+        return self._agents is not None and self._agent(request.header("user-agent") or "")
+
+    def _excludes_path(self, path: str) -> bool:
+        return self._paths is not None and self._paths.match(path) is not None
+
+    def _excludes_address(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        # An address is never in a network of the other version.
+        return any(parsed in network for network in self._networks)
+
+    def _excludes_agent(self, agent: str) -> bool:
+        return self._agents is not None and self._agents.match(agent) is not None
+
+
+def is_staff(user: object) -> bool:
+    """Whether *user*, a framework's user object, says of itself that it is staff: ``is_staff`` or ``is_admin``."""
+    return any(getattr(user, name, False) is True for name in ("is_staff", "is_admin"))
+
+
+def _any_of(patterns: Sequence[str], flags: int = 0) -> re.Pattern[str] | None:
+    return re.compile("|".join(map(fnmatch.translate, patterns)), flags) if patterns else None

@@ -1,0 +1,141 @@
+"""The opt-in first-party cookie (``visitor="cookie"``): who gets one, when, and when it is replaced or taken away.
+
+It is set by the first answer that is a document: assets, API calls, fragments and prefetches set none, nor does an
+answer that a shared cache may keep, which would give one visitor's id to others (RFC 9111 section 3). Visitors who
+object (DNT, Sec-GPC) and those for whom the `consent` hook does not say True get none, and lose the one they have.
+"""
+
+import hmac
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from analytics_middleware.classify import is_answer_to_navigation, is_navigation
+from analytics_middleware.counters import Counters, logger
+from analytics_middleware.enrich.client_ip import ClientIP
+from analytics_middleware.enrich.privacy import opted_out
+from analytics_middleware.enrich.visitor import clear_cookie_header, issue, read, set_cookie_header
+from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.exclusions import Exclusions
+from analytics_middleware.outgoing.secret import Secret
+from analytics_middleware.request import Request
+from analytics_middleware.settings import Settings
+
+_MIN_KEY = 16
+# RFC 9213: directives for caches in front of the site, which outrank Cache-Control there.
+_TARGETED: Final = ("cdn-cache-control", "surrogate-control", "cloudflare-cdn-cache-control")
+_SHAREABLE = re.compile(r"(?:^|[\s,])(?:public|s-maxage\s*=|max-age\s*=\s*\"?0*[1-9])", re.IGNORECASE)
+_UNSHAREABLE = re.compile(r"(?:^|[\s,])(?:private|no-store)(?:$|[\s,;=])", re.IGNORECASE)
+
+
+class Consent:
+    """Asks the `consent` hook. What it does not answer with True is a no, an exception included."""
+
+    def __init__(self, hook: Callable[[Request], object] | None, counters: Counters) -> None:
+        self._hook = hook
+        self._counters = counters
+        self.asked = hook is not None
+        """Whether there is a hook to ask."""
+
+    def given(self, request: Request) -> bool:
+        """Whether the visitor who made *request* has consented."""
+        if self._hook is None:
+            return False
+        try:
+            return self._hook(request) is True
+        except Exception:  # noqa: BLE001 - the application's code; an event must not be lost for it
+            self._counters.log("hook.consent", logger.warning, "analytics: consent raised", exc_info=True)
+            return False
+
+
+class VisitorCookie:
+    """Reads and gives out the cookie. Raises `ConfigurationError` when there is no key to sign it with."""
+
+    def __init__(self, settings: Settings, counters: Counters) -> None:
+        if settings.secret_key is None:
+            raise ConfigurationError(
+                "analytics setting 'visitor' is 'cookie', which needs a key to sign the cookie with: set 'secret_key' "
+                "(Django and Flask: or the framework's own SECRET_KEY, before analytics is set up)"
+            )
+        self._name = settings.cookie_name
+        self._secret = settings.secret_key
+        self._consent = Consent(settings.consent, counters)
+        self._excluded = Exclusions(settings.exclude)
+        self._address = ClientIP(settings.trusted_proxies, settings.proxy_header)
+
+    def brought(self, request: Request) -> str | None:
+        """Return the visitor id that *request* brought, None if it brought none that was given out here."""
+        value = request.cookie(self._name)
+        return None if value is None else read(self._secret.reveal().encode(), value)
+
+    def new(self, request: Request) -> tuple[str, str] | None:
+        """Return a new visitor id and its cookie for whoever will be answered with a document, if they want one.
+
+        For events that are tracked before the answer begins: the very first page view of a visitor is when an
+        experiment is assigned. None for those who have one, and those who get none.
+        """
+        if not is_navigation(request) or not self._welcome(request) or self.brought(request) is not None:
+            return None
+        return issue(self._secret.reveal().encode())
+
+    def header(
+        self,
+        request: Request,
+        headers: Iterable[tuple[Any, Any]],
+        *,
+        signed_out: bool,
+        prepared: tuple[str, str] | None,
+    ) -> tuple[str | None, str | None]:
+        """Return the Set-Cookie header for the answer to *request* and the new visitor id; None for what is not.
+
+        *headers* are the answer's. A visitor who has *signed_out* is somebody new from the next request on: their
+        cookie is replaced, whatever the answer is.
+        """
+        brought = self.brought(request)
+        leaves = signed_out and brought is not None
+        if not (leaves or is_answer_to_navigation(request)) or may_be_shared(headers):
+            return None, None
+        secure = request.scheme == "https" or (request.header("x-forwarded-proto") or "").strip().lower() == "https"
+        if self._name.startswith("__") and not secure:
+            # Browsers take names that promise TLS only over TLS.
+            return None, None
+        if not self._welcome(request):
+            gone = request.cookie(self._name) is not None
+            return (clear_cookie_header(self._name, secure=secure) if gone else None), None
+        if brought is not None and not leaves:
+            return None, None
+        visitor_id, value = prepared or issue(self._secret.reveal().encode())
+        # The request that signs out is still the old visitor's.
+        return set_cookie_header(self._name, value, secure=secure), None if leaves else visitor_id
+
+    def _welcome(self, request: Request) -> bool:
+        if opted_out(request) or (self._consent.asked and not self._consent.given(request)):
+            return False
+        return not (self._excluded.path(request.path) or self._excluded.visitor(request, self._address(request)))
+
+
+def may_be_shared(headers: Iterable[tuple[Any, Any]]) -> bool:
+    """Whether an answer with these *headers* may be given to others by a cache between them and the site."""
+    directives = ""
+    for raw, value in headers:
+        name = _text(raw).lower()
+        if name in _TARGETED:
+            return True
+        if name == "cache-control":
+            directives += f",{_text(value)}"
+    return bool(_SHAREABLE.search(directives)) and not _UNSHAREABLE.search(directives)
+
+
+def derived_key(key: object) -> Secret | None:
+    """Return a `secret_key` made from a framework's own *key*, text or bytes; None when that is too short to be one.
+
+    Derived, so that what is signed here is good for nothing else and the framework's key opens nothing here.
+    """
+    data = key.encode() if isinstance(key, str) else key
+    if not isinstance(data, bytes) or len(data) < _MIN_KEY:
+        return None
+    return Secret(hmac.digest(data, b"analytics-middleware secret_key 1", "sha256").hex())
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
