@@ -62,8 +62,9 @@ def ranges(starts: Rows, ends: Rows) -> Rows:
     total = int(lengths.sum())
     if not total:
         return np.zeros(0, np.intp)
-    offsets = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-    return np.arange(total, dtype=np.intp) + offsets
+    offsets: Rows = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    offsets += np.arange(total, dtype=np.intp)
+    return offsets
 
 
 def changes(*keys: NDArray[Any]) -> Mask:

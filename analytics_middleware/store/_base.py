@@ -106,9 +106,10 @@ class Base(Source):
         names = file.schema_arrow.names
         if field in names:
             return self._vocabularies[field].encode(file.read(columns=[field]).column(0))
-        metadata = file.schema_arrow.metadata or {}
+        metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
         if COMPLETE in metadata and field.removeprefix(PROPERTY) not in from_json(metadata[COMPLETE].decode()):
-            return np.zeros(file.metadata.num_rows, np.int32)
+            rows: int = file.metadata.num_rows
+            return np.zeros(rows, np.int32)
         return encode_property(self._vocabularies, field, file.read(columns=["properties"]).column(0))
 
 

@@ -54,7 +54,8 @@ class Frame:
 
     def cookieless(self, who: NDArray[Any]) -> Mask:
         """Return which of *who* are cookieless; nobody is not."""
-        return np.append(self.kinds == COOKIELESS, False)[who]
+        found: Mask = np.append(self.kinds == COOKIELESS, np.False_)[who]
+        return found
 
     @property
     def has_cookieless(self) -> bool:

@@ -217,7 +217,7 @@ def _total(
     frame: Frame, currency: str, rows: Sequence[Selected], question: Revenue, spans: Spans, now: datetime
 ) -> RevenueTotal:
     # Sums beyond 64 bits are added up by Python.
-    sums = np.zeros(len(spans), object)
+    sums: NDArray[Any] = np.zeros(len(spans), object)
     counts = np.zeros(len(spans), np.int64)
     payers: list[Selected] = []
     for selected in rows:
@@ -245,7 +245,7 @@ def _total(
 
 def _sums(places: NDArray[Any], minor: NDArray[Any], number: int) -> NDArray[Any]:
     if len(minor) and float(np.abs(minor.astype(np.float64)).max()) * len(minor) >= 2.0**62:
-        sums = np.zeros(number, object)
+        sums: NDArray[Any] = np.zeros(number, object)
         np.add.at(sums, places, minor.astype(object))
         return sums
     small = np.zeros(number, np.int64)

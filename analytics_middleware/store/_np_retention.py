@@ -126,7 +126,8 @@ class MatrixPeople:
 
     def cell(self, cohort: int, k: int) -> Int32s:
         """Return the members of *cohort* who have a return event in the *k*-th following period."""
-        return self.who[self.cells == cohort * self.width + k]
+        found: Int32s = self.who[self.cells == cohort * self.width + k]
+        return found
 
 
 def retention_matrix(frame: Frame, question: RetentionMatrix, now: datetime) -> Matrix:
@@ -182,7 +183,8 @@ class LifecyclePeople:
     def people(self, index: int, state: LifecycleState) -> Int32s:
         """Return who is in *state* in a period."""
         mask, later = self._states[state]
-        return self._who[mask & (self._span + later == index + 1)]
+        found: Int32s = self._who[mask & (self._span + later == index + 1)]
+        return found
 
     def counts(self, state: LifecycleState) -> list[int]:
         """Return for each period how many are in *state*."""
@@ -219,7 +221,8 @@ class StickinessPeople:
 
     def exactly(self, index: int, days: int) -> Int32s:
         """Return who was active on exactly *days* days of a period."""
-        return self.who[(self.period == index) & (self.days == days)]
+        found: Int32s = self.who[(self.period == index) & (self.days == days)]
+        return found
 
 
 def stickiness(frame: Frame, question: Stickiness, now: datetime) -> list[StickinessPoint]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from analytics_middleware.event import EventType
-from analytics_middleware.store._arrays import Int32s, Mask, NDArray, Rows, changes, np
+from analytics_middleware.store._arrays import Floats, Int32s, Mask, NDArray, Rows, changes, np
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._sources import NUMERIC
 from analytics_middleware.store._tables import QUARTER, Table
@@ -63,25 +63,26 @@ def _matches(frame: Frame, table: Table, condition: Filter) -> Mask:
         codes = frame.codes(table, condition.field)
         found: Mask = frame.vocabularies[condition.field].matches(condition)[codes]
         return found
-    values = frame.numbers(table, condition.field)
-    there = ~np.isnan(values)
+    values: Floats = frame.numbers(table, condition.field)
+    mask: Mask
     match condition.op:
         case "exists":
-            return there
+            mask = ~np.isnan(values)
         case "not_exists":
-            return ~there
+            mask = np.isnan(values)
         case "gt":
-            return values > condition.value
+            mask = values > condition.value
         case "gte":
-            return values >= condition.value
+            mask = values >= condition.value
         case "lt":
-            return values < condition.value
+            mask = values < condition.value
         case "lte":
-            return values <= condition.value
+            mask = values <= condition.value
         case _:
             distinct, places = np.unique(values, return_inverse=True)
             passes = [condition.matches(None if value != value else value) for value in distinct.tolist()]
-            return np.array(passes, np.bool_)[places]
+            mask = np.array(passes, np.bool_)[places]
+    return mask
 
 
 def named(frame: Frame, table: Table, event: str) -> Mask | None:
@@ -90,7 +91,8 @@ def named(frame: Frame, table: Table, event: str) -> Mask | None:
         return None
     codes = frame.codes(table, "name")
     code = frame.vocabularies["name"].code(event)
-    return codes == (-1 if code is None else code)
+    mask: Mask = codes == (-1 if code is None else code)
+    return mask
 
 
 def select(frame: Frame, question: Question, event: str = "", span: tuple[int, int] | None = None) -> list[Selected]:
@@ -146,9 +148,11 @@ class Spans:
             return self.of_times(selected.take(selected.table.time))
         quarters = selected.take(selected.table.quarters)
         first, last = selected.table.bounds
-        if first >= self.starts[0] and last < self.end:
-            return self._lookup[quarters - (self._first - 1)]
-        return self._lookup[np.clip(quarters - (self._first - 1), 0, len(self._lookup) - 1)]
+        places = quarters - (self._first - 1)
+        if first < self.starts[0] or last >= self.end:
+            places = np.clip(places, 0, len(self._lookup) - 1)
+        found: Int32s = self._lookup[places]
+        return found
 
     def of_times(self, times: NDArray[Any]) -> NDArray[Any]:
         """Return the index of the bucket that each of *times* lies in, -1 for none."""
@@ -254,7 +258,8 @@ def pages(frame: Frame, table: Table) -> Mask:
     """Return which rows are page views."""
     codes = frame.codes(table, "type")
     code = frame.vocabularies["type"].code(EventType.PAGEVIEW.value)
-    return codes == (-1 if code is None else code)
+    mask: Mask = codes == (-1 if code is None else code)
+    return mask
 
 
 def errors(frame: Frame, table: Table) -> Mask:

@@ -47,7 +47,7 @@ _TIMELINE = (
 def users(frame: Frame, question: Users, traits_of: TraitsOf) -> list[UserRow]:
     """The users behind one number: users before anonymous visitors, each by id, then by day."""
     people = _behind(frame, question)
-    who = people.who.astype(np.int64)
+    who: Int64s = people.who.astype(np.int64)
     ids, kinds, days = frame.actors.ids(who), frame.kinds[who].tolist(), people.day.tolist()
     order = sorted(range(len(ids)), key=lambda index: (kinds[index], ids[index], days[index]))[: question.limit]
     first = frame.first(with_bots=question.of.bots)

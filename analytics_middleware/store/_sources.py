@@ -51,7 +51,8 @@ def numbers_of(column: Any, field: str) -> NDArray[Any]:
 def major_units(minor: Int64s, currencies: Int32s, known: Sequence[str | None]) -> Floats:
     """Return amounts in major units, NaN where there is no currency."""
     units = [float("nan") if code is None else 10.0 ** Money.from_minor(0, code).exponent for code in known]
-    return minor / np.array(units)[currencies]
+    amounts: Floats = minor / np.array(units)[currencies]
+    return amounts
 
 
 def encode_property(vocabularies: Vocabularies, field: str, column: Any) -> Int32s:
@@ -177,7 +178,8 @@ def bots(source: Source, vocabularies: Vocabularies, kinds: NDArray[np.uint8]) -
     pageview = _code(source, vocabularies, "type", EventType.PAGEVIEW.value)
     actors = source.actors()
     anonymous = np.append(kinds != USER, True)[actors]
-    return found & (source.codes("type") == pageview) & anonymous
+    mask: Mask = found & (source.codes("type") == pageview) & anonymous
+    return mask
 
 
 def _code(source: Source, vocabularies: Vocabularies, field: str, token: Any) -> int | None:

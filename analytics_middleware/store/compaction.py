@@ -148,8 +148,8 @@ class _Compaction:
                 written.append(segment)
         replaced = [segment.file for segment in self._state.recent]
         replaced += [segment.file for number, segment in months.items() if number in wanted | set(stale)]
-        actors = self._segments.write("actors", self._actors.table(self._owners, self._first, self._first_human))
-        state: dict[str, str | int] = {"actors": actors, "horizon": self._horizon}
+        people = self._segments.write("actors", self._actors.table(self._owners, self._first, self._first_human))
+        state: dict[str, str | int] = {"actors": people, "horizon": self._horizon}
         self._compactor._replace(epoch, replaced, written, state, self._state.version)
 
     def _lives(self, actors: Int32s, times: Int64s) -> Mask:

@@ -6,11 +6,11 @@ Each process keeps what it read: compacted segments, recent ones, the tail. Only
 import threading
 from collections.abc import Callable
 from sqlite3 import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.database import Database
-from analytics_middleware.store._arrays import ALWAYS, Int32s, Int64s, np
+from analytics_middleware.store._arrays import ALWAYS, Int32s, Int64s, NDArray, np
 from analytics_middleware.store._base import Base
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._sources import Block
@@ -204,7 +204,7 @@ class Reader:
         return self._sealed
 
 
-def _old(owners: Int32s, actors: Int32s) -> list[Int32s]:
+def _old(owners: Int32s, actors: NDArray[Any]) -> list[Int32s]:
     """Return whom those of *actors* that are among *owners* belonged to."""
     return [owners[actors[actors < len(owners)]]]
 

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.outbox.database import Database
@@ -16,6 +16,8 @@ from analytics_middleware.store.timeout import QuestionTimeout
 
 _VIEW: Final = "events"
 _TABLE_FUNCTIONS: Final = frozenset({"generate_series", "range", "unnest"})
+_FORBIDDEN: Final = frozenset({"current_setting", "getenv", "getvariable", "write_log"})
+"""Scalar functions that see or leave more than the rows."""
 _MAX_QUERY: Final = 100_000
 
 
@@ -109,25 +111,29 @@ def check(connection: Any, query: str) -> None:
             name = node.get("function", {}).get("function_name", "")
             if name.lower() not in _TABLE_FUNCTIONS:
                 raise SqlError(f"sql: the function {name!r} is not allowed")
+        elif str(node.get("function_name", "")).lower() in _FORBIDDEN:
+            raise SqlError(f"sql: the function {node['function_name']!r} is not allowed")
         elif kind in ("SHOW_REF", "PIVOT"):
             raise SqlError("sql: DESCRIBE, SHOW, SUMMARIZE and PIVOT are not allowed")
 
 
 def _ctes(node: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = node.get("cte_map", {}).get("map", []) if isinstance(node.get("cte_map"), dict) else []
-    return list(entries)
+    named: dict[str, Any] = node.get("cte_map") or {}
+    entries: list[dict[str, Any]] = named.get("map", [])
+    return entries
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     """Every object in *tree*."""
-    waiting = [tree]
+    waiting: list[Any] = [tree]
     while waiting:
-        item = waiting.pop()
+        item: Any = waiting.pop()
         if isinstance(item, dict):
-            yield item
-            waiting.extend(item.values())
+            node = cast("dict[str, Any]", item)
+            yield node
+            waiting.extend(node.values())
         elif isinstance(item, list):
-            waiting.extend(item)
+            waiting.extend(cast("list[Any]", item))
 
 
 def _define_events(connection: Any, database: Database, segments: Segments, now: int) -> None:

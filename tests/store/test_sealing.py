@@ -16,7 +16,7 @@ from analytics_middleware.store import Insights
 from analytics_middleware.store.catalogue import Conflict
 from analytics_middleware.store.sealing import Pace
 
-from .conftest import LoggedStore, drafts
+from .conftest import LoggedStore
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 SPRING = {"start": date(2025, 1, 1), "end": date(2025, 6, 1)}
@@ -24,9 +24,7 @@ SPRING = {"start": date(2025, 1, 1), "end": date(2025, 6, 1)}
 
 def events(count, first=0, name="a", user="ann"):
     return [
-        Event(
-            event_id=f"{name}{number}", event_name=name, timestamp=START + timedelta(hours=7 * number), user_id=user
-        )
+        Event(event_id=f"{name}{number}", event_name=name, timestamp=START + timedelta(hours=7 * number), user_id=user)
         for number in range(first, first + count)
     ]
 
@@ -252,7 +250,6 @@ KILLS = {
 KILLED = """
 import importlib, os, signal, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import DuckDBStore
 module, name = {where!r}.split(":")
@@ -286,7 +283,7 @@ def test_a_kill_at_any_point_loses_and_doubles_nothing(tmp_path, where, call):
     expected = sorted([f"a{number}" for number in range(14)] + [f"b{number}" for number in range(4)])
     assert ids(store) == expected
     store.close()
-    script = KILLED.format(tests=os.getcwd(), where=where, call=call, directory=str(tmp_path))
+    script = KILLED.format(where=where, call=call, directory=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     assert done.returncode in (0, -signal.SIGKILL)
     after = LoggedStore(tmp_path)
