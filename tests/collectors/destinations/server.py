@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping
@@ -93,8 +94,9 @@ Handler = Callable[[Received], Reply | Fault]
 class Server:
     """Answers each request with what *handler* returns; keeps all `requests`."""
 
-    def __init__(self, handler: Handler = lambda _request: Reply()) -> None:
+    def __init__(self, handler: Handler = lambda _request: Reply(), *, context: ssl.SSLContext | None = None) -> None:
         self.handler = handler
+        self._context = context
         self.requests: list[Received] = []
         self.broken: list[BaseException] = []
         """What went wrong in the handler itself; a test that leaves something here fails."""
@@ -145,6 +147,11 @@ class Server:
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         try:
+            if self._context is not None:
+                with self._lock:
+                    self._sockets.discard(sock)
+                    sock = self._context.wrap_socket(sock, server_side=True)
+                    self._sockets.add(sock)
             with sock, sock.makefile("rb") as file:
                 while (request := _read(file, number)) is not None:
                     with self._lock:
@@ -166,7 +173,7 @@ class Server:
 
 def _read(file: Any, number: int) -> Received | None:
     line = file.readline()
-    if not line.strip():
+    if line.count(b" ") < 2:
         return None
     method, target, _ = line.decode("latin-1").split(" ", 2)
     headers: dict[str, str] = {}
@@ -179,6 +186,20 @@ def _read(file: Any, number: int) -> Received | None:
 
 
 # Faults, each with the status or the silence that a network gives.
+
+
+def tunnel(context: ssl.SSLContext, answer: Reply, seen: list[Received]) -> Fault:
+    """As a proxy does: accept a CONNECT, and be the server at its other end, for one request."""
+
+    def through(_request: Received, line: Line) -> None:
+        line.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with context.wrap_socket(line._sock, server_side=True) as inner, inner.makefile("rb") as file:
+            request = _read(file, 0)
+            if request is not None:
+                seen.append(request)
+                inner.sendall(answer.encoded())
+
+    return through
 
 
 def hang(_request: Received, line: Line) -> None:
