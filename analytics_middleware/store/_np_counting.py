@@ -120,14 +120,19 @@ def _users_by_text(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the number of visitors, and of cookieless ones among them, of each text; the last is of absent ones."""
     who = selected.who
-    few = frame.cookieless(who) if frame.has_cookieless else np.zeros(len(who), np.bool_)
-    day = np.where(few, Spans.of(question, "day").find(selected), -1) if few.any() else np.zeros(len(who), np.int8)
+    keys: list[NDArray[Any]] = [texts, who]
+    few = np.zeros(0, np.bool_)
+    if frame.has_cookieless:
+        few = frame.cookieless(who)
+        keys.append(np.where(few, Spans.of(question, "day").find(selected), -1))
     # Most repetitions follow one another; what is left is sorted by value, in order of visitors as it was.
-    first = changes(who, texts, day) & (who >= 0)
-    who, texts, day, few = who[first], texts[first], day[first], few[first]
-    order = np.argsort(texts.astype(np.uint16) if number < 65535 else texts, kind="stable")
-    unique = changes(texts[order], who[order], day[order])
-    texts, few = texts[order][unique], few[order][unique]
+    first = np.flatnonzero(changes(*keys) & (who >= 0))
+    keys = [key[first] for key in keys]
+    order = np.argsort(keys[0].astype(np.uint16) if number < 65535 else keys[0], kind="stable")
+    keys = [key[order] for key in keys]
+    unique = changes(*keys)
+    texts = keys[0][unique]
+    few = few[first][order][unique] if len(few) else np.zeros(len(texts), np.bool_)
     users = np.bincount(np.where(texts < 0, number, texts), minlength=number + 1)
     return users, np.bincount(np.where(texts < 0, number, texts)[few], minlength=number + 1)
 

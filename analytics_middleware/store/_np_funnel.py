@@ -33,8 +33,9 @@ def best_attempts(
 ) -> Attempts:
     """Return the best attempts in rows sorted by user and time; *names* and *steps* are codes of event names."""
     stream = _Stream(who, time, names, steps)
-    openings = names == steps[0] if order != "any" else np.isin(names, np.array(steps, names.dtype))
-    first = np.flatnonzero(openings)
+    first = np.flatnonzero(names == steps[0] if order != "any" else stream.is_step)
+    if order == "ordered" and len(steps) > 1 and steps[0] not in steps[1:]:
+        first = stream.last_before_next(first)
     until = np.full(len(first), NEVER) if window is None else time[first] + window // _MICROSECOND
     if order == "strict":
         until = np.minimum(until, stream.next_foreign(first))
@@ -52,53 +53,87 @@ class _Stream:
 
     def __init__(self, who: Int32s, time: Int64s, names: Int32s, steps: Sequence[int]) -> None:
         self._count = len(who)
-        self._who = np.append(who, who.dtype.type(-2))
-        self._time = np.append(time, NEVER)
+        self._who = who
+        self._time = time
         self._steps = steps
         self._names = names
-        begins = changes(who, time)
-        rows = np.arange(self._count, dtype=np.int32)
-        # Events at one instant may be taken in any order: a step looks from its instant's first row on.
-        self._instant = np.append(np.maximum.accumulate(np.where(begins, rows, np.int32(0))), np.int32(self._count))
+        known = np.zeros(int(names.max(initial=0)) + 1, np.bool_)
+        known[[step for step in steps if 0 <= step < len(known)]] = True
+        self.is_step: Mask = known[names]
+        self._instant = self._instants()
+
+    def _instants(self) -> Int32s:
+        """Return for each row the first row of its user's events at the same instant.
+
+        Events at one instant may be taken in any order, so a step looks from its instant's first row on.
+        """
+        instants = np.arange(self._count + 1, dtype=np.int32)
+        tied = np.flatnonzero(~changes(self._who, self._time)).astype(np.int32)
+        if len(tied):
+            runs = np.flatnonzero(np.append(np.True_, tied[1:] != tied[:-1] + 1))
+            instants[tied] = np.repeat(tied[runs] - 1, np.diff(np.append(runs, len(tied))))
+        return instants
 
     def _following(self, wanted: Mask) -> Int32s:
         """Return for each row the first of the *wanted* ones at or after it."""
         check_time()
-        found = np.full(self._count + 2, self._count, np.int32)
-        places = np.flatnonzero(wanted).astype(np.int32)
-        found[places] = places
-        found[:] = np.minimum.accumulate(found[::-1])[::-1]
-        return found
+        places = np.append(np.flatnonzero(wanted), self._count).astype(np.int32)
+        found: Int32s = np.repeat(places, np.diff(places, prepend=np.int32(-1)))
+        return np.append(found, np.int32(self._count))
+
+    def _reached(self, place: NDArray[Any], who: Int32s, until: Int64s) -> tuple[Mask, NDArray[Any]]:
+        """Return which of the rows *place* are there, the user's own and in time, and the rows, made safe."""
+        inside = place < self._count
+        place = np.where(inside, place, 0)
+        mask: Mask = inside & (self._who[place] == who) & (self._time[place] <= until)
+        return mask, place
+
+    def last_before_next(self, first: NDArray[Any]) -> NDArray[Any]:
+        """Return those of the rows *first* that no other one comes between them and the next step.
+
+        Whoever begins later and goes on with the same event gets as far, and has more of the window left. So of a
+        hundred page views before a purchase one is tried.
+        """
+        following = self._following(self._names == self._steps[1])[self._instant[first]]
+        who = self._who[first]
+        other = following < self._count
+        other &= self._who[np.where(other, following, 0)] == who
+        following = np.where(other, following, self._count)
+        last = np.ones(len(first), np.bool_)
+        last[:-1] = (who[1:] != who[:-1]) | (following[1:] != following[:-1])
+        return first[last]
 
     def next_foreign(self, first: NDArray[Any]) -> Int64s:
         """Return when each user has the next event after *first* that is none of the steps, `NEVER` without one."""
-        foreign = self._following(~np.isin(self._names, np.array(self._steps, self._names.dtype)))
-        begins = self._instant[:-1][first]
-        # The first row after an instant is where the next instant begins.
-        last = self._following(self._instant[1:] != self._instant[:-1])[begins]
+        foreign = self._following(~self.is_step)
+        last = self._following(self._instant[1:] != self._instant[:-1])[first]
         found = foreign[last + 1]
-        return np.where(self._who[found] == self._who[first], self._time[found], NEVER)
+        there, found = self._reached(found, self._who[first], np.full(len(first), NEVER))
+        return np.where(there, self._time[found], NEVER)
 
     def in_order(self, first: NDArray[Any], until: Int64s) -> tuple[NDArray[Any], Int64s]:
         """Return how many steps the attempts that begin at *first* do by *until*, and when they do the last."""
-        done = np.zeros(len(first), np.int32)
+        done = np.ones(len(first), np.int32)
         end = self._time[first]
         who = self._who[first]
         going = np.arange(len(first))
         current = first
+        # The attempt that takes the first row of its instant stands for those that take another one of it.
         taken: dict[int, NDArray[Any]] = {}
-        for step in self._steps:
+        for index, step in enumerate(self._steps):
+            if index == 0 and step not in self._steps[1:]:
+                continue
             following = self._following(self._names == step)
             place = self._instant[current]
             if step in taken:
                 place = np.maximum(place, taken[step] + 1)
             place = following[place]
-            reached = (self._who[place] == who) & (self._time[place] <= until)
+            reached, place = self._reached(place, who, until)
             if not reached.all():
                 going, place, who, until = going[reached], place[reached], who[reached], until[reached]
                 taken = {name: rows[reached] for name, rows in taken.items()}
             taken[step] = current = place
-            done[going] += 1
+            done[going] = index + 1
             end[going] = self._time[place]
         return done, end
 
@@ -111,11 +146,11 @@ class _Stream:
             following = self._following(self._names == step)
             place = self._instant[first]
             for _ in range(wanted):
-                place = following[place]
-                reached = (self._who[place] == who) & (self._time[place] <= until)
+                reached, place = self._reached(following[place], who, until)
                 done += reached
                 end = np.where(reached, np.maximum(end, self._time[place]), end)
-                place = np.minimum(place + 1, np.int32(self._count))
+                # From a step that was not reached on there is none to be reached either.
+                place = np.where(reached, place + 1, self._count)
         return done, end
 
 

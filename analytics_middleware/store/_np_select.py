@@ -1,6 +1,8 @@
 """What a question is about: rows of tables, the buckets they lie in, the visitors and groups they belong to."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from analytics_middleware.event import EventType
@@ -8,7 +10,7 @@ from analytics_middleware.store._arrays import Floats, Int32s, Mask, NDArray, Ro
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._sources import NUMERIC
 from analytics_middleware.store._tables import QUARTER, Table
-from analytics_middleware.store.calendar import Bucket, buckets
+from analytics_middleware.store.calendar import Bucket, Unit, buckets
 from analytics_middleware.store.columns import micros
 from analytics_middleware.store.filters import Filter
 from analytics_middleware.store.parameters import Question, RangeQuestion
@@ -135,9 +137,9 @@ class Spans:
             self._lookup = np.concatenate([[np.int32(-1)], places, [np.int32(-1)]]).astype(np.int32)
 
     @classmethod
-    def of(cls, question: RangeQuestion, unit: Any) -> "Spans":
+    def of(cls, question: RangeQuestion, unit: Unit) -> "Spans":
         """Return the buckets that the range of *question* touches."""
-        return cls(buckets(question.start, question.end, unit, question.tz).all)
+        return _spans(question.start, question.end, unit, question.tz)
 
     def __len__(self) -> int:
         return len(self.all)
@@ -158,6 +160,11 @@ class Spans:
         """Return the index of the bucket that each of *times* lies in, -1 for none."""
         found = np.searchsorted(self.starts, times, "right") - 1
         return np.where(times < self.end, found, -1)
+
+
+@lru_cache(64)
+def _spans(start: datetime, end: datetime, unit: Unit, tz: str) -> Spans:
+    return Spans(buckets(start, end, unit, tz).all)
 
 
 class People(NamedTuple):

@@ -9,9 +9,9 @@ from analytics_middleware.store._arrays import ALWAYS, NEVER, Int64s, NDArray, n
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_funnel import entrants
 from analytics_middleware.store._np_retention import LifecyclePeople, MatrixPeople, StickinessPeople, returned
-from analytics_middleware.store._np_select import People, Spans, distinct, within
+from analytics_middleware.store._np_select import People, Selected, Spans, distinct, passing, within
 from analytics_middleware.store.calendar import Bucket
-from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json, instant
+from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json, instant, micros
 from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.store.identity import identity
 from analytics_middleware.store.questions import (
@@ -151,18 +151,32 @@ def timeline(frame: Frame, question: UserTimeline, traits_of: TraitsOf) -> Timel
     if who is None or frame.kinds[who] == COOKIELESS or first == NEVER:
         return Timeline(user=None, events=[])
     [text] = frame.actors.ids(np.array([who]))
-    last = int(_last_seen(frame, bots=question.bots)[who])
+    last, events = first, list[TimelineEvent]()
+    for table in frame.tables:
+        mine = Selected(table, table.rows_of(np.array([who])))
+        visible = frame.visible(table, with_bots=question.bots)
+        if visible is not None:
+            mine = mine.only(mine.take(visible))
+        if len(mine):
+            last = max(last, int(mine.take(table.time).max()))
+            events += _events(frame, mine, question)
     row = _row(int(frame.kinds[who]), text, first, last, traits_of([text]), None)
-    events: list[TimelineEvent] = []
-    for selected in within(frame, question):
-        mine = selected.only(selected.who == who)
-        rows = np.arange(len(mine.table)) if mine.rows is None else mine.rows
-        rows = rows[::-1][: question.limit]
-        if len(rows):
-            stored = mine.table.source.raw(rows, _TIMELINE)
-            stored = stored.set_column(1, "timestamp", stored.column("timestamp").cast(pa.int64()))
-            events += [_event(each) for each in stored.to_pylist()]
     return Timeline(user=row, events=events)
+
+
+def _events(frame: Frame, mine: Selected, question: UserTimeline) -> list[TimelineEvent]:
+    times = mine.take(mine.table.time)
+    mine = mine.only((times >= micros(question.start)) & (times < micros(question.end)))
+    passes = passing(frame, mine.table, question.where)
+    if passes is not None:
+        mine = mine.only(mine.take(passes))
+    assert mine.rows is not None
+    rows = mine.rows[::-1][: question.limit]
+    if not len(rows):
+        return []
+    stored = mine.table.source.raw(rows, _TIMELINE)
+    stored = stored.set_column(1, "timestamp", stored.column("timestamp").cast(pa.int64()))
+    return [_event(each) for each in stored.to_pylist()]
 
 
 def _visitor(frame: Frame, user_id: str | None, anon_id: str | None) -> int | None:
