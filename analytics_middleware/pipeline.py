@@ -104,7 +104,7 @@ class Pipeline:
         if event is None:
             return None
         address = event.client_ip
-        seen = self._enricher.enrich(event, event.request)
+        seen = self._enricher.enrich(event, event.request, automatic=isinstance(item, RequestContext))
         if self._keep_address:
             event.client_ip = address
         return seen

@@ -96,8 +96,11 @@ class Enricher:
         parse("Mozilla/5.0")
         is_crawler("Mozilla/5.0")
 
-    def enrich(self, event: Event, request: Request | None) -> Seen:
-        """Fill *event* from *request* (None: from nothing but itself) and make it fit to be kept."""
+    def enrich(self, event: Event, request: Request | None, *, automatic: bool = True) -> Seen:
+        """Fill *event* from *request* (None: from nothing but itself) and make it fit to be kept.
+
+        Only *automatic* page views can be bots'; what somebody tracked is somebody's.
+        """
         flags = 0
         private = None
         at = event.timestamp.timestamp()
@@ -117,7 +120,7 @@ class Enricher:
             private = _encode({"client_ip": address})
         self._locate(visit, address)
         self._describe_agent(visit, event.user_agent)
-        if event.type is EventType.PAGEVIEW and not event.user_id and request is not None:
+        if automatic and event.type is EventType.PAGEVIEW and not event.user_id and request is not None:
             visit.is_bot = is_crawler(event.user_agent)
             flags |= BOT * visit.is_bot
         self._attribute(visit, event)
