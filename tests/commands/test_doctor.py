@@ -142,7 +142,9 @@ def test_a_proxy_that_nobody_trusts_is_noticed(tmp_path: Path) -> None:
     FlaskAnalytics(app)
     app.add_url_rule("/", view_func=lambda: "<p>")
     analytics: Analytics = app.extensions["analytics"]
-    app.test_client().get("/", headers={"X-Forwarded-For": "203.0.113.7"})
+    response = app.test_client().get("/", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert response.data
+    response.close()
     assert analytics.flush(5)
     analytics.close()
     assert found(app)["proxies"][0].level == "warning"

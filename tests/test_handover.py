@@ -1,0 +1,150 @@
+"""Handing a request over: what follows it, in a thread or in another process, knows whose it was."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from analytics_middleware import Analytics, Event, track
+from analytics_middleware.asgi import AnalyticsMiddleware
+from analytics_middleware.handover import HEADER, carry, headers, restored
+from analytics_middleware.testing import FakeCollector
+
+REQUEST_HEADERS = [
+    (b"host", b"shop.example"),
+    (b"accept-language", b"de"),
+    (b"user-agent", b"Mozilla/5.0"),
+    (b"cookie", b"session=CANARY-COOKIE"),
+    (b"authorization", b"Bearer CANARY-TOKEN"),
+]
+
+
+async def request(analytics: Analytics, view: Any, more: Any = ()) -> None:
+    """Have *view* called within a request to /orders?q=CANARY-QUERY."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        view()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/orders",
+        "query_string": b"q=CANARY-QUERY",
+        "headers": [*REQUEST_HEADERS, *more],
+        "client": ("203.0.113.7", 1),
+    }
+    await AnalyticsMiddleware(app, analytics=analytics)(scope, receive, send)
+
+
+def run(analytics: Analytics, view: Any, more: Any = ()) -> None:
+    import asyncio
+
+    asyncio.run(request(analytics, view, more))
+
+
+@pytest.fixture
+def analytics(analytics_events: list[Event]) -> Analytics:
+    return Analytics(get_user_id=None)
+
+
+def custom(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.event_name]
+
+
+def test_a_thread_tracks_for_the_request_it_was_started_in(analytics: Analytics, analytics_events: list[Event]) -> None:
+    def view() -> None:
+        with ThreadPoolExecutor(4) as pool:
+            job = carry(lambda n: track("mailed", {"n": n}))
+            list(pool.map(job, range(20)))
+            pool.submit(track, "not carried").result()
+
+    run(analytics, view)
+    mailed = custom(analytics_events)
+    assert sorted(event.properties["n"] for event in mailed) == list(range(20))
+    assert {event.path for event in mailed} == {"/orders"}
+
+
+def test_carrying_outlives_the_request(analytics: Analytics, analytics_events: list[Event]) -> None:
+    go_on = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def later() -> None:
+        go_on.wait(5)
+        track("later")
+
+    def view() -> None:
+        threads.append(threading.Thread(target=carry(later)))
+        threads[0].start()
+
+    run(analytics, view)
+    go_on.set()
+    threads[0].join()
+    assert custom(analytics_events)[0].hostname == "shop.example"
+
+
+def test_a_task_tracks_for_the_request_that_sent_it(analytics: Analytics, analytics_events: list[Event]) -> None:
+    sent: dict[str, str] = {}
+    run(analytics, lambda: sent.update(headers()))
+    with restored(analytics, {"id": "1", **sent}):
+        track("invoice.sent")
+    track("outside")
+    [event] = custom(analytics_events)
+    assert (event.method, event.path, event.hostname, event.locale) == ("POST", "/orders", "shop.example", "de")
+    assert event.user_agent == "Mozilla/5.0"
+
+
+def test_what_queues_must_not_keep_does_not_go_along(analytics: Analytics) -> None:
+    sent: dict[str, str] = {}
+    run(analytics, lambda: sent.update(headers()))
+    assert list(sent) == [HEADER]
+    assert "CANARY" not in sent[HEADER]
+    assert "203.0.113.7" not in sent[HEADER]
+
+
+def test_an_objection_to_tracking_is_honoured_in_the_task() -> None:
+    own, third = FakeCollector("own"), FakeCollector("third", third_party=True)
+    analytics = Analytics([own, third], enabled=True, store=None)
+    sent: dict[str, str] = {}
+    run(analytics, lambda: sent.update(headers()), [(b"sec-gpc", b"1")])
+    with restored(analytics, sent):
+        track("invoice.sent")
+    assert analytics.flush(5)
+    assert [event.event_name for event in own.events if event.event_name] == ["invoice.sent"]
+    assert third.events == []
+    analytics.close()
+
+
+def test_a_task_hands_on_what_it_was_given(analytics: Analytics, analytics_events: list[Event]) -> None:
+    with analytics.context(user_id="ann", locale="de-DE"):
+        first = headers()
+    with restored(analytics, first):
+        second = headers()
+    with restored(analytics, second):
+        track("third.station")
+    [event] = custom(analytics_events)
+    assert (event.user_id, event.locale) == ("ann", "de-DE")
+
+
+@pytest.mark.parametrize(
+    "sent", [None, {}, {HEADER: ""}, {HEADER: "{"}, {HEADER: 3}, {HEADER: '{"path": 3}'}, {HEADER: "[" * 99_999}]
+)
+def test_nonsense_in_a_tasks_headers_changes_nothing(
+    analytics: Analytics, analytics_events: list[Event], sent: Any
+) -> None:
+    with restored(analytics, sent):
+        track("nobody's")
+    assert analytics_events == []
+
+
+def test_outside_a_request_there_is_nothing_to_hand_over() -> None:
+    assert headers() == {}
+    assert carry(len)([1, 2]) == 2
