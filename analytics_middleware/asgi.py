@@ -73,10 +73,11 @@ class AnalyticsMiddleware:
             nonlocal awaiting_trailers
             kind = message["type"]
             if kind == "http.response.start":
-                headers = message.get("headers", ())
-                if type(headers) is not list:
+                sent: Any = message.get("headers", ())
+                headers: list[Any] = sent
+                if type(sent) is not list:
                     # The protocol allows any iterable, which can be read only once.
-                    headers = list(headers)
+                    headers = list(sent)
                     message = {**message, "headers": headers}
                 if (cookie := context.respond(message["status"], headers)) is not None:
                     # A new list: the application's own may be that of a response it gives to everybody.

@@ -155,13 +155,10 @@ class Pipeline:
         event = item.event
         context = item.context
         if context is not None:
-            if context.given is not None:
-                facts = context.given
-            else:
-                request = context.facts()
-                facts = self._facts(context, request)
-                if context.staff or self._exclusions.visitor(request, facts.client_ip):
-                    return None
+            facts = context.given if context.given is not None else self._facts(context, context.facts())
+            request = facts.request
+            if context.staff or (request is not None and self._exclusions.visitor(request, facts.client_ip)):
+                return None
             for field in _INHERITED:
                 if getattr(event, field) is None:
                     setattr(event, field, getattr(facts, field))

@@ -54,8 +54,8 @@ class VisitorCookie:
     def __init__(self, settings: Settings, counters: Counters) -> None:
         if settings.secret_key is None:
             raise ConfigurationError(
-                "analytics setting 'visitor' is 'cookie', which needs a key to sign the cookie with: set 'secret_key' "
-                "(Django and Flask: or the framework's own SECRET_KEY, before analytics is set up)"
+                "analytics setting 'visitor' is 'cookie', which needs a key to sign the cookie with: set 'secret_key', "
+                f"or the SECRET_KEY of Django or Flask, of {_MIN_KEY} characters or more, before analytics is set up"
             )
         self._name = settings.cookie_name
         self._secret = settings.secret_key

@@ -1,5 +1,6 @@
 """The extension: ``FlaskAnalytics(app)``, configured by ``app.config["ANALYTICS"]``."""
 
+import importlib
 from typing import Any, cast
 
 from flask import Flask, current_app
@@ -67,10 +68,10 @@ def get_analytics(app: Flask | None = None) -> Analytics:
 def _listen_for_sign_outs() -> None:
     """Have Flask-Login, where it is installed, tell the visitor cookie who signs out."""
     try:
-        from flask_login import user_logged_out
+        login: Any = importlib.import_module("flask_login")
     except ImportError:
         return
-    user_logged_out.connect(_signed_out)
+    login.user_logged_out.connect(_signed_out)
 
 
 def _signed_out(_app: Flask, user: Any = None, **_: Any) -> None:
