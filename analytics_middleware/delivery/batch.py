@@ -48,6 +48,11 @@ class Outcome:
         """Whether nothing got through of what was offered."""
         return 0 < self.offered == len(self.held)
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the destination took something without a word, and nothing with one."""
+        return not self.delivered and any(reason == "ambiguous" for _, reason in self.dropped)
+
 
 class BatchSender:
     """Sends entries to a collector and reads its answer."""

@@ -85,10 +85,10 @@ class Consumer:
             return wait
         self._retries_next = not self._retries_next
         try:
-            if self._retries_next and (entries := self._outbox.due(self.name, now, self._pace.max_batch)):
-                return self._retry(entries, epoch, now)
             # What goes to a destination that took the last batch without a word may be lost: one event finds out.
             limit = 1 if self._unsure else self._pace.max_batch
+            if self._retries_next and (entries := self._outbox.due(self.name, now, limit)):
+                return self._retry(entries, epoch, now)
             entries = self._outbox.read(self.name, limit, self._pace.max_bytes)
             if not entries:
                 return self._until_next_retry(now)
@@ -132,7 +132,7 @@ class Consumer:
             self._failed(outcome, epoch, now)
             return max(0.0, self._backoff.until - now)
         if outcome.offered:
-            self._unsure = any(reason == "ambiguous" for _, reason in outcome.dropped) and not outcome.delivered
+            self._unsure = outcome.unanswered
             self._up_since_retry = not self._unsure
             if not self._unsure:
                 self._backoff.succeeded()
@@ -152,11 +152,14 @@ class Consumer:
             self._settle(epoch, Settlement(retries=waiting))
             return max(0.0, due - now)
         if outcome.offered:
-            self._up_since_retry = not outcome.down
+            self._unsure = outcome.unanswered
+            self._up_since_retry = not outcome.down and not self._unsure
             if self._up_since_retry:
                 self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
         self._settle(epoch, self._settlement(outcome, again, now, settled=entries))
+        if outcome.offered and self._unsure:
+            self._backoff.failed(now, outcome.retry_after)
         return 0.0
 
     def _send(self, entries: Sequence[Entry], now: float, *, isolate: bool) -> Outcome:
@@ -188,6 +191,8 @@ class Consumer:
         return self._withhold(entry)
 
     def _failed(self, outcome: Outcome, epoch: int, now: float) -> None:
+        # It says no again, so nothing is lost by offering it a batch.
+        self._unsure = False
         self._backoff.failed(now, outcome.retry_after)
         message = _error_text(outcome)
         level = logging.WARNING if self._backoff.failures in (1, _ISOLATE_AFTER) else logging.DEBUG
