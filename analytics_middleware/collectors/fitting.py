@@ -7,7 +7,6 @@ retry sends what the first attempt sent.
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from analytics_middleware.counters import Counters
 from analytics_middleware.event import Event
@@ -39,8 +38,7 @@ class Fit:
         if len(url.encode()) <= limit:
             return url
         self._cut.add(what)
-        shorter = urlunsplit(urlsplit(url)._replace(query="", fragment="")) if "?" in url else url
-        return shorter.encode()[:limit].decode("utf-8", "ignore")
+        return url.partition("#")[0].partition("?")[0].encode()[:limit].decode("utf-8", "ignore")
 
     def properties(
         self,
@@ -89,6 +87,11 @@ def facts(event: Event) -> dict[str, Scalar]:
         "trace_id": visit.trace_id,
     }
     return {key: value for key, value in known.items() if value is not None}
+
+
+def query_of(url: str | None) -> str:
+    """Return the query of *url*, without its question mark; of a URL that nobody could parse as well."""
+    return (url or "").partition("#")[0].partition("?")[2]
 
 
 def user_agent(event: Event) -> str | None:

@@ -145,27 +145,28 @@ class GA4Collector(HTTPCollector):
             lambda chunk: self._send_one(visitors[id(chunk[0])], [msgspec.Raw(encoded[id(event)]) for event in chunk]),
         )
 
+    def probe(self, event: Event) -> str:
+        """Send *event* and return what the debug endpoint says of it: the other one says yes to anything."""
+        messages = self._check({**self._visitor(event), "events": [self._event(event)]})
+        said = "; ".join(str(message.get("description", message)) for message in messages)
+        return f"{super().probe(event)}; the debug endpoint has {said or 'no remarks'}; it checks no secret"
+
     def _send_one(self, visitor: dict[str, Any], events: list[msgspec.Raw]) -> None:
         body = {**visitor, "events": events}
         if self._validate:
-            self._check(body)
+            for message in self._check(body):
+                self.cut.add("validation_messages")
+                said = {key: str(text)[:300] for key, text in message.items()}
+                logger.warning("analytics: %s: GA4 says %s", self.name, said)
         self.post("/mp/collect", encode(body), query=self._query())
 
-    def _check(self, body: dict[str, Any]) -> None:
-        answer = self.post(
-            "/debug/mp/collect",
-            encode({**body, "validation_behavior": "ENFORCE_RECOMMENDATIONS"}),
-            query=self._query(),
-        )
+    def _check(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        checked = encode({**body, "validation_behavior": "ENFORCE_RECOMMENDATIONS"})
+        answer = self.post("/debug/mp/collect", checked, query=self._query())
         try:
-            messages = msgspec.json.decode(answer.body, type=_Messages).messages
+            return msgspec.json.decode(answer.body, type=_Messages).messages
         except msgspec.DecodeError:
-            messages = []
-        for message in messages:
-            self.cut.add("validation_messages")
-            logger.warning(
-                "analytics: %s: GA4 says %s", self.name, {key: str(text)[:300] for key, text in message.items()}
-            )
+            return []
 
     def _query(self) -> str:
         return f"measurement_id={self._measurement_id}&api_secret={quote(self._api_secret.reveal(), safe='')}"

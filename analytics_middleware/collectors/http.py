@@ -210,6 +210,12 @@ class HTTPCollector(BatchCollector):
         """Return the client's address if it may be sent."""
         return event.client_ip if "client_ip" in self.needs else None
 
+    def probe(self, event: Event) -> str:
+        """Send *event* now and return what the destination said; raise `DeliveryError` when it took it not."""
+        self.collect(event)
+        self.flush()
+        return self.reported
+
     @property
     def reported(self) -> str:
         """What the destination said last, for people to read."""

@@ -4,12 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Unpack
-from urllib.parse import urlsplit
 
 import msgspec
 
 import analytics_middleware
-from analytics_middleware.collectors.fitting import facts, user_agent
+from analytics_middleware.collectors.fitting import facts, query_of, user_agent
 from analytics_middleware.collectors.http import HTTPCollector, HTTPOptions, encode, missing
 from analytics_middleware.collectors.people import device_of, microseconds, user_of
 from analytics_middleware.errors import ConfigurationError, DeliveryError
@@ -106,14 +105,13 @@ class OTLPCollector(HTTPCollector):
 
     def _record(self, event: Event) -> dict[str, Any]:
         known = facts(event)
-        split = urlsplit(event.url or "")
         attributes: dict[str, Any] = {
             "analytics.event.id": event.event_id,
             "analytics.event.name": event.name,
             "analytics.action.name": event.action_name,
             "url.full": event.url,
             "url.path": event.path,
-            "url.query": split.query or None,
+            "url.query": query_of(event.url) or None,
             "server.address": event.hostname,
             "http.route": event.matched_pattern,
             "http.request.method": event.method,

@@ -4,12 +4,11 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Unpack
-from urllib.parse import urlsplit
 
 import msgspec
 
 import analytics_middleware
-from analytics_middleware.collectors.fitting import facts, user_agent
+from analytics_middleware.collectors.fitting import facts, query_of, user_agent
 from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode, missing
 from analytics_middleware.collectors.people import device_of, iso, session_start, tied_to, user_of
 from analytics_middleware.event import Event, EventType, Identify
@@ -176,7 +175,7 @@ class RudderStackCollector(SegmentCollector):
 
 def _page(event: Event) -> dict[str, str]:
     page = {"url": event.url, "path": event.path, "referrer": event.referrer}
-    if event.url and (query := urlsplit(event.url).query):
+    if query := query_of(event.url):
         page["search"] = f"?{query}"
     return {key: value for key, value in page.items() if value}
 

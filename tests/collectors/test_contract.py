@@ -85,6 +85,7 @@ HOSTILE: dict[str, Any] = {
     "odd values": {"properties": {"none": None, "big": 2**63 - 1, "float": 1e300, "empty": "", "emoji": "\U0001f600"}},
     "long url": {"url": f"https://shop.example/p/7?utm_source={'x' * 1900}&y={'ü' * 60}"},
     "long referrer": {"referrer": "https://x.example/" + "r" * 2000},
+    "broken url": {"url": "http://[/p/7?a=b#c", "referrer": "//[::::"},
     "long path": {"url": "https://shop.example/p/7/" + "é" * 2000},
     "long ids": {"user_id": "u" * 256, "anon_id": "a" * 256, "hostname": "h" * 250},
     "no real id": {"user_id": "anonymous", "anon_id": "null"},
@@ -330,6 +331,15 @@ def test_a_secret_can_be_given_as_one(server: Server) -> None:
     collector.flush()
     collector.close()
     assert server.requests[0].json["api_key"] == SECRET
+
+
+def test_one_event_can_be_tried_out(vendor: Vendor, server: Server) -> None:
+    """And the destination's answer read."""
+    server.handler = vendor.answer
+    collector = vendor.make(server.url)
+    assert collector.probe(numbered(1))[:2] == "20"
+    collector.close()
+    assert vendor.accepted == [1]
 
 
 def test_old_events_keep_their_time(vendor: Vendor, deliver: Delivery, server: Server) -> None:

@@ -174,3 +174,16 @@ def test_a_destination_that_fails_halfway_gets_only_what_it_did_not_take(
     stats = deliver.finish()
     assert (stats.delivered, stats.dead, stats.dropped) == (EVENTS, 0, {})
     assert sorted(vendor.accepted) == list(range(EVENTS))
+
+
+def test_a_destination_that_hangs_for_long_costs_few_events(vendor: Vendor, deliver: Delivery, server: Server) -> None:
+    """Beyond the first batch, what repeats can't be recognised of is risked one event at a time, ever more seldom."""
+    server.handler = lambda _request: faults.hang_up
+    deliver.put(*(numbered(index) for index in range(300)))
+    for _ in range(8):
+        deliver.step()
+    lost = deliver.stats.dropped.get("ambiguous", 0)
+    collector = deliver.collector
+    # Where a request has one event, only those under way at once; GA4's have up to 25.
+    first = collector.concurrency if vendor.name in ("plausible", "openpanel") else collector.max_batch
+    assert lost <= (0 if collector.dedupes else first + 8)
