@@ -14,11 +14,11 @@ from analytics_middleware.analytics import Analytics
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.progress import Progress
 from analytics_middleware.commands.text import amount, seconds
+from analytics_middleware.outbox.spill import FAILURES
 
 NAME = "worker"
 HELP = "Deliver events outside the web processes, until SIGTERM or Ctrl-C."
 
-_MAINTAIN_EVERY = 60.0
 _LOOK_EVERY = 0.5
 
 
@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
                 return _once(analytics, pending, arguments.timeout)
             names = ", ".join(collector.name for collector in analytics.collectors) or "no collector"
             print(f"Delivering from {directory} to {names}; SIGTERM or Ctrl-C ends it.", file=sys.stderr, flush=True)
-            while not wait(_MAINTAIN_EVERY):
-                _maintain(analytics)
+            # Its threads do the rest: they deliver, seal, compact and prune as in any process.
+            wait()
         finally:
             analytics.close(analytics.settings.shutdown_timeout)
     return 0
@@ -88,10 +88,10 @@ def _all_stuck(analytics: Analytics) -> bool:
 
 
 def _maintain(analytics: Analytics) -> None:
-    # Stores that keep files have something to do; others don't.
-    maintain = getattr(analytics, "maintain", None)
-    if maintain is not None:
-        maintain()
+    try:
+        analytics.maintain()
+    except FAILURES as error:
+        print(f"what was delivered could not be cleaned up: {error}", file=sys.stderr)
 
 
 @contextmanager
@@ -116,7 +116,6 @@ class _Wait:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def __call__(self, timeout: float) -> bool:
-        """Wait for at most *timeout* seconds; return whether a signal has come."""
-        ready, _, _ = select.select([self._descriptor], [], [], timeout)
-        return bool(ready)
+    def __call__(self) -> None:
+        """Wait until a signal has come."""
+        select.select([self._descriptor], [], [])
