@@ -134,7 +134,7 @@ def _merged(visitors: list[Int32s], count: int) -> tuple[list[Rows], Int32s]:
     places: list[Rows] = []
     for who, own in zip(visitors, counts, strict=True):
         shift = begins - (np.cumsum(own) - own)
-        places.append(np.arange(len(who)) + shift[who + 1])
+        places.append(np.repeat(shift, own) + np.arange(len(who)))
         begins = begins + own
     return places, np.repeat(np.arange(-1, count, dtype=np.int32), totals)
 

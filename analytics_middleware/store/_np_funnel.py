@@ -96,9 +96,7 @@ class _Stream:
         """
         following = self._following(self._names == self._steps[1])[self._instant[first]]
         who = self._who[first]
-        other = following < self._count
-        other &= self._who[np.where(other, following, 0)] == who
-        following = np.where(other, following, self._count)
+        # Whose next step it is does not matter: where it is another user's, it is so for all of this one's last rows.
         last = np.ones(len(first), np.bool_)
         last[:-1] = (who[1:] != who[:-1]) | (following[1:] != following[:-1])
         return first[last]
@@ -106,10 +104,14 @@ class _Stream:
     def next_foreign(self, first: NDArray[Any]) -> Int64s:
         """Return when each user has the next event after *first* that is none of the steps, `NEVER` without one."""
         foreign = self._following(~self.is_step)
-        last = self._following(self._instant[1:] != self._instant[:-1])[first]
-        found = foreign[last + 1]
-        there, found = self._reached(found, self._who[first], np.full(len(first), NEVER))
-        return np.where(there, self._time[found], NEVER)
+        who, time = self._who[first], self._time[first]
+        found = foreign[first + 1]
+        while True:
+            there, safe = self._reached(found, who, np.full(len(first), NEVER))
+            same = np.flatnonzero(there & (self._time[safe] == time))
+            if not len(same):
+                return np.where(there, self._time[safe], NEVER)
+            found[same] = foreign[found[same] + 1]
 
     def in_order(self, first: NDArray[Any], until: Int64s) -> tuple[NDArray[Any], Int64s]:
         """Return how many steps the attempts that begin at *first* do by *until*, and when they do the last."""

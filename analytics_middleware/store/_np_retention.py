@@ -34,11 +34,13 @@ def presence(frame: Frame, question: Question, event: str | None, spans: Spans) 
     for selected in select(frame, question, event or "", (int(spans.starts[0]), spans.end)):
         check_time()
         visitors, places = selected.who, spans.find(selected)
-        first = changes(visitors, places) & (places >= 0) & (visitors >= 0)
+        first = np.flatnonzero(changes(visitors, places))
+        visitors, places = visitors[first], places[first]
+        counts = (places >= 0) & (visitors >= 0)
         if frame.has_cookieless:
-            first &= ~frame.cookieless(visitors)
-        who.append(visitors[first])
-        found.append(places[first])
+            counts &= ~frame.cookieless(visitors)
+        who.append(visitors[counts])
+        found.append(places[counts])
     if not who:
         return Presence(np.zeros(0, np.int32), np.zeros(0, np.int32))
     return Presence(np.concatenate(who), np.concatenate(found))
@@ -63,10 +65,13 @@ def first_ever(frame: Frame, question: Question, event: str | None) -> Int64s:
     return first
 
 
-def cohorts(frame: Frame, question: Question, event: str | None, spans: Spans) -> Int32s:
-    """Return for each visitor the span their first ever *event* lies in, if one there passes the filters, else -1."""
+def cohorts(frame: Frame, question: Question, event: str | None, spans: Spans, there: Presence | None = None) -> Int32s:
+    """Return for each visitor the span their first ever *event* lies in, if one there passes the filters, else -1.
+
+    *there* is who has such an event in each of at least *spans*, where that is known already.
+    """
     first = first_ever(frame, question, event)
-    there = presence(frame, question, event, spans)
+    there = presence(frame, question, event, spans) if there is None else there
     began = spans.of_times(first)
     mine = began[there.who] == there.span
     cohort = np.full(frame.count, -1, np.int32)
@@ -112,13 +117,14 @@ class MatrixPeople:
     def __init__(self, frame: Frame, question: RetentionMatrix) -> None:
         self.cohorts = buckets(question.start, question.end, question.period, question.tz).all
         self.width = question.periods or len(self.cohorts)
-        self.members = cohorts(frame, question, question.event, Spans(self.cohorts))
         spans = list(self.cohorts)
         while len(spans) < len(self.cohorts) + self.width:
             begin = spans[-1].end
             spans.append(Bucket(begin, following(begin, question.period, question.tz)))
         self.periods = spans
         there = presence(frame, question, question.return_event, Spans(spans))
+        same = there if question.event == question.return_event else None
+        self.members = cohorts(frame, question, question.event, Spans(self.cohorts), same)
         cohort = self.members[there.who]
         kept = (cohort >= 0) & (there.span >= cohort) & (there.span - cohort < self.width)
         self.who = there.who[kept]

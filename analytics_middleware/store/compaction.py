@@ -1,11 +1,15 @@
 """Compaction: recent segments are merged, and written into months, sorted and numbered; what is to go is left out."""
 
+import sqlite3
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from analytics_middleware.event import EventType
 from analytics_middleware.outbox.base import Settlement
+from analytics_middleware.outbox.leases import RENEW
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import catalogue
 from analytics_middleware.store._arrays import ALWAYS, NEVER, Int32s, Int64s, Mask, np, pa, pc
@@ -65,7 +69,8 @@ class Compactor:
             state = catalogue.read_state(connection)
             changed = catalogue.changed_owners(connection)
             identities = Identities(connection)
-        _Compaction(self, self._segments, state, changed, identities, max(self.horizon(), state.horizon)).run(epoch)
+        with _lease_kept(self._outbox):
+            _Compaction(self, self._segments, state, changed, identities, max(self.horizon(), state.horizon)).run(epoch)
 
     def _replace(
         self, epoch: int, old: Sequence[str], new: Sequence[Segment], state: dict[str, str | int], version: int = 0
@@ -97,6 +102,28 @@ class Compactor:
             if "actors" in state:
                 self._segments.remove(str(state["actors"]))
             raise
+
+
+@contextmanager
+def _lease_kept(outbox: SqliteOutbox) -> Generator[None]:
+    """Renew the lease meanwhile: a large month takes longer than a lease lasts."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(RENEW):
+            try:
+                outbox.claim(CONSUMER)
+            except (sqlite3.Error, OSError):
+                # Should the lease end, the catalogue refuses what another process may be writing as well.
+                continue
+
+    thread = threading.Thread(target=renew, name="analytics-store-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class _Compaction:

@@ -80,6 +80,10 @@ class DuckDBStore(Store):
         self._refused = 0
         self._applying = threading.Lock()
 
+    def start(self) -> None:
+        """Make the store known to the log: what is logged from now on is the store's too."""
+        self._outbox.register(CONSUMER)
+
     @property
     def refused(self) -> int:
         """How many records given to `apply` here were refused: of the future, of somebody erased, or of nobody."""

@@ -22,8 +22,8 @@ from analytics_middleware.store.tail import Tail, decoded
 logger = logging.getLogger("analytics_middleware.store")
 
 _LEASE_POLL = 1.0
-_BATCH = 50_000
-_BATCH_BYTES = 64 * 2**20
+_BATCH = 10_000
+_BATCH_BYTES = 16 * 2**20
 _TRIES = 20
 _ORPHAN_AGE = 3600.0
 """Seconds after which a file that the catalogue does not know was left by somebody who died."""
@@ -188,13 +188,14 @@ class Sealer:
         records = [record for entry in entries if (record := decoded(entry.kind, entry.payload)) is not None]
         events = sum(entry.kind == "event" for entry in entries)
         unreadable = events - sum(isinstance(record, Event) for record in records)
-        settlement = Settlement(
-            cursor=entries[-1].seq,
-            delivered=events - unreadable,
-            dropped={"unreadable": unreadable} if unreadable else {},
-        )
         for _ in range(_TRIES):
             prepared = self._prepare(records)
+            refused = prepared.tail.refused_events
+            settlement = Settlement(
+                cursor=entries[-1].seq,
+                delivered=events - unreadable - refused,
+                dropped={"unreadable": unreadable, "refused": refused},
+            )
             try:
                 self._outbox.settle(CONSUMER, epoch, settlement, within=prepared.commit)
             except Conflict:

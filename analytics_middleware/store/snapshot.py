@@ -82,8 +82,9 @@ class Reader:
             return self._read()
 
     def after_fork(self) -> None:
-        """In a forked child: what was read stays good, the lock may not be."""
+        """In a forked child: a thread of the parent may have held any lock, so begin anew."""
         self._lock = threading.Lock()
+        self._forget()
 
     def _read(self) -> Frame:
         now = self._clock()

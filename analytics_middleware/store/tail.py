@@ -14,7 +14,7 @@ from analytics_middleware.store._records import FUTURE
 from analytics_middleware.store._sources import numbers_of
 from analytics_middleware.store.base import Record
 from analytics_middleware.store.catalogue import State
-from analytics_middleware.store.columns import event_hashes, hash_text, micros
+from analytics_middleware.store.columns import event_hashes, micros
 from analytics_middleware.store.identities import Identities, Moment
 from analytics_middleware.store.identity import identity, is_cookieless
 from analytics_middleware.store.segments import Segments
@@ -40,6 +40,7 @@ class Tail:
     def __init__(self, connection: Connection, segments: Segments, state: State) -> None:
         self.identities = Identities(connection)
         self.refused = 0
+        self.refused_events = 0
         self._segments = segments
         self._state = state
         self._hashes: set[int] = set()
@@ -48,13 +49,14 @@ class Tail:
     def take(self, connection: Connection, records: Sequence[Record], now: int) -> list[Event]:
         """Take in *records* at the time *now*; return the events among them that count, as far as is known."""
         events = [record for record in records if isinstance(record, Event)]
-        known = self._known([event.event_id for event in events])
+        hashes = event_hashes([event.event_id for event in events])
+        known, keys = self._known(hashes).tolist(), hashes.tolist()
         self.identities.prefetch(connection, {event.anon_id for event in events if event.anon_id is not None})
         taken: list[Event] = []
         at = 0
         for record in records:
             if isinstance(record, Event):
-                if not known[at] and self._add(connection, record, now):
+                if not known[at] and self._add(connection, record, keys[at], now):
                     taken.append(record)
                 at += 1
             elif isinstance(record, Identify):
@@ -95,8 +97,8 @@ class Tail:
             if micros(event.timestamp) > gone(identity(event.user_id), identity(event.anon_id))
         ]
 
-    def _add(self, connection: Connection, event: Event, now: int) -> bool:
-        key, at = hash_text(event.event_id), micros(event.timestamp)
+    def _add(self, connection: Connection, event: Event, key: int, now: int) -> bool:
+        at = micros(event.timestamp)
         if key in self._hashes:
             return False
         counts = self._state.horizon <= at <= now + _FUTURE and self.identities.add_event(
@@ -106,13 +108,13 @@ class Tail:
             self._hashes.add(key)
         else:
             self.refused += 1
+            self.refused_events += 1
         return counts
 
-    def _known(self, ids: Sequence[str]) -> Mask:
-        """Return which of the events called *ids* are sealed."""
-        hashes = event_hashes(ids)
-        known = np.zeros(len(ids), np.bool_)
-        if len(ids):
+    def _known(self, hashes: Hashes) -> Mask:
+        """Return which of the events with *hashes* are sealed."""
+        known = np.zeros(len(hashes), np.bool_)
+        if len(hashes):
             for segment in self._state.segments:
                 known |= self._segments.known(segment.file, hashes)
         return known
