@@ -17,7 +17,6 @@ from analytics_middleware.erasing import erase_record
 from analytics_middleware.errors import AnalyticsError, ConfigurationError, MissingExtraError
 from analytics_middleware.event import Event
 from analytics_middleware.exclusions import STAFF
-from analytics_middleware.lifecycle import ForkAware
 from analytics_middleware.outbox.base import Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.pipeline import Handed
@@ -136,7 +135,9 @@ class Analytics:
         if self._store is None and self.settings.store is None:
             raise AnalyticsError("there is no store to ask: the setting 'store' is None")
         if self._store is None:
-            raise MissingExtraError("questions to a data directory need the extra: pip install 'analytics-middleware[insights]'")
+            raise MissingExtraError(
+                "questions to a data directory need the extra: pip install 'analytics-middleware[insights]'"
+            )
         return Insights(self._store, timezone=self.settings.timezone)
 
     def maintain(self) -> bool:
@@ -283,8 +284,8 @@ class Analytics:
         """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
         self._engine.abandon()
         self._outbox.after_fork()
-        if isinstance(self._store, ForkAware):
-            self._store.after_fork()
+        if (store_after_fork := getattr(self._store, "after_fork", None)) is not None:
+            store_after_fork()
         self._engine = self._new_engine()
         self._pid = 0
         self._starting = threading.RLock()

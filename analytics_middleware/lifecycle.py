@@ -6,16 +6,7 @@ import threading
 import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
-
-
-@runtime_checkable
-class ForkAware(Protocol):
-    """Something that a forked child must make anew."""
-
-    def after_fork(self) -> None:
-        """Forget what belongs to the parent."""
-        ...
+from typing import Protocol
 
 
 class _Living(Protocol):
