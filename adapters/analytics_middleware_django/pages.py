@@ -1,4 +1,4 @@
-"""What the package serves itself, as views: the API. `analytics_middleware_django.urls` says where.
+"""What the package serves itself, as views: the API and the dashboard. `analytics_middleware_django.urls` says where.
 
 They are synchronous: under ASGI Django gives each request a thread for such views, so a long question holds up
 neither the event loop nor other requests.
@@ -8,7 +8,9 @@ from typing import Any
 
 from analytics_middleware import Analytics
 from analytics_middleware.asgi import SCOPE_KEY
+from analytics_middleware.errors import MissingExtraError
 from analytics_middleware.web.api import API
+from analytics_middleware.web.dashboard import Dashboard
 from analytics_middleware.web.http import Framework, WebApp
 from analytics_middleware.web.wsgi import respond
 from analytics_middleware.wsgi import ENVIRON_KEY
@@ -51,6 +53,22 @@ def api(request: Any, **_: Any) -> Any:
 api.csrf_exempt = True  # type: ignore[attr-defined]
 
 
+def dashboard(request: Any, **_: Any) -> Any:
+    """Answer with a page of the dashboard."""
+    analytics = get_analytics()
+    app: WebApp | None = analytics.parts.get("dashboard")
+    if app is None:
+        try:
+            app = analytics.parts["dashboard"] = _dashboard(analytics)
+        except MissingExtraError as error:
+            return _django.HttpResponse(str(error), status=503, content_type="text/plain")
+    return _respond(app, request)
+
+
+def _dashboard(analytics: Analytics) -> WebApp:
+    return Dashboard(analytics, Django())
+
+
 def _api(analytics: Analytics) -> WebApp:
     return API(analytics, Django())
 
@@ -63,9 +81,16 @@ def _respond(app: WebApp, request: Any) -> Any:
         "wsgi.url_scheme": request.scheme,
         ENVIRON_KEY: request.META.get(ENVIRON_KEY) or scope.get(SCOPE_KEY),
     }
-    answer = respond(app, environ, request, request.read)
-    kind = _django.HttpResponse if isinstance(answer.body, bytes) else _django.StreamingHttpResponse
-    response = kind(answer.body, status=answer.status)
+    # To Django a body without a length is empty under WSGI; the server may know where it ends.
+    unmeasured = "wsgi.input" in environ and not environ.get("CONTENT_LENGTH")
+    answer = respond(app, environ, request, None if unmeasured else request.read)
+    content = answer.body
+    if isinstance(content, bytes):
+        # Not every server that Django runs under leaves the body of an answer to HEAD out.
+        response = _django.HttpResponse(b"" if request.method == "HEAD" else content, status=answer.status)
+        response.headers["Content-Length"] = str(len(content))
+    else:
+        response = _django.StreamingHttpResponse(content, status=answer.status)
     for name, value in answer.headers:
         response.headers[name] = value
     return response

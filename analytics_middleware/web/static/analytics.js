@@ -1,0 +1,117 @@
+// The browser's part: events of the page, and the page views that no server saw.
+//
+//   <script defer src="/api/analytics/analytics.js" data-key="WRITE_KEY"></script>
+//
+// data-api: where the API is, when not beside this script. data-key: the write key, where the site has one.
+// data-pages="off": no page views at all. data-first="on": count the first page too, for pages no middleware counts.
+//
+// analytics.min.js is this file through `terser analytics.js -c passes=3,unsafe_arrows=true,ecma=2020 -m --toplevel`.
+(() => {
+  const script = document.currentScript;
+  const options = script.dataset;
+  const api = options.api || new URL(".", script.src).href;
+  // Global Privacy Control (https://w3c.github.io/gpc/) and Do Not Track: then there is nothing to do, for good.
+  const objects = navigator.globalPrivacyControl || [navigator.doNotTrack, window.doNotTrack].includes("1");
+  let queue = [];
+  let timer;
+  // Where the visitor is, without the fragment; and from where they came.
+  let here = location.href.split("#")[0];
+  let before = document.referrer;
+
+  // A string as body is text/plain, which needs no preflight; the browser adds Origin and Sec-Fetch-Site.
+  const post = (path, body, leaving, again) => {
+    const url = api.replace(/\/?$/, "/") + path + (options.key ? "?key=" + encodeURIComponent(options.key) : "");
+    if (leaving && navigator.sendBeacon && navigator.sendBeacon(url, body)) return;
+    fetch(url, { method: "POST", body, keepalive: true }).then((answer) => {
+      if (answer.status == 429 || answer.status > 499) again();
+    }, again);
+  };
+
+  const send = (events, leaving) => {
+    // Ages, not times: many clocks are wrong.
+    const aged = events.map(([at, event]) => ({ ...event, age_ms: Math.max(0, Date.now() - at) }));
+    const body = JSON.stringify({ events: aged });
+    // What browsers let go in the background, and the server takes, is 64 KiB; a character has up to three bytes.
+    if (body.length > 2e4 && events[1]) {
+      send(events.slice(0, events.length / 2), leaving);
+      send(events.slice(events.length / 2), leaving);
+    } else {
+      // What did not arrive waits for another turn: its id keeps it from counting twice.
+      post("events", body, leaving, () => {
+        if (queue.length < 200) queue = events.concat(queue);
+        timer = timer || setTimeout(flush, 9e3);
+      });
+    }
+  };
+
+  const flush = (leaving) => {
+    clearTimeout(timer);
+    timer = 0;
+    const events = queue;
+    queue = [];
+    if (events[0]) send(events, leaving === true);
+  };
+
+  const add = (name, more) => {
+    try {
+      // A version 4 UUID: crypto.randomUUID is for secure contexts only.
+      const event_id = "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (digit) =>
+        (digit ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (digit / 4)))).toString(16),
+      );
+      // A copy as of now; what can't be one (a cycle) is no event, and no error of the page.
+      const event = JSON.parse(JSON.stringify({ name, url: location.href, event_id, ...more }));
+      queue.push([Date.now(), event]);
+      timer = timer || setTimeout(flush, 1e3);
+      if (queue.length > 19) flush();
+    } catch {}
+  };
+
+  const page = () => add("pageview", { referrer: before || undefined });
+
+  window.analytics = objects
+    ? { track() {}, identify() {}, flush() {} }
+    : {
+        track: (name, properties) => add(name, { properties }),
+        identify(user_id, traits) {
+          try {
+            post("identify", JSON.stringify({ user_id, traits }), false, () => {});
+          } catch {}
+        },
+        flush,
+      };
+  if (objects) return;
+
+  addEventListener("visibilitychange", () => document.visibilityState == "hidden" && flush(true));
+  addEventListener("pagehide", () => flush(true));
+  if (options.pages == "off") return;
+
+  // Pages that the application changes without the server. What replaces only the query (a filter, a scroll
+  // position) is the same page still.
+  const moved = (replaced) => {
+    const from = here;
+    here = location.href.split("#")[0];
+    if (here != from && (replaced !== true || new URL(from).pathname != location.pathname)) {
+      before = from;
+      page();
+    }
+  };
+  for (const name of ["pushState", "replaceState"]) {
+    const original = history[name];
+    history[name] = function () {
+      original.apply(this, arguments);
+      moved(name == "replaceState");
+    };
+  }
+  addEventListener("popstate", moved);
+  // Shown again from memory, without a request.
+  addEventListener("pageshow", (event) => event.persisted && page());
+
+  // The server counted this page when it served it, unless that was for a prefetch or a prerendering, which it leaves
+  // out, or unless a cache served it.
+  const first = () => {
+    const entry = performance.getEntriesByType("navigation")[0] || {};
+    if (options.first == "on" || entry.deliveryType || entry.activationStart) page();
+  };
+  if (document.prerendering) document.addEventListener("prerenderingchange", first, { once: true });
+  else first();
+})();
