@@ -56,6 +56,7 @@ class Analytics:
         self.leaves_out_staff = STAFF in self.settings.exclude
         """Whether adapters are to note who is staff."""
         self._pid = 0
+        self._made_in = os.getpid()
         self._starting = threading.RLock()
         self._closed = False
         self._at_start: list[Callable[[], None]] = []
@@ -247,8 +248,9 @@ class Analytics:
         if self._pid == pid:
             # Another thread's first request was quicker.
             return
-        if self._pid:
-            # Forked where Python's hooks don't run (uWSGI).
+        if self._made_in != pid:
+            # Forked where Python's hooks don't run (uWSGI), perhaps before anything was started: two workers must not
+            # hold one lease under one name.
             self.after_fork()
         self._pid = pid
         lifecycle.register_exit()
@@ -288,6 +290,7 @@ class Analytics:
             store_after_fork()
         self._engine = self._new_engine()
         self._pid = 0
+        self._made_in = os.getpid()
         self._starting = threading.RLock()
         self._closed = False
 

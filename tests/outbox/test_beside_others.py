@@ -35,3 +35,37 @@ def test_a_process_that_closes_the_database_leaves_the_log_of_another_alone(tmp_
     assert outbox.stats().counts == {"accepted": 43}
     assert len(outbox.read("reader", 100, 10**9)) == 43
     outbox.close()
+
+
+WORKERS = """
+import ctypes, os, sys
+from pathlib import Path
+from analytics_middleware import Analytics
+
+directory = Path(sys.argv[1])
+
+def note(event):
+    with (directory / "got").open("a") as file:
+        file.write(event.event_id + "\\n")
+
+analytics = Analytics([note], data_dir=directory / "data", store=None, enabled=True)
+fork = ctypes.CDLL(None).fork
+children = []
+for _ in range(3):
+    child = fork()
+    if child == 0:
+        for n in range(200):
+            analytics.track("n")
+        done = analytics.flush(15)
+        analytics.close(1)
+        os._exit(0 if done else 1)
+    children.append(child)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+def test_workers_forked_behind_pythons_back_never_deliver_for_one_another(tmp_path: Path) -> None:
+    """As uWSGI forks, whose workers inherit what the master imported: no hook runs, and nothing was started yet."""
+    subprocess.run([sys.executable, "-c", WORKERS, str(tmp_path)], check=True, timeout=40)
+    got = (tmp_path / "got").read_text().split()
+    assert len(got) == len(set(got)) == 600
