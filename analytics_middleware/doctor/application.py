@@ -51,9 +51,7 @@ def examine_proxies(analytics: Analytics | None, ignored: int) -> Generator[Find
     """Look at whose word is taken for the client's address; *ignored* headers of proxies have been counted."""
     if ignored:
         text = f"{ignored} requests came from a private address with X-Forwarded-For, and trusted_proxies is empty"
-        advice = (
-            "list your proxies' networks there, unless the server reads the header itself (uvicorn does)"
-        )
+        advice = "list your proxies' networks there, unless the server reads the header itself (uvicorn does)"
         yield Finding("warning", "proxies", text, advice)
     elif analytics is not None and analytics.settings.trusted_proxies:
         trusted = ", ".join(analytics.settings.trusted_proxies)

@@ -1,4 +1,4 @@
-"""uWSGI's flags: without threads nothing is written, and forks are not told to Python."""
+"""uWSGI's flags: whether threads run, and whether Python is told of forks."""
 
 import configparser
 import importlib
@@ -43,7 +43,7 @@ def examine_uwsgi(options: Mapping[str, str]) -> Generator[Finding]:
     """Look at uWSGI's *options*."""
     threads = options.get("threads", "1")
     if not _on(options, "enable-threads") and not (threads.isdecimal() and int(threads) > 1):
-        text = "enable-threads is off: no thread runs in a worker, so no event is ever written"
+        text = "enable-threads is off: threads run only while a request does, so events are written late or lost"
         yield Finding("problem", "uWSGI", text, "set enable-threads = true")
     else:
         yield Finding("ok", "uWSGI", "threads run")
