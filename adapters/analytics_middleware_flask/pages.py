@@ -12,7 +12,8 @@ from analytics_middleware.web.api import API
 from analytics_middleware.web.http import Framework, WebApp
 from analytics_middleware.web.wsgi import respond
 
-METHODS = ("GET", "POST", "OPTIONS")
+# Those that are not possible, too: the core says so, and that it was a request for the API.
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class FlaskKnows(Framework):
