@@ -43,8 +43,8 @@ def examine_uwsgi(options: Mapping[str, str]) -> Generator[Finding]:
     """Look at uWSGI's *options*."""
     threads = options.get("threads", "1")
     if not _on(options, "enable-threads") and not (threads.isdecimal() and int(threads) > 1):
-        text = "enable-threads is off: threads run only while a request does, so events are written late or lost"
-        yield Finding("problem", "uWSGI", text, "set enable-threads = true")
+        text = "enable-threads is off: older versions then run no thread between requests, so events are late or lost"
+        yield Finding("warning", "uWSGI", text, "set enable-threads = true")
     else:
         yield Finding("ok", "uWSGI", "threads run")
     if _on(options, "py-call-osafterfork"):

@@ -40,11 +40,11 @@ def test_a_sound_setup_ends_with_0_and_says_what_was_looked_at(shop: Shop) -> No
 
 def test_a_problem_ends_with_1_and_with_what_to_do(shop: Shop) -> None:
     ini = shop.path / "uwsgi.ini"
-    ini.write_text("[uwsgi]\nmaster = true\nprocesses = 4\nmodule = shop:app\n")
+    ini.write_text("[uwsgi]\nmaster = true\nprocesses = 4\nenable-threads = true\npy-call-osafterfork = true\n")
     ended = shop.run("doctor", "--uwsgi", str(ini), check=False)
     assert ended.returncode == 1
-    assert "PROBLEM  uWSGI: enable-threads is off" in ended.stdout
-    assert "→ set enable-threads = true" in ended.stdout
+    assert "PROBLEM  uWSGI: py-call-osafterfork crashes" in ended.stdout
+    assert "→ use py-call-uwsgi-fork-hooks = true instead" in ended.stdout
     findings = json.loads(shop.run("doctor", "--uwsgi", str(ini), "--json", check=False).stdout)
     assert {finding["level"] for finding in findings} == {"ok", "warning", "problem"}
 
@@ -54,7 +54,7 @@ def test_a_problem_ends_with_1_and_with_what_to_do(shop: Shop) -> None:
     [
         ("enable-threads = true\nlazy-apps = true\ndie-on-term = true", []),
         ("threads = 4\npy-call-uwsgi-fork-hooks = 1\ndie-on-term", []),
-        ("enable-threads = false\nlazy-apps = true\ndie-on-term = true", ["problem"]),
+        ("enable-threads = false\nlazy-apps = true\ndie-on-term = true", ["warning"]),
         ("enable-threads = true\ndie-on-term = true", ["warning"]),
         ("enable-threads = true\nlazy-apps = true\npy-call-osafterfork = true\ndie-on-term = true", ["problem"]),
         ("enable-threads = true\nlazy-apps = true", ["warning"]),
@@ -154,4 +154,4 @@ def test_inside_uwsgi_its_own_options_are_read(monkeypatch: pytest.MonkeyPatch) 
     from types import SimpleNamespace
 
     monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(opt={"lazy-apps": True, "processes": b"2"}))
-    assert [finding.level for finding in found(Analytics())["uWSGI"]] == ["problem", "warning"]
+    assert [finding.level for finding in found(Analytics())["uWSGI"]] == ["warning", "warning"]
