@@ -284,13 +284,13 @@ def test_flask_logins_logout_gives_a_new_cookie_and_flask_signs_with_its_own_key
         found = client.get_cookie(NAME)
         return found and found.value
 
-    client.get("/", headers=headers)
+    client.get("/", headers=headers, buffered=True)
     first = cookie()
-    client.post("/logout", headers=headers)
+    client.post("/logout", headers=headers, buffered=True)
     assert cookie() == first
-    client.post("/login", headers=headers)
+    client.post("/login", headers=headers, buffered=True)
     assert cookie() == first
-    client.post("/logout", headers=headers)
+    client.post("/logout", headers=headers, buffered=True)
     assert cookie() != first
     get_analytics(app).close(5)
 
