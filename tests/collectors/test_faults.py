@@ -73,7 +73,7 @@ def outbox(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def deliver(vendor: Vendor, outbox: str, server: Server, tmp_path: Path) -> Iterator[Delivery]:
-    delivery = Delivery(vendor.make(server.url), outbox, tmp_path)
+    delivery = Delivery(vendor.make(server.url, timeout=0.5), outbox, tmp_path)
     yield delivery
     delivery.close()
 

@@ -670,3 +670,16 @@ def test_a_missing_or_malformed_id_is_refused_at_once(
     with pytest.raises(ConfigurationError, match=word) as caught:
         getattr(public, name)(*args, **options)
     assert SECRET not in str(caught.value)
+
+
+def test_what_nobody_can_name_is_counted_all_the_same(server: Server) -> None:
+    """Two of five skipped are two ambiguous ones, three delivered; nothing is sent twice."""
+    vendor = Matomo()
+    vendor.skip = 2
+    server.handler = vendor.answer
+    delivery = Delivery(vendor.make(server.url))
+    delivery.put(*(numbered(index) for index in range(5)))
+    stats = delivery.finish()
+    delivery.close()
+    assert (stats.delivered, stats.dead, stats.dropped) == (3, 0, {"ambiguous": 2})
+    assert len(server.requests) == 1

@@ -13,7 +13,7 @@ from .server import Received, Reply
 
 SECRET = "s3cr3t-canary-0123456789"
 """What every collector under test is given as its key, where its form is free."""
-LOOPBACK: dict[str, Any] = {"allow_http": True, "allow_private": True, "timeout": 0.6, "connect_timeout": 0.5}
+LOOPBACK: dict[str, Any] = {"allow_http": True, "allow_private": True, "timeout": 10.0, "connect_timeout": 5.0}
 UA = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36"
 
 
