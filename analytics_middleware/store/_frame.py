@@ -39,6 +39,8 @@ class Frame:
         self.traits: dict[str, Int32s] = {}
         """Of each trait that was asked for, the codes of its values, by visitor."""
         self.lock = vocabularies.lock
+        self.widths: dict[str, int] = {}
+        """Of fields of compacted segments, the number of their codes."""
         self._gone_until = gone_until
         self._changed = [table for table in tables[compacted:] if len(table)]
         self._first: dict[bool, Int64s] = {}

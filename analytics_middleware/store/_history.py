@@ -1,5 +1,6 @@
 """The history a question is asked about: every event that counts, in order of time, each with its visitor."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -96,6 +97,9 @@ class History:
             Row(item.at, item.event_id, item.event.name, self.visitor(item.user_id, item.anon_id), item.bot, item.event)
             for item in stored
         ]
+        self._times = [row.at for row in self.rows]
+        self.answers: dict[Any, Any] = {}
+        """What several questions want, worked out once."""
         self._older = [(self.visitor(user_id, anon_id), bot, at) for (user_id, anon_id, bot), at in first_seen.items()]
 
     def visitor(self, user_id: str | None, anon_id: str | None) -> Visitor | None:
@@ -141,10 +145,12 @@ class History:
 
     def within(self, question: RangeQuestion, event: str = "") -> list[Row]:
         """Return the events in the range that *question* is about, called *event* unless that is empty."""
+        # A chart asks about each of its days; rows are in the order of time.
+        first, last = bisect_left(self._times, question.start), bisect_left(self._times, question.end)
         return [
             row
-            for row in self.matching(question)
-            if question.start <= row.at < question.end and (not event or row.name == event)
+            for row in self.rows[first:last]
+            if (question.bots or not row.bot) and (not event or row.name == event) and self.passes(row, question)
         ]
 
     def first_seen(self, bots: bool) -> dict[Visitor, datetime]:

@@ -8,11 +8,13 @@ import msgspec
 
 from analytics_middleware.store._arrays import Int32s, NDArray, changes, np
 from analytics_middleware.store._frame import Frame
+from analytics_middleware.store._np_rollup import roll
 from analytics_middleware.store._np_select import (
     Grouping,
     People,
     Selected,
     Spans,
+    count_codes,
     distinct,
     errors,
     grouped,
@@ -48,11 +50,23 @@ from analytics_middleware.store.timeout import check_time
 def volume(frame: Frame, question: Volume, now: datetime) -> list[Group[list[VolumePoint]]]:
     """Events per bucket."""
     spans = Spans.of(question, question.bucket)
+    field = question.breakdown
+    rolled = roll(frame, question, field or "name", question.event)
+    places = None if rolled is None else spans.of_quarters(rolled.first, rolled.first + len(rolled.counts))
+    if rolled is not None and places is not None:
+        by_code = np.zeros((len(spans), rolled.counts.shape[1]), np.int64)
+        starts = np.flatnonzero(changes(places))
+        by_code[places[starts]] = np.add.reduceat(rolled.counts, starts, axis=0)
+        if field is None:
+            return [Group(key=None, answer=_points(spans, by_code.sum(axis=1), now))]
+        grouping = Grouping(frame, field, by_code.sum(axis=0), question.breakdown_limit)
+        groups = grouping.group_of[: by_code.shape[1]]
+        return grouping.answer(lambda index: _points(spans, by_code[:, groups == index].sum(axis=1), now))
     found = within(frame, question, question.event)
-    if question.breakdown is None:
+    if field is None:
         return [Group(key=None, answer=_points(spans, _counts(spans, found, None, 1)[0], now))]
-    codes = [selected.take(frame.codes(selected.table, question.breakdown)) for selected in found]
-    grouping = Grouping(frame, question.breakdown, codes, question.breakdown_limit)
+    codes = [selected.take(frame.codes(selected.table, field)) for selected in found]
+    grouping = Grouping.of(frame, field, codes, question.breakdown_limit)
     counts = _counts(spans, found, grouping.groups, len(grouping.labels))
     return grouping.answer(lambda index: _points(spans, counts[index], now))
 
@@ -78,19 +92,24 @@ def _points(spans: Spans, counts: NDArray[Any], now: datetime) -> list[VolumePoi
     ]
 
 
-def _top(frame: Frame, found: Sequence[Selected], field: str, limit: int) -> list[Count]:
-    columns = [selected.take(frame.codes(selected.table, field)) for selected in found]
-    return [Count(key=key, count=count) for key, count in top(frame, field, columns, limit)]
+def _top(frame: Frame, question: RangeQuestion, field: str, event: str, limit: int) -> list[Count]:
+    rolled = roll(frame, question, field, event)
+    if rolled is not None:
+        counted = rolled.counts.sum(axis=0)
+    else:
+        found = within(frame, question, event)
+        counted = count_codes(frame, field, [selected.take(frame.codes(selected.table, field)) for selected in found])
+    return [Count(key=key, count=count) for key, count in top(frame, field, counted, limit)]
 
 
 def top_events(frame: Frame, question: TopEvents) -> list[Count]:
     """The most frequent names."""
-    return _top(frame, within(frame, question), "name", question.limit)
+    return _top(frame, question, "name", "", question.limit)
 
 
 def top_properties(frame: Frame, question: TopProperties) -> list[Count]:
     """The most frequent values of one property."""
-    return _top(frame, within(frame, question, question.event), f"properties.{question.prop}", question.limit)
+    return _top(frame, question, f"properties.{question.prop}", question.event, question.limit)
 
 
 def top_values(frame: Frame, question: TopValues) -> list[ValueCount]:
@@ -170,7 +189,7 @@ def dashboard_summary(frame: Frame, question: DashboardSummary, now: datetime) -
         total_events=sum(map(len, found)),
         dau=len(dau),
         wau=len(wau),
-        top_events=_top(frame, found, "name", question.limit),
+        top_events=_top(frame, last(question.days), "name", "", question.limit),
         dau_cookieless=dau.cookieless,
         wau_cookieless=wau.cookieless,
         bots=count_bots(frame, last(question.days)),
@@ -202,7 +221,7 @@ def revenue(frame: Frame, question: Revenue, now: datetime) -> list[Group[list[R
     def totals(rows: Sequence[Selected]) -> list[RevenueTotal]:
         codes = [selected.take(frame.codes(selected.table, "currency")) for selected in rows]
         values: list[str] = frame.vocabularies["currency"].values
-        there = {code for column in codes for code in np.unique(column).tolist()}
+        there = np.flatnonzero(count_codes(frame, "currency", codes)).tolist()
         return [
             _total(
                 frame,
@@ -212,7 +231,7 @@ def revenue(frame: Frame, question: Revenue, now: datetime) -> list[Group[list[R
                 spans,
                 now,
             )
-            for code in sorted(there, key=lambda code: values[code])
+            for code in sorted(there, key=values.__getitem__)
         ]
 
     return grouped(frame, found, question.breakdown, question.breakdown_limit, totals)

@@ -29,16 +29,25 @@ class Attempts(NamedTuple):
 
 
 def best_attempts(
-    who: Int32s, time: Int64s, names: Int32s, steps: Sequence[int], window: timedelta | None, order: FunnelOrder
+    who: Int32s,
+    time: Int64s,
+    names: Int32s,
+    steps: Sequence[int],
+    window: timedelta | None,
+    order: FunnelOrder,
+    barred: Int64s | None = None,
 ) -> Attempts:
-    """Return the best attempts in rows sorted by user and time; *names* and *steps* are codes of event names."""
+    """Return the best attempts in rows sorted by user and time; *names* and *steps* are codes of event names.
+
+    *barred* says for each row by when an attempt that begins with it must end.
+    """
     stream = _Stream(who, time, names, steps)
     first = np.flatnonzero(names == steps[0] if order != "any" else stream.is_step)
     if order == "ordered" and len(steps) > 1 and steps[0] not in steps[1:]:
         first = stream.last_before_next(first)
     until = np.full(len(first), NEVER) if window is None else time[first] + window // _MICROSECOND
-    if order == "strict":
-        until = np.minimum(until, stream.next_foreign(first))
+    if barred is not None:
+        until = np.minimum(until, barred[first])
     done, end = stream.any(first, until) if order == "any" else stream.in_order(first, until)
     # Of one user's attempts the one that got furthest, of those the last.
     starts = np.flatnonzero(changes(who[first]))
@@ -101,18 +110,6 @@ class _Stream:
         last[:-1] = (who[1:] != who[:-1]) | (following[1:] != following[:-1])
         return first[last]
 
-    def next_foreign(self, first: NDArray[Any]) -> Int64s:
-        """Return when each user has the next event after *first* that is none of the steps, `NEVER` without one."""
-        foreign = self._following(~self.is_step)
-        who, time = self._who[first], self._time[first]
-        found = foreign[first + 1]
-        while True:
-            there, safe = self._reached(found, who, np.full(len(first), NEVER))
-            same = np.flatnonzero(there & (self._time[safe] == time))
-            if not len(same):
-                return np.where(there, self._time[safe], NEVER)
-            found[same] = foreign[found[same] + 1]
-
     def in_order(self, first: NDArray[Any], until: Int64s) -> tuple[NDArray[Any], Int64s]:
         """Return how many steps the attempts that begin at *first* do by *until*, and when they do the last."""
         done = np.ones(len(first), np.int32)
@@ -156,6 +153,29 @@ class _Stream:
         return done, end
 
 
+def next_foreign(who: Int32s, time: Int64s, steps: NDArray[Any]) -> Int64s:
+    """Return for each of the rows *steps* when its user has the next event that is no step, `NEVER` without one.
+
+    *who* and *time* are of all events. What happens at the same instant as a step does not come after it.
+    """
+    ends = np.flatnonzero(np.append(steps[1:] != steps[:-1] + 1, np.True_))
+    after = steps[ends] + 1
+    found = np.repeat(after, np.diff(ends, prepend=-1))
+    while True:
+        check_time()
+        inside = found < len(who)
+        safe = np.where(inside, found, 0)
+        there = inside & (who[safe] == who[steps])
+        same = np.flatnonzero(there & (time[safe] == time[steps]))
+        if not len(same):
+            return np.where(there, time[safe], NEVER)
+        # The row after it, or where that is a step the end of the steps from there on.
+        following = found[same] + 1
+        place = np.minimum(np.searchsorted(steps, following), len(steps) - 1)
+        is_step = steps[place] == following
+        found[same] = np.where(is_step, after[np.searchsorted(ends, place)], following)
+
+
 class Entrants(NamedTuple):
     """Users of one table who entered, and the row of the table that each entered with."""
 
@@ -175,19 +195,19 @@ def entrants(frame: Frame, question: Funnel) -> list[Entrants]:
         # A step that nobody ever did gets a code that no event has.
         unknown = {step: -2 - index for index, step in enumerate(dict.fromkeys(question.steps))}
         steps = [unknown[step] if (code := vocabulary.code(step)) is None else code for step in question.steps]
-        wanted = selected.who >= 0
-        if question.order != "strict":
-            is_step = np.zeros(len(vocabulary.values), np.bool_)
-            is_step[[step for step in steps if step >= 0]] = True
-            wanted &= is_step[selected.take(names)]
-        rows = selected if wanted.all() else selected.only(wanted)
-        if not len(rows):
+        is_step = np.zeros(len(vocabulary.values), np.bool_)
+        is_step[[step for step in steps if step >= 0]] = True
+        everybody, at = selected.who, selected.take(selected.table.time)
+        wanted = np.flatnonzero(is_step[selected.take(names)] & (everybody >= 0))
+        if not len(wanted):
             continue
-        time = rows.take(rows.table.time)
+        barred = next_foreign(everybody, at, wanted) if question.order == "strict" else None
+        rows = Selected(selected.table, wanted if selected.rows is None else selected.rows[wanted])
         who = rows.who
-        best = best_attempts(who, time, rows.take(names), steps, question.window, question.order)
-        places = best.first if rows.rows is None else rows.rows[best.first]
-        opened = Selected(rows.table, places)
+        time = rows.take(rows.table.time)
+        best = best_attempts(who, time, rows.take(names), steps, question.window, question.order, barred)
+        assert rows.rows is not None
+        opened = Selected(rows.table, rows.rows[best.first])
         found.append(Entrants(opened, who[best.first], best.steps, best.end - time[best.first]))
     return found
 
@@ -202,7 +222,7 @@ def funnel(frame: Frame, question: Funnel) -> list[Group[list[FunnelStep]]]:
     if question.breakdown is None:
         return [Group(key=None, answer=_steps(question, steps, seconds, few))]
     codes = [each.selected.take(frame.codes(each.selected.table, question.breakdown)) for each in found]
-    grouping = Grouping(frame, question.breakdown, codes, question.breakdown_limit)
+    grouping = Grouping.of(frame, question.breakdown, codes, question.breakdown_limit)
     group = _joined(grouping.groups)
     return grouping.answer(
         lambda index: _steps(question, steps[group == index], seconds[group == index], few[group == index])

@@ -156,6 +156,13 @@ class Spans:
         found: Int32s = self._lookup[places]
         return found
 
+    def of_quarters(self, first: int, last: int) -> NDArray[Any] | None:
+        """Return the bucket of each quarter of an hour in ``[first, last)``, None where a bucket cuts one in two."""
+        if self._lookup is None:
+            return None
+        places = np.clip(np.arange(first, last) - (self._first - 1), 0, len(self._lookup) - 1)
+        return self._lookup[places]
+
     def of_times(self, times: NDArray[Any]) -> NDArray[Any]:
         """Return the index of the bucket that each of *times* lies in, -1 for none."""
         found = np.searchsorted(self.starts, times, "right") - 1
@@ -201,14 +208,29 @@ def distinct(frame: Frame, selections: Sequence[Selected], question: RangeQuesti
     return People(who, day, int((day >= 0).sum()))
 
 
+def count_codes(frame: Frame, field: str, columns: Sequence[Int32s]) -> NDArray[Any]:
+    """Return how often each code of *field* is in *columns*."""
+    counts = np.zeros(len(frame.vocabularies[field].values), np.int64)
+    for column in columns:
+        check_time()
+        found = np.bincount(column)
+        counts[: len(found)] += found
+    return counts
+
+
+def _by_text(frame: Frame, field: str, counted: NDArray[Any]) -> tuple[Int32s, list[str], NDArray[Any]]:
+    """Return the number of each code's text, the texts, and how often each occurs, absent ones last."""
+    text_of, texts = frame.texts(field)
+    counts = np.zeros(len(texts) + 1, np.int64)
+    np.add.at(counts, text_of[: len(counted)], counted)
+    return text_of, texts, counts
+
+
 class Grouping:
     """The groups of a breakdown: the most frequent values, the rest, what lacks the field."""
 
-    def __init__(self, frame: Frame, field: str, codes: Sequence[Int32s], limit: int) -> None:
-        text_of, texts = frame.texts(field)
-        counts = np.zeros(len(texts) + 1, np.int64)
-        for column in codes:
-            np.add.at(counts, text_of, np.bincount(column, minlength=len(text_of)))
+    def __init__(self, frame: Frame, field: str, counted: NDArray[Any], limit: int) -> None:
+        text_of, texts, counts = _by_text(frame, field, counted)
         there = [number for number in range(len(texts)) if counts[number]]
         ranked = sorted(there, key=lambda number: (-int(counts[number]), texts[number]))
         self.labels: list[tuple[str | None, bool]] = [(texts[number], False) for number in ranked[:limit]]
@@ -220,7 +242,16 @@ class Grouping:
         if counts[-1]:
             group_of[-1] = len(self.labels)
             self.labels.append((None, False))
-        self.groups: list[NDArray[Any]] = [group_of[text_of][column] for column in codes]
+        self.group_of: Int32s = group_of[text_of]
+        """The index of the group that each code belongs to."""
+        self.groups: list[Int32s] = []
+
+    @classmethod
+    def of(cls, frame: Frame, field: str, codes: Sequence[Int32s], limit: int) -> "Grouping":
+        """Return the groups of items that have *codes*, and in `groups` the group of each item."""
+        grouping = cls(frame, field, count_codes(frame, field, codes), limit)
+        grouping.groups = [grouping.group_of[column] for column in codes]
+        return grouping
 
     def answer(self, answer: Callable[[int], A]) -> list[Group[A]]:
         """Return *answer* of each group's index."""
@@ -238,7 +269,7 @@ def grouped(
     if field is None:
         return [Group(key=None, answer=answer(selections))]
     columns = [selected.take(frame.codes(selected.table, field)) for selected in selections]
-    grouping = Grouping(frame, field, columns, limit)
+    grouping = Grouping.of(frame, field, columns, limit)
     return grouping.answer(
         lambda index: answer(
             [selected.only(group == index) for selected, group in zip(selections, grouping.groups, strict=True)]
@@ -246,12 +277,9 @@ def grouped(
     )
 
 
-def top(frame: Frame, field: str, columns: Sequence[Int32s], limit: int) -> list[tuple[str, int]]:
-    """Return the most frequent texts among the codes in *columns*, equal counts by text."""
-    text_of, texts = frame.texts(field)
-    counts = np.zeros(len(texts) + 1, np.int64)
-    for column in columns:
-        np.add.at(counts, text_of, np.bincount(column, minlength=len(text_of)))
+def top(frame: Frame, field: str, counted: NDArray[Any], limit: int) -> list[tuple[str, int]]:
+    """Return the most frequent texts of codes that were *counted*, equal counts by text."""
+    _, texts, counts = _by_text(frame, field, counted)
     there = np.flatnonzero(counts[:-1])
     if len(there) > 4 * limit:
         # Only those that can be among the first are worth sorting by their texts.

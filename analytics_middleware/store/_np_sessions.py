@@ -12,6 +12,7 @@ from analytics_middleware.store._np_funnel import median
 from analytics_middleware.store._np_select import (
     Grouping,
     Selected,
+    count_codes,
     distinct,
     errors,
     pages,
@@ -112,7 +113,7 @@ def sessions(frame: Frame, question: Sessions) -> list[Group[SessionSummary]]:
         return [Group(key=None, answer=_summary(frame, question, found))]
     columns = [frame.codes(each.rows.table, question.breakdown) for each in found]
     codes = [each.rows.take(column)[each.first] for each, column in zip(found, columns, strict=True)]
-    grouping = Grouping(frame, question.breakdown, codes, question.breakdown_limit)
+    grouping = Grouping.of(frame, question.breakdown, codes, question.breakdown_limit)
 
     def summary(index: int) -> SessionSummary:
         chosen: list[Found] = []
@@ -143,7 +144,9 @@ def _summary(frame: Frame, question: Sessions, found: Sequence[Found]) -> Sessio
 
 
 def _counts(frame: Frame, columns: Sequence[Int32s], limit: int) -> list[Count]:
-    return [Count(key=key, count=count) for key, count in top(frame, "path", columns, limit)]
+    return [
+        Count(key=key, count=count) for key, count in top(frame, "path", count_codes(frame, "path", columns), limit)
+    ]
 
 
 def overview(frame: Frame, question: Overview) -> Totals:

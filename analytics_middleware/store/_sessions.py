@@ -41,10 +41,15 @@ class Session(NamedTuple):
 
 def sessions_in(history: History, question: Sessions | Paths | Overview) -> list[Session]:
     """Return the sessions that begin in the range and have an event that passes the filters, whole."""
+    key = ("sessions", question.bots, question.timeout)
+    found: list[Session] | None = history.answers.get(key)
+    if found is None:
+        visitors = by_visitor(history.people(question.bots)).items()
+        found = [session for visitor, rows in visitors for session in _split(visitor, rows, question.timeout)]
+        history.answers[key] = found
     return [
         session
-        for visitor, rows in by_visitor(history.people(question.bots)).items()
-        for session in _split(visitor, rows, question.timeout)
+        for session in found
         if question.start <= session.rows[0].at < question.end
         and any(history.passes(row, question) for row in session.rows)
     ]

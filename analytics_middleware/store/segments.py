@@ -9,7 +9,8 @@ from analytics_middleware.ids import uuid7
 from analytics_middleware.store._arrays import Hashes, np, pa, pq
 from analytics_middleware.store.columns import ACTOR, PROPERTY, SCHEMA, TEXTS, VISITOR
 
-_ROW_GROUP: Final = 131_072
+_ROW_GROUP: Final = 65_536
+_DELTAS: Final = ("timestamp", ACTOR, VISITOR)
 _IDS: Final = ".ids"
 _PARQUET: Final = ".parquet"
 
@@ -39,7 +40,8 @@ class Segments:
                 table,
                 path,
                 compression="zstd",
-                use_dictionary=[*_dictionaries(table.column_names), ACTOR, VISITOR, "status_code"],
+                use_dictionary=[*_dictionaries(table.column_names), "status_code"],
+                column_encoding={name: "DELTA_BINARY_PACKED" for name in _DELTAS if name in table.column_names},
                 row_group_size=_ROW_GROUP,
                 write_page_index=False,
             ),
