@@ -17,7 +17,7 @@ from durability.servers import Answer, Load, running
 
 from analytics_middleware import Analytics
 
-SECONDS = float(os.environ.get("ANALYTICS_KILL_SECONDS", "6"))
+SECONDS = float(os.environ.get("ANALYTICS_KILL_SECONDS", "4"))
 SAFE_AFTER = 0.25
 """Seconds after which a complete answer's event is on disk."""
 SETTLED = 60.0
