@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from analytics_middleware.outbox.database import Database
+
 pytest.importorskip("celery")
 
 ROOT = Path(__file__).parent.parent
@@ -66,8 +68,10 @@ def test_every_event_of_every_process_is_in_the_log_with_the_request_that_sent_i
 
 
 def logged(data: Path) -> list[dict[str, object]]:
-    words = ["-m", "analytics_middleware", "tail", "--no-follow", "--json", "--data-dir", str(data)]
     if not (data / "analytics.sqlite3").exists():
         return []
-    shown = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=LIMIT, check=True).stdout
-    return [json.loads(line) for line in shown.splitlines()]
+    database = Database(data)
+    with database.read() as connection:
+        rows = connection.execute("SELECT payload FROM log").fetchall()
+    database.close()
+    return [json.loads(payload) for (payload,) in rows]
