@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import re
 import socket
 import ssl
 import struct
@@ -173,7 +174,7 @@ class Server:
 
 def _read(file: Any, number: int) -> Received | None:
     line = file.readline()
-    if line.count(b" ") < 2:
+    if not re.fullmatch(rb"[A-Z]+ \S+ HTTP/1\.[01]\r\n", line):
         return None
     method, target, _ = line.decode("latin-1").split(" ", 2)
     headers: dict[str, str] = {}
