@@ -107,7 +107,6 @@ def test_a_server_delivers_in_the_background_while_it_lives(name, tmp_path, dest
 SCRIPT = """
     import os, sys, threading, time
     from analytics_middleware import Analytics
-from analytics_middleware.outbox.sqlite import SqliteOutbox
     from durability.destination import PostCollector
     analytics = Analytics([PostCollector(sys.argv[1], f"post{n}") for n in range(int(sys.argv[2]))],
                           data_dir=os.environ["DURABILITY_DIR"], enabled=True, store=None)
