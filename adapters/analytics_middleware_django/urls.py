@@ -1,4 +1,7 @@
-"""``path("", include("analytics_middleware_django.urls"))``: the API at ``ANALYTICS["API_PATH"]``."""
+"""``path("", include("analytics_middleware_django.urls"))``: the API and the dashboard.
+
+They are at ``ANALYTICS["API_PATH"]`` and ``ANALYTICS["DASHBOARD_PATH"]``.
+"""
 
 from typing import Any
 
@@ -11,4 +14,7 @@ _settings = get_analytics().settings
 
 urlpatterns: list[Any] = [
     _django.path(f"{_settings.api_path[1:]}/<path:path>", pages.api, name="api"),
+    _django.path(_settings.dashboard_path[1:], pages.dashboard, name="dashboard"),
+    _django.path(f"{_settings.dashboard_path[1:]}/", pages.dashboard),
+    _django.path(f"{_settings.dashboard_path[1:]}/<path:path>", pages.dashboard),
 ]

@@ -1,4 +1,4 @@
-"""What the package serves itself, as blueprints of the application: the API."""
+"""What the package serves itself, as blueprints of the application: the API and the dashboard."""
 
 import io
 import sys
@@ -9,6 +9,7 @@ from flask import request as current_request
 
 from analytics_middleware import Analytics
 from analytics_middleware.web.api import API
+from analytics_middleware.web.dashboard import Dashboard
 from analytics_middleware.web.http import Framework, WebApp
 from analytics_middleware.web.wsgi import respond
 
@@ -38,15 +39,17 @@ class FlaskKnows(Framework):
 
 
 def register(app: Flask, analytics: Analytics) -> None:
-    """Serve the API of *analytics* from *app*, at the setting `api_path`."""
-    api = API(analytics, FlaskKnows(app))
+    """Serve API and dashboard of *analytics* from *app*, at the settings `api_path` and `dashboard_path`."""
+    knows = FlaskKnows(app)
+    api, dashboard = API(analytics, knows), Dashboard(analytics, knows)
     app.register_blueprint(_blueprint("analytics_api", api), url_prefix=api.mount)
+    app.register_blueprint(_blueprint("analytics_dashboard", dashboard), url_prefix=dashboard.mount)
 
 
 def _blueprint(name: str, web_app: WebApp) -> Blueprint:
     blueprint = Blueprint(name, __name__)
 
-    def serve(path: str) -> Response:  # noqa: ARG001 - the core reads it from the environ
+    def serve(path: str = "") -> Response:  # noqa: ARG001 - the core reads it from the environ
         native = cast("Any", current_request)._get_current_object()
         # What a hook of the application has read already is not in the server's stream any more.
         read: bytes | None = getattr(native, "_cached_data", None)
@@ -54,7 +57,8 @@ def _blueprint(name: str, web_app: WebApp) -> Blueprint:
         # HEAD and OPTIONS are answered as the core answers them.
         return Response(cast("Any", answer.body), answer.status, answer.headers)
 
-    blueprint.add_url_rule(
-        "/<path:path>", "serve", serve, methods=[*METHODS], provide_automatic_options=False, strict_slashes=False
-    )
+    for rule in ("/", "/<path:path>"):
+        blueprint.add_url_rule(
+            rule, "serve", serve, methods=[*METHODS], provide_automatic_options=False, strict_slashes=False
+        )
     return blueprint

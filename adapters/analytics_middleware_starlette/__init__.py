@@ -1,6 +1,6 @@
 """analytics-middleware for Starlette and FastAPI."""
 
 from analytics_middleware_starlette.middleware import AnalyticsMiddleware
-from analytics_middleware_starlette.pages import AnalyticsAPI
+from analytics_middleware_starlette.pages import AnalyticsAPI, AnalyticsDashboard
 
-__all__ = ["AnalyticsAPI", "AnalyticsMiddleware"]
+__all__ = ["AnalyticsAPI", "AnalyticsDashboard", "AnalyticsMiddleware"]

@@ -1,4 +1,4 @@
-"""What the package serves itself, as ASGI applications to mount: the API."""
+"""What the package serves itself, as ASGI applications to mount: the API and the dashboard."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from analytics_middleware import Analytics
 from analytics_middleware.asgi import Scope
 from analytics_middleware.web.api import API
 from analytics_middleware.web.asgi import ASGIRunner
+from analytics_middleware.web.dashboard import Dashboard
 from analytics_middleware.web.http import Framework
 from analytics_middleware_starlette.middleware import user_id_of
 
@@ -36,3 +37,13 @@ class AnalyticsAPI(_Mounted):
 
     def __init__(self, analytics: Analytics) -> None:
         super().__init__(API(analytics, Starlette()))
+
+
+class AnalyticsDashboard(_Mounted):
+    """The pages about *analytics*: ``Mount("/analytics", AnalyticsDashboard(analytics))``.
+
+    Raises `MissingExtraError` when the extra ``dashboard`` is not installed.
+    """
+
+    def __init__(self, analytics: Analytics) -> None:
+        super().__init__(Dashboard(analytics, Starlette()))

@@ -72,7 +72,7 @@ class Traffic:
     def __init__(self, seed: int = 1, visitors: int = 200) -> None:
         # Repeatable on purpose; nothing depends on its being unguessable.
         self._random = random.Random(seed)  # noqa: S311
-        self._visitors = [self._visitor(number) for number in range(visitors)]
+        self._visitors = [self.visitor(number) for number in range(visitors)]
 
     def journeys(self) -> Iterator[Journey]:
         """Yield journeys without end."""
@@ -84,7 +84,11 @@ class Traffic:
         draw = self._random
         if draw.random() < 0.04:
             return self._crawl()
-        visitor = draw.choice(self._visitors)
+        return self.journey_of(draw.choice(self._visitors))
+
+    def journey_of(self, visitor: Visitor) -> Journey:
+        """Return what *visitor* does next."""
+        draw = self._random
         referrer, campaign, _ = draw.choices(_ARRIVALS, [weight for *_, weight in _ARRIVALS])[0]
         plays = (
             (self._read, 44),
@@ -121,7 +125,8 @@ class Traffic:
         ]
         return Journey(visitor, "https://www.google.com/", steps)
 
-    def _visitor(self, number: int) -> Visitor:
+    def visitor(self, number: int) -> Visitor:
+        """Return somebody new."""
         draw = self._random
         # 198.18.0.0/15 is set aside for tests of networks (RFC 2544): nobody's address.
         address = f"198.18.{draw.randrange(256)}.{draw.randrange(1, 255)}"

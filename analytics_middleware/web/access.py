@@ -46,6 +46,8 @@ class Access:
         self.address = ClientIP(settings.trusted_proxies, settings.proxy_header)
         self._rates = RateLimit(settings.api_rate_limit)
         self.login = Login(self._secret, settings.data_dir)
+        self.entrance = settings.api_path
+        """Where the login URL leads: to the API, or to the pages where there are any."""
 
     @property
     def by_login(self) -> bool:
@@ -102,7 +104,7 @@ class Access:
             logger.warning(
                 "analytics: reading is closed; to sign in, open %s on this site within a day, once. "
                 "The settings authorize and read_token open it to others.",
-                self.login_path(self._settings.api_path),
+                self.login_path(self.entrance),
             )
 
     def _may_read(self, request: WebRequest) -> bool:
@@ -145,17 +147,19 @@ class Access:
 _CHALLENGE = [("www-authenticate", 'Bearer realm="analytics"')]  # RFC 6750 section 3
 
 
-def access_of(analytics: Analytics, framework: Framework | None = None) -> Access:
+def access_of(analytics: Analytics, framework: Framework | None = None, entrance: str | None = None) -> Access:
     """Return the one `Access` of *analytics*: what signs in to the API is signed in to the pages.
 
-    Given a *framework* it is from now on the one that is asked who users are.
+    Given a *framework* it is from now on the one that is asked who users are; the login URL leads to *entrance*.
     """
     access: Access | None = analytics.parts.get("access")
     if access is None:
         access = analytics.parts["access"] = Access(analytics, framework or Framework())
+        access.entrance = entrance or access.entrance
         analytics.at_start(access.announce)
-    elif framework is not None:
-        access.framework = framework
+        return access
+    access.framework = framework or access.framework
+    access.entrance = entrance or access.entrance
     return access
 
 

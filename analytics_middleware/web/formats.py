@@ -1,0 +1,143 @@
+"""Numbers, times and texts as people read them."""
+
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from analytics_middleware.money import Money
+from analytics_middleware.store.calendar import Unit, zone
+from analytics_middleware.store.filters import Filter
+
+_SYMBOLS: Final = {"GBP": "£", "EUR": "€", "USD": "$", "JPY": "¥"}
+_OPERATORS: Final = {
+    "eq": "is",
+    "ne": "is not",
+    "in": "is one of",
+    "not_in": "is none of",
+    "contains": "contains",
+    "exists": "is there",
+    "not_exists": "is not there",
+    "gt": ">",
+    "gte": "≥",
+    "lt": "<",
+    "lte": "≤",
+}
+_FIELDS: Final = {"matched_pattern": "route", "name": "event"}
+
+
+def count(value: float | None) -> str:
+    """Return a number with its thousands apart; large ones in short."""
+    if value is None:
+        return "–"
+    for limit, suffix in ((1e9, "B"), (1e6, "M"), (1e5, "k")):
+        if abs(value) >= limit:
+            return f"{value / min(limit, 1e3 if suffix == 'k' else limit):.1f}".removesuffix(".0") + suffix
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a fraction as a percentage."""
+    if value is None:
+        return "–"
+    return f"{value:.0%}" if value in (0, 1) or value >= 0.0995 else f"{value:.1%}"
+
+
+def money(minor: float | None, currency: str) -> str:
+    """Return an amount in minor units as money."""
+    if minor is None:
+        return "–"
+    try:
+        amount = Money.from_minor(round(minor), currency)
+    except ValueError:
+        return f"{currency} {minor:,}"
+    text = f"{abs(amount.amount):,.{amount.exponent}f}"
+    sign = "−" if amount.minor < 0 else ""
+    symbol = _SYMBOLS.get(currency)
+    return f"{sign}{symbol}{text}" if symbol else f"{sign}{text} {currency}"
+
+
+def figure(value: float | None, metric: str) -> str:
+    """Return the value of *metric* as text."""
+    if metric.startswith("revenue."):
+        return money(value, metric.removeprefix("revenue."))
+    return percent(value) if metric.endswith("_rate") else count(value)
+
+
+def change(value: float | None, metric: str) -> str:
+    """Return how *metric* has changed; of rates, by how many percentage points."""
+    if value is None:
+        return ""
+    points = metric.endswith("_rate")
+    arrow = "↑" if value > 0 else "↓" if value < 0 else "→"
+    shown = abs(value) * 100
+    return f"{arrow} {shown:,.0f}{' pp' if points else '%'}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a length of time with its two largest units."""
+    if value is None:
+        return "–"
+    if value < 1:
+        return f"{value:.1f}s" if value else "0s"
+    left, parts = round(value), list[str]()
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        whole, left = divmod(left, length)
+        if whole or parts:
+            parts.append(f"{whole}{unit}")
+    return " ".join(part for part in parts[:2] if not part.startswith("0")) or "0s"
+
+
+def bucket(at: datetime, unit: Unit, tz: str) -> str:
+    """Return the name of the stretch of time that begins at *at*."""
+    local = at.astimezone(zone(tz))
+    if unit == "hour":
+        return f"{local:%a} {local:%H:%M}"
+    if unit == "month":
+        return f"{local:%b %Y}"
+    name = f"{local.day} {local:%b}"
+    return f"Week of {name}" if unit == "week" else f"{local:%a} {name}"
+
+
+def short_bucket(at: datetime, unit: Unit, tz: str) -> str:
+    """Return the same as short as an axis wants it."""
+    local = at.astimezone(zone(tz))
+    if unit == "hour":
+        return f"{local:%H:%M}"
+    return f"{local:%b %Y}" if unit == "month" else f"{local.day} {local:%b}"
+
+
+def moment(at: datetime, tz: str) -> str:
+    """Return an instant in *tz*, to the second."""
+    local = at.astimezone(zone(tz))
+    return f"{local.day} {local:%b %Y, %H:%M:%S}"
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """Return how long before *now* something was."""
+    past = (now - at.astimezone(UTC)).total_seconds()
+    return "now" if past < 1 else f"{seconds(past).split()[0]} ago"
+
+
+def days(first: date, last: date) -> str:
+    """Return a range of days, both included."""
+    end = f"{last.day} {last:%b %Y}"
+    if first == last:
+        return end
+    start = f"{first.day} {first:%b}" if first.year == last.year else f"{first.day} {first:%b %Y}"
+    return f"{start} – {end}"
+
+
+def shortened(text: object, most: int = 120) -> str:
+    """Return *text* with an ellipsis where it is too long to show."""
+    whole = str(text)
+    return whole if len(whole) <= most else whole[: most - 1] + "…"
+
+
+def condition(each: Filter) -> str:
+    """Return a filter in words."""
+    field = _FIELDS.get(each.field, each.field).replace("_", " ")
+    words = f"{field} {_OPERATORS[each.op]}"
+    if each.op in ("exists", "not_exists"):
+        return words
+    value: Any = each.value
+    listed = ", ".join(sorted(map(str, value))) if each.op in ("in", "not_in") else value
+    return f"{words} {shortened(listed, 60)}"

@@ -1,0 +1,90 @@
+"""URLs of the dashboard: everything that a page shows is in its address."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from analytics_middleware.store.filters import Filter
+from analytics_middleware.web.pages.scope import COMMON
+
+_KEPT = frozenset(parameter.name for parameter in COMMON)
+_MAX_VALUE = 200
+
+
+class Links:
+    """Makes the addresses of pages for one request, for a dashboard mounted at *mount*, from the query it came with."""
+
+    def __init__(self, mount: str, page: str, query: Iterable[tuple[str, str]], where: Iterable[Filter]) -> None:
+        self._mount = mount
+        self._page = page
+        self._query = [(name, value) for name, value in query if name not in ("format", "table")]
+        self._where = [_plain(each) for each in where]
+
+    def static(self, name: str, version: str) -> str:
+        """Return the address of a file of ours."""
+        return f"{self._mount}/static/{name}?v={version}"
+
+    def page(self, page: str, **changes: Any) -> str:
+        """Return the address of another page about the same part of the events."""
+        return self._address(page, [pair for pair in self._query if pair[0] in _KEPT], changes)
+
+    def same(self, **changes: Any) -> str:
+        """Return this page's address with *changes*; None takes a parameter away."""
+        return self._address(self._page, self._query, changes)
+
+    def kept(self, *without: str) -> list[tuple[str, str]]:
+        """Return this page's query except *without*, for the hidden fields of a form."""
+        return [pair for pair in self._query if pair[0] not in without]
+
+    def action(self, page: str | None = None) -> str:
+        """Return where a form goes."""
+        return self._address(self._page if page is None else page, [], {})
+
+    def filtered(self, field: str, value: object) -> str | None:
+        """Return this page's address with one filter more; None for what is too long for an address."""
+        if value is None or len(str(value)) > _MAX_VALUE:
+            return None
+        made = {"field": field, "op": "eq", "value": value}
+        return self.where(self._where if made in self._where else [*self._where, made])
+
+    def also(self, made: dict[str, Any]) -> str:
+        """Return this page's address with the filter *made* as well."""
+        return self.where([*self._where, made])
+
+    def without(self, index: int) -> str:
+        """Return this page's address without its filter number *index*."""
+        return self.where([each for at, each in enumerate(self._where) if at != index])
+
+    def where(self, where: list[dict[str, Any]]) -> str:
+        """Return this page's address with the filters *where*."""
+        changes = dict.fromkeys(("filter_field", "filter_op", "filter_value"))
+        text = json.dumps(where, separators=(",", ":"), ensure_ascii=False) if where else None
+        return self.same(where=text, **changes)
+
+    def _address(self, page: str, query: list[tuple[str, str]], changes: dict[str, Any]) -> str:
+        changes = {name.rstrip("_"): value for name, value in changes.items()}
+        pairs = [pair for pair in query if pair[0] not in changes]
+        pairs += [(name, str(value)) for name, value in changes.items() if value is not None]
+        text = urlencode(pairs, errors="replace")
+        return f"{self._mount}/{page}{'?' if text else ''}{text}"
+
+
+def _plain(condition: Filter) -> dict[str, Any]:
+    made: dict[str, Any] = {"field": condition.field, "op": condition.op}
+    if condition.op not in ("exists", "not_exists"):
+        value = condition.value
+        made["value"] = value if isinstance(value, (str, int, float)) else sorted(value)
+    return made
+
+
+def web_address(text: object) -> str | None:
+    """Return *text* when it is the address of a page on the web, which may be linked to; nothing else may."""
+    if not isinstance(text, str) or len(text) > 2000 or any(each <= " " for each in text):
+        return None
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return None
+    return text if known else None

@@ -1,0 +1,112 @@
+// Hover, keyboard, dark and light, live updates. Pages work without any of it.
+(() => {
+  "use strict";
+
+  // Charts: what the pointer or the arrow keys point at, read from the table behind the chart.
+  const place = (figure) => {
+    const drawing = figure.querySelector(".drawing");
+    const rows = [...figure.querySelectorAll("tbody tr")];
+    if (!drawing || !rows.length || drawing.dataset.ready) return;
+    drawing.dataset.ready = "1";
+    const heads = [...figure.querySelectorAll("thead th")].map((each) => each.textContent);
+    const line = document.createElement("div");
+    line.className = "cursor";
+    const tip = document.createElement("div");
+    tip.className = "tip";
+    tip.setAttribute("role", "status");
+    drawing.append(line, tip);
+    drawing.tabIndex = 0;
+    drawing.setAttribute("role", "group");
+    drawing.setAttribute("aria-label", "Chart; arrow keys go through its points");
+    let at = rows.length - 1;
+    const show = (index) => {
+      at = Math.max(0, Math.min(rows.length - 1, index));
+      const part = rows.length === 1 ? 0.5 : at / (rows.length - 1);
+      const cells = [...rows[at].children].map((each) => each.textContent);
+      const title = document.createElement("b");
+      title.textContent = cells[0] + (rows[at].hasAttribute("data-open") ? " (so far)" : "");
+      tip.replaceChildren(title);
+      cells.slice(1).forEach((text, number) => {
+        const entry = document.createElement("span");
+        entry.textContent = `${heads[number + 1]}: ${text}`;
+        tip.append(entry);
+      });
+      // Through the object model, which the Content-Security-Policy allows.
+      line.style.left = `${part * 100}%`;
+      tip.style.left = `${part * 100}%`;
+      tip.classList.toggle("left", part > 0.6);
+      drawing.classList.add("pointed");
+    };
+    drawing.addEventListener("pointermove", (event) => {
+      const box = drawing.getBoundingClientRect();
+      show(Math.round(((event.clientX - box.left) / box.width) * (rows.length - 1)));
+    });
+    drawing.addEventListener("pointerleave", () => drawing.classList.remove("pointed"));
+    drawing.addEventListener("blur", () => drawing.classList.remove("pointed"));
+    drawing.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      show(drawing.classList.contains("pointed") ? at + step : at);
+    });
+  };
+  const charts = () => document.querySelectorAll("[data-chart]").forEach(place);
+  charts();
+
+  // Dark and light: a cookie, so that the server writes it into the page and nothing flickers.
+  document.querySelector("[data-theme-toggle]")?.addEventListener("click", () => {
+    const root = document.documentElement;
+    const dark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    document.cookie = `analytics_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
+  });
+
+  // Keyboard: whatever says data-key is clicked by that key.
+  const help = document.getElementById("help");
+  document.querySelector("[data-help]")?.addEventListener("click", () => help.showModal());
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+    if (event.key === "Escape") {
+      document.querySelectorAll("details.menu[open]").forEach((each) => each.removeAttribute("open"));
+    } else if (event.key === "?") {
+      help?.showModal();
+    } else if (/^[a-z0-9]$/.test(event.key)) {
+      const opened = document.querySelector(`[data-focus="${event.key}"]`);
+      const target = document.querySelector(`[data-key="${event.key}"]`);
+      if (opened) {
+        event.preventDefault();
+        opened.parentElement.open = true;
+        opened.parentElement.querySelector("input:not([type=hidden])")?.focus();
+      } else if (target) {
+        target.click();
+      }
+    }
+  });
+  document.addEventListener("click", (event) => {
+    document.querySelectorAll("details.menu[open]").forEach((each) => {
+      if (!each.contains(event.target)) each.removeAttribute("open");
+    });
+  });
+
+  // Live: the page is asked for again, and what has changed is put in its place. The server escapes it all, and a
+  // parsed document runs no scripts.
+  const seconds = Number(document.querySelector("[data-live]")?.dataset.live);
+  const refresh = async () => {
+    if (document.hidden || document.querySelector("[data-live] :is(:focus, details[open], .pointed)")) return;
+    const answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-live]");
+    const stale = document.querySelector("[data-live]");
+    if (!fresh || !stale) return;
+    stale.querySelectorAll("input[type=radio]:checked").forEach((each) => {
+      const same = fresh.querySelector(`#${CSS.escape(each.id)}`);
+      if (same) same.checked = true;
+    });
+    stale.replaceWith(document.adoptNode(fresh));
+    charts();
+    document.dispatchEvent(new CustomEvent("analytics:refreshed"));
+  };
+  if (seconds) setInterval(() => refresh().catch(() => {}), seconds * 1000);
+})();

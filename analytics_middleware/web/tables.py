@@ -1,0 +1,68 @@
+"""Tables: what stands on a page, behind a chart, and in a CSV file."""
+
+import csv
+import dataclasses
+import io
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+Cell = str | int | float | datetime | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows under named columns. The first column says what a row is about, the second how much."""
+
+    name: str
+    """In URLs: ``?format=csv&table=NAME``."""
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    field: str | None = None
+    """The field that the first column has values of: a click on one filters by it."""
+    page: str | None = None
+    """Or the page that tells more of a row, which is told of it by the parameter `field`."""
+    keys: tuple[str, ...] | None = None
+    """What that parameter is for each row, where it is not the first column."""
+
+
+def table(
+    name: str, title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], field: str | None = None
+) -> Table:
+    """Return a table, a click on whose rows filters by *field*."""
+    return Table(name=name, title=title, columns=tuple(columns), rows=tuple(tuple(row) for row in rows), field=field)
+
+
+# What spreadsheets take for the beginning of a formula, as OWASP lists it, full-width forms included.
+_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠|%")
+
+
+def csv_of(table: Table) -> bytes:
+    """Return *table* as a CSV file (RFC 4180) that no spreadsheet takes for a program."""
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow([_plain(column) for column in table.columns])
+    writer.writerows([[_plain(cell) for cell in row] for row in table.rows])
+    # The mark has Excel read UTF-8.
+    return out.getvalue().encode("utf-8-sig", "replace")
+
+
+def _plain(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, datetime):
+        return cell.isoformat()
+    if not isinstance(cell, str):
+        return str(cell)
+    # Each line of a cell could begin a formula of its own in some readers, so there is only one; and nothing
+    # invisible stands before the character that is looked at.
+    text = "".join(" " if unicodedata.category(each) in ("Cc", "Zl", "Zp") else each for each in cell)
+    bare = text.lstrip().lstrip("\ufeff\u200b\u200c\u200d\u2060\xa0'\"")
+    return f"'{text}" if bare.startswith(_FORMULA) or cell.startswith(_FORMULA) else text
+
+
+def shown(value: Any) -> Any:
+    """Return *value* as a cell: lists and objects are text."""
+    return value if value is None or isinstance(value, (str, int, float, datetime)) else str(value)

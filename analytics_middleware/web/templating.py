@@ -1,0 +1,69 @@
+"""Templates: Jinja2 with everything escaped, for whatever is shown came from strangers."""
+
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+from analytics_middleware.errors import MissingExtraError
+from analytics_middleware.web import formats
+
+_HERE: Final = Path(__file__).parent
+_TYPES: Final = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+
+
+@cache
+def static_files() -> dict[str, tuple[bytes, str, str]]:
+    """Return the content, the type and the version of each file that pages load."""
+    return {
+        path.name: (content, _TYPES[path.suffix], blake2b(content, digest_size=6).hexdigest())
+        for path in sorted((_HERE / "static").glob("dashboard.*"))
+        for content in [path.read_bytes()]
+    }
+
+
+@cache
+def environment() -> Any:
+    """Return the templates. Raises `MissingExtraError` without Jinja2."""
+    try:
+        import jinja2
+    except ImportError:
+        extra = "pip install 'analytics-middleware[dashboard]'"
+        raise MissingExtraError(f"the dashboard needs the extra: {extra}") from None
+    from analytics_middleware.web import charts, links
+
+    found: Any = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    for each in (
+        formats.count,
+        formats.percent,
+        formats.money,
+        formats.figure,
+        formats.change,
+        formats.seconds,
+        formats.bucket,
+        formats.short_bucket,
+        formats.moment,
+        formats.ago,
+        formats.days,
+        formats.shortened,
+        formats.condition,
+        charts.share,
+        charts.shade,
+        links.web_address,
+    ):
+        found.filters[each.__name__] = each
+    found.globals["line_chart"] = charts.line_chart
+    return found
+
+
+def render(template: str, values: dict[str, Any]) -> bytes:
+    """Return the page that *template* makes of *values*."""
+    text: str = environment().get_template(template).render(**values)
+    # A lone surrogate in a name must not keep the page from being sent.
+    return text.encode("utf-8", "replace")

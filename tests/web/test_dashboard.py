@@ -1,0 +1,358 @@
+"""What the pages promise without a browser: who may see them, their headers, their JSON and CSV, on every stack."""
+
+import csv
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from web_sites import READER, TOKEN, Site, site_on
+
+from analytics_middleware import Analytics, Event, EventType, Money
+from analytics_middleware.errors import MissingExtraError
+from analytics_middleware.event import Visit
+from analytics_middleware.store import Insights, MemoryStore
+from analytics_middleware.web import templating
+from analytics_middleware.web.asgi import ASGIRunner
+from analytics_middleware.web.charts import line_chart, nice_ceiling, shade, share
+from analytics_middleware.web.dashboard import PAGES, Dashboard
+from analytics_middleware.web.links import web_address
+from analytics_middleware.web.pages.scope import read_scope
+from analytics_middleware.web.tables import csv_of, table
+from analytics_middleware.web.wsgi import WSGIRunner
+
+NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)
+PATHS = [f"/analytics/{page.name}" for page in PAGES]
+
+
+@contextmanager
+def plain(name: str, **settings: Any) -> Iterator[Site]:
+    """The dashboard alone, on plain ASGI or WSGI or mounted in Starlette."""
+    analytics = Analytics(**{"enabled": True, "read_token": TOKEN, **settings})
+    app: Any
+    if name == "WSGI":
+        app = WSGIRunner(Dashboard(analytics))
+    elif name == "ASGI":
+        app = ASGIRunner(Dashboard(analytics))
+    else:
+        from starlette.applications import Starlette
+        from starlette.routing import Mount
+
+        from analytics_middleware_starlette import AnalyticsDashboard
+
+        app = Starlette(routes=[Mount("/analytics", AnalyticsDashboard(analytics))])
+    try:
+        yield Site(name, app, "wsgi" if name == "WSGI" else "asgi", analytics)
+    finally:
+        analytics.close()
+
+
+STACKS = ("ASGI", "WSGI", "Starlette", "Flask", "Django WSGI", "Django ASGI")
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Site]]:
+    with ExitStack() as stack:
+        yield lambda name="ASGI", **settings: stack.enter_context(
+            plain(name, **settings) if name in ("ASGI", "WSGI", "Starlette") else site_on(name, **settings)
+        )
+
+
+@pytest.fixture(params=STACKS)
+def dashboard(request: pytest.FixtureRequest, make: Callable[..., Site]) -> Site:
+    """The dashboard on each stack in turn, with a read token."""
+    site = make(request.param)
+    assert site.analytics.store is not None
+    site.analytics.store.apply(visits())
+    return site
+
+
+def visits() -> list[Any]:
+    def seen(user: str, country: str, hours: float, **fields: Any) -> Event:
+        at = datetime.now(UTC) - timedelta(hours=hours)
+        visit = Visit(country=country, source="Google", channel="Organic Search")
+        return Event(
+            type=EventType.PAGEVIEW, timestamp=at, user_id=user, matched_pattern="/x", path="/x", visit=visit, **fields
+        )
+
+    return [
+        seen("ann", "GB", 0.1),
+        seen("ann", "GB", 0.05),
+        seen("bob", "DE", 0.02),
+        seen("cyd", "DE", 26, status_code=404),
+        Event(event_name="buy", user_id="ann", revenue=Money("29.99", "GBP")),
+    ]
+
+
+def test_it_is_closed_to_strangers_on_every_page(dashboard: Site):
+    for path in PATHS:
+        answer = dashboard.ask("GET", path)
+        assert answer.status == 401
+        assert answer.header("content-type") == "text/html; charset=utf-8"
+        assert b"ann" not in answer.body
+        assert answer.header("www-authenticate")
+        refused = dashboard.ask("GET", path, headers={"accept": "application/json"})
+        assert (refused.status, refused.error["code"]) == (401, "unauthorized")
+    assert dashboard.ask("GET", "/analytics/no-such-page").status == 401
+    assert dashboard.ask("GET", "/analytics/", headers={"authorization": "Bearer wrong"}).status == 401
+
+
+def test_whoever_may_read_gets_every_page_uncached_and_with_a_strict_policy(dashboard: Site):
+    for path in PATHS:
+        answer = dashboard.ask("GET", path, headers=READER)
+        assert answer.status == 200, answer.body
+        policy = answer.header("content-security-policy") or ""
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.header("cache-control") == "no-store"
+        assert answer.header("x-content-type-options") == "nosniff"
+        assert b"<style" not in answer.body
+        assert b" style=" not in answer.body
+        assert b" onclick=" not in answer.body
+    assert dashboard.ask("GET", "/analytics/no-such-page", headers=READER).status == 404
+    assert dashboard.ask("POST", "/analytics/", headers=READER).status in (403, 405)
+
+
+def test_without_a_trailing_slash_the_overview_is_found_too(dashboard: Site):
+    answer = dashboard.ask("GET", "/analytics", headers=READER)
+    assert answer.status == 200 or (answer.header("location") or "").endswith("/analytics/")
+
+
+def test_a_head_request_is_answered_without_a_body(dashboard: Site):
+    answer = dashboard.ask("HEAD", "/analytics/", headers=READER)
+    assert (answer.status, answer.body) == (200, b"")
+
+
+def test_what_pages_load_is_public_kept_and_at_an_address_that_changes_with_it(dashboard: Site):
+    page = dashboard.ask("GET", "/analytics/", headers=READER).body.decode()
+    for name, kind in (("dashboard.css", "text/css"), ("dashboard.js", "text/javascript")):
+        address = f"/analytics/static/{name}?v={templating.static_files()[name][2]}"
+        assert f'"{address}"' in page
+        answer = dashboard.ask("GET", address)
+        assert (answer.status, answer.header("content-type")) == (200, f"{kind}; charset=utf-8")
+        assert "immutable" in (answer.header("cache-control") or "")
+        assert answer.header("x-content-type-options") == "nosniff"
+    for path in ("../dashboard.py", "..%2Fdashboard.py", "%2Fetc%2Fpasswd", "no-such-file"):
+        assert dashboard.ask("GET", f"/analytics/static/{path}").status in (400, 401, 404)
+
+
+def test_every_page_has_a_twin_in_json_by_format_and_by_accept(dashboard: Site):
+    for path in PATHS:
+        twin = dashboard.ask("GET", f"{path}?format=json", headers=READER)
+        assert (twin.status, twin.header("content-type")) == (200, "application/json")
+        assert twin.header("cache-control") == "no-store"
+        accepted = dashboard.ask("GET", path, headers={**READER, "accept": "application/json"})
+        assert set(accepted.data) == set(twin.data)
+        browser = {**READER, "accept": "text/html,application/xhtml+xml,application/json;q=0.9"}
+        assert dashboard.ask("GET", path, headers=browser).header("content-type") == "text/html; charset=utf-8"
+
+
+def test_every_table_is_a_csv_file(dashboard: Site):
+    for path in PATHS:
+        tables = dashboard.ask("GET", f"{path}?format=json", headers=READER).data["tables"]
+        for name, expected in tables.items():
+            answer = dashboard.ask("GET", f"{path}?format=csv&table={name}", headers=READER)
+            assert answer.status == 200
+            assert answer.header("content-type") == "text/csv; charset=utf-8"
+            assert "attachment" in (answer.header("content-disposition") or "")
+            rows = list(csv.reader(io.StringIO(answer.body.decode("utf-8-sig"))))
+            assert rows[0] == expected["columns"]
+            assert len(rows) == len(expected["rows"]) + 1
+    wrong = dashboard.ask("GET", "/analytics/?format=csv&table=secrets", headers=READER)
+    assert wrong.status == 400
+
+
+def test_the_overview_counts_what_happened(dashboard: Site):
+    data = dashboard.ask("GET", "/analytics/?period=7d&format=json", headers=READER).data
+    tiles = {tile["metric"]: tile["value"] for tile in data["tiles"]}
+    assert tiles == {
+        "visitors": 3,
+        "pageviews": 3,
+        "sessions": 3,
+        "bounce_rate": pytest.approx(2 / 3),
+        "events": 5,
+        "revenue.GBP": 2999,
+    }
+    assert data["tables"]["pages"]["rows"] == [["/x", 2, 3]]
+    assert sum(point["value"] or 0 for point in data["points"]) >= 3
+    where = quote('[{"field":"country","op":"eq","value":"DE"}]')
+    only = dashboard.ask("GET", f"/analytics/?period=7d&format=json&where={where}", headers=READER).data
+    assert only["tiles"][0]["value"] == 2
+    assert only["tables"]["countries"]["rows"][0][:2] == ["DE", 1]
+
+
+def test_a_filter_from_the_form_becomes_part_of_the_address(dashboard: Site):
+    query = "period=7d&filter_field=country&filter_op=eq&filter_value=DE"
+    answer = dashboard.ask("GET", f"/analytics/?{query}", headers=READER)
+    assert answer.status == 303
+    location = urlsplit(answer.header("location") or "")
+    asked = parse_qs(location.query)
+    assert location.path == "/analytics/"
+    assert asked["period"] == ["7d"]
+    assert json.loads(asked["where"][0]) == [{"field": "country", "op": "eq", "value": "DE"}]
+    assert set(asked) == {"period", "where"}
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("period=9d", "period"),
+        ("from=yesterday", "from"),
+        ("from=2025-03-02&to=2025-03-01", "to"),
+        ("from=1900-01-01", "from"),
+        ("tz=Mars/Olympus", "tz"),
+        ("where=x", "where"),
+        ('where=[{"field":"password","op":"eq","value":"x"}]', "where"),
+        ("filter_field=password", "filter_field"),
+        ("filter_field=duration&filter_op=gt&filter_value=x", "filter_value"),
+        ("metric=happiness", "metric"),
+        ("unknown=1", "unknown"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(make: Callable[..., Site], query: str, field: str):
+    site = make()
+    answer = site.ask("GET", f"/analytics/?{quote(query, safe='=&')}", headers=READER)
+    assert answer.status == 400
+    assert field in answer.body.decode()
+    as_json = site.ask("GET", f"/analytics/?{quote(query, safe='=&')}&format=json", headers=READER)
+    assert as_json.error["field"] == field
+
+
+@pytest.mark.parametrize("name", ["ASGI", "WSGI", "Flask", "Django WSGI"])
+def test_without_another_way_in_the_url_in_the_log_signs_in_once(
+    make: Callable[..., Site], caplog: pytest.LogCaptureFixture, name: str
+):
+    with caplog.at_level(logging.WARNING):
+        site = make(name, read_token=None)
+        site.analytics.ensure_started()
+        assert site.ask("GET", "/analytics/").status == 401
+    said = next(record.getMessage() for record in caplog.records if "login?token=" in record.getMessage())
+    path = next(word for word in said.split() if "login?token=" in word)
+    assert path.startswith("/analytics/login?token=")
+    assert site.ask("HEAD", path).status == 401
+    answer = site.ask("GET", path)
+    assert (answer.status, answer.header("location")) == (303, "/analytics/")
+    cookie = (answer.header("set-cookie") or "").partition(";")[0]
+    assert site.ask("GET", "/analytics/", headers={"cookie": cookie}).status == 200
+    assert site.ask("GET", path).status == 401
+
+
+def test_a_page_of_another_site_can_link_here_but_read_nothing(make: Callable[..., Site]):
+    site = make(authorize=lambda request: True)
+    fetched = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+    assert site.ask("GET", "/analytics/", headers=fetched).status == 403
+    followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert site.ask("GET", "/analytics/", headers=followed).status == 200
+
+
+def test_without_a_store_pages_say_so(make: Callable[..., Site]):
+    answer = make(store=None).ask("GET", "/analytics/", headers=READER)
+    assert answer.status == 503
+    assert b"no store" in answer.body
+
+
+def test_without_jinja2_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, make: Callable[..., Site]):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    templating.environment.cache_clear()
+    try:
+        with pytest.raises(MissingExtraError, match=r"analytics-middleware\[dashboard\]"):
+            make()
+        answer = make("Django WSGI").ask("GET", "/analytics/", headers=READER)
+        assert (answer.status, b"[dashboard]" in answer.body) == (503, True)
+    finally:
+        templating.environment.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "  =1", "\xa0=1", "\u200b=1", "＝1", "\ufeff@x", '"=1', "|cmd"],
+)
+def test_no_text_in_a_csv_file_begins_a_formula(text: str):
+    content = csv_of(table("t", "T", ("name", "count"), [(text, -5), (f"a\n{text}", 1)])).decode("utf-8-sig")
+    rows = list(csv.reader(io.StringIO(content)))
+    assert rows[1][0].startswith("'")
+    # What is a number stays one, and no cell has a second line that could begin anything.
+    assert rows[1][1] == "-5"
+    assert len(content.splitlines()) == 3
+    assert rows[2][0].startswith("a ")
+    assert all(field.startswith('"') for field in content.splitlines()[0].split(","))
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        ("https://example.com/a?b=c", True),
+        ("http://example.com", True),
+        ("HTTPS://EXAMPLE.COM/", True),
+        ("javascript:alert(1)", False),
+        (" javascript:alert(1)", False),
+        ("java\nscript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("//example.com", False),
+        ("https://", False),
+        ("http://[", False),
+        ("https://example.com/" + "x" * 3000, False),
+        (None, False),
+    ],
+)
+def test_only_pages_on_the_web_are_linked_to(text: str | None, may: bool):
+    assert (web_address(text) is not None) is may
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "last", "unit", "before"),
+    [
+        ({"period": "today"}, "2025-03-12", "2025-03-12", "hour", "2025-03-11T12:00"),
+        ({"period": "yesterday"}, "2025-03-11", "2025-03-11", "hour", "2025-03-11T00:00"),
+        ({"period": "7d"}, "2025-03-06", "2025-03-12", "day", "2025-03-05T12:00"),
+        ({}, "2025-02-11", "2025-03-12", "day", "2025-02-10T12:00"),
+        ({"period": "90d"}, "2024-12-13", "2025-03-12", "week", "2024-12-12T12:00"),
+        ({"period": "month"}, "2025-03-01", "2025-03-12", "day", "2025-02-28T12:00"),
+        ({"from": "2025-01-01", "to": "2025-01-31"}, "2025-01-01", "2025-01-31", "day", "2025-01-01T00:00"),
+    ],
+)
+def test_periods_are_local_days_compared_with_as_many_before_up_to_the_same_time(
+    asked: dict[str, Any], first: str, last: str, unit: str, before: str
+):
+    """`before` is where the comparison ends: half a day in, it ends half a day into its own last day."""
+    scope = read_scope(Insights(MemoryStore(), clock=lambda: NOW), asked)
+    assert (scope.first, scope.last) == (date.fromisoformat(first), date.fromisoformat(last))
+    assert scope.unit == unit
+    assert scope.before is not None
+    assert scope.before.end.isoformat()[:16] == before
+    assert scope.before_whole is not None
+    assert scope.before_whole.end == scope.start
+
+
+def test_days_are_those_of_the_zone():
+    scope = read_scope(Insights(MemoryStore(), clock=lambda: NOW), {"period": "today", "tz": "Asia/Tokyo"})
+    assert scope.start == datetime(2025, 3, 11, 15, tzinfo=UTC)
+
+
+def test_a_chart_dots_what_leads_to_the_unfinished_and_leaves_out_what_has_not_begun():
+    drawn = line_chart([1, 2, 3, None], [4, 4, 4, 4], [False, False, True, True])
+    assert drawn.svg.count("<polyline") == 3
+    assert 'class="line dotted" points="333.3,' in drawn.svg
+    assert drawn.ticks == (6.0, 4.0, 2.0, 0.0)
+    assert "style" not in drawn.svg
+    assert line_chart([]).ticks[0] == 3.0
+    assert line_chart([-5, 5]).ticks[-1] < -4
+    assert line_chart([7]).svg.count("polyline") == 1
+
+
+@pytest.mark.parametrize("value", [0, 0.01, 0.2, 0.95, 1, 2, 7, 99, 1234, 10**9])
+def test_an_axis_is_as_long_as_its_largest_value_and_not_much_longer(value: float):
+    top = nice_ceiling(value)
+    assert value <= top <= max(3.0, value * 3)
+
+
+def test_bars_and_shades_stay_within_their_bounds():
+    assert [share(value, 10) for value in (0, None, -3, 0.001, 5, 10, 20)] == [0, 0, 0, 1, 50, 100, 100]
+    assert [shade(value) for value in (None, 0, 0.001, 0.5, 1, 3)] == [0, 0, 1, 5, 10, 10]
