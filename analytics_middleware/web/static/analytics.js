@@ -5,7 +5,8 @@
 // data-api: where the API is, when not beside this script. data-key: the write key, where the site has one.
 // data-pages="off": no page views at all. data-first="on": count the first page too, for pages no middleware counts.
 //
-// analytics.min.js is this file through `terser analytics.js -c passes=3,unsafe_arrows=true,ecma=2020 -m --toplevel`.
+// analytics.min.js is this file through `terser analytics.js -c passes=3,unsafe_arrows=true,ecma=2020 -m --toplevel`,
+// after the first eight digits of its SHA-256 in a comment: /*01234567*/.
 (() => {
   const script = document.currentScript;
   const options = script.dataset;
@@ -59,7 +60,9 @@
         (digit ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (digit / 4)))).toString(16),
       );
       // A copy as of now; what can't be one (a cycle) is no event, and no error of the page.
-      const event = JSON.parse(JSON.stringify({ name, url: location.href, event_id, ...more }));
+      const text = JSON.stringify({ name, url: location.href, event_id, ...more });
+      // Half a character (a lone surrogate, which stringify escapes) is no text to a server.
+      const event = JSON.parse(text.replace(/\\\\|\\ud[89a-f]../g, (found) => (found[2] ? "\ufffd" : found)));
       queue.push([Date.now(), event]);
       timer = timer || setTimeout(flush, 1e3);
       if (queue.length > 19) flush();
