@@ -94,6 +94,6 @@ def test_no_event_arrives_twice_or_from_nowhere(name: str, served: Run) -> None:
 @every_server
 def test_nothing_is_wrong_by_its_own_account(name: str, served: Run) -> None:
     told = [line for line in served.log.splitlines() if "analytics:" in line]
-    # What one row provokes is logged, and that there is no data directory.
-    expected = ("() ignored: ", "no data_dir")
+    # What one row provokes is logged, that there is no data directory, and how to sign in.
+    expected = ("() ignored: ", "no data_dir", "reading is closed")
     assert [line for line in told if not any(part in line for part in expected)] == []
