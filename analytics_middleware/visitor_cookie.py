@@ -8,6 +8,7 @@ object (DNT, Sec-GPC) and those for whom the `consent` hook does not say True ge
 import hmac
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from analytics_middleware.classify import is_answer_to_navigation, is_navigation
@@ -21,6 +22,7 @@ from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
 
+_CACHED = 4096
 _MIN_KEY = 16
 # RFC 9213: directives for caches in front of the site, which outrank Cache-Control there.
 _TARGETED: Final = ("cdn-cache-control", "surrogate-control", "cloudflare-cdn-cache-control")
@@ -62,11 +64,12 @@ class VisitorCookie:
         self._consent = Consent(settings.consent, counters)
         self._excluded = Exclusions(settings.exclude)
         self._address = ClientIP(settings.trusted_proxies, settings.proxy_header)
+        self._verified = lru_cache(_CACHED)(self._verify)
 
     def brought(self, request: Request) -> str | None:
         """Return the visitor id that *request* brought, None if it brought none that was given out here."""
         value = request.cookie(self._name)
-        return None if value is None else read(self._secret.reveal().encode(), value)
+        return None if value is None else self._verified(value)
 
     def new(self, request: Request) -> tuple[str, str] | None:
         """Return a new visitor id and its cookie for whoever will be answered with a document, if they want one.
@@ -92,6 +95,9 @@ class VisitorCookie:
         cookie is replaced, whatever the answer is.
         """
         brought = self.brought(request)
+        if brought is not None and not signed_out and not self._consent.asked and not opted_out(request):
+            # As a rule; nothing more is to be found out.
+            return None, None
         leaves = signed_out and brought is not None
         if not (leaves or is_answer_to_navigation(request)) or may_be_shared(headers):
             return None, None
@@ -107,6 +113,9 @@ class VisitorCookie:
         visitor_id, value = prepared or issue(self._secret.reveal().encode())
         # The request that signs out is still the old visitor's.
         return set_cookie_header(self._name, value, secure=secure), None if leaves else visitor_id
+
+    def _verify(self, value: str) -> str | None:
+        return read(self._secret.reveal().encode(), value)
 
     def _welcome(self, request: Request) -> bool:
         if opted_out(request) or (self._consent.asked and not self._consent.given(request)):
