@@ -38,12 +38,14 @@ def roll(frame: Frame, question: RangeQuestion, field: str, event: str) -> Rolle
         or field.startswith("traits.")
     ):
         return None
+    if not frame.tables:
+        return None
     codes = [frame.codes(table, field) for table in frame.tables]
     width = len(frame.vocabularies[field].values)
     # What lies before and after the events is cut off, else a range of a century would be a large table.
-    first = max([begin // QUARTER, *([min(table.bounds[0] for table in frame.tables) // QUARTER] if codes else [])])
-    last = min([end // QUARTER, *([max(table.bounds[1] for table in frame.tables) // QUARTER + 1] if codes else [])])
-    if not codes or last <= first or (last - first) * width > _MAX_CELLS:
+    first = max(begin, min(table.bounds[0] for table in frame.tables)) // QUARTER
+    last = min(end // QUARTER, max(table.bounds[1] for table in frame.tables) // QUARTER + 1)
+    if last <= first or (last - first) * width > _MAX_CELLS:
         return None
     counts = np.zeros((last - first, width), np.int64)
     for table, column in zip(frame.tables, codes, strict=True):

@@ -48,23 +48,30 @@ def users(frame: Frame, question: Users, traits_of: TraitsOf) -> list[UserRow]:
     """The users behind one number: users before anonymous visitors, each by id, then by day."""
     people = _behind(frame, question)
     who: Int64s = people.who.astype(np.int64)
-    ids, kinds, days = frame.actors.ids(who), frame.kinds[who].tolist(), people.day.tolist()
+    days: list[int] = people.day.tolist()
+    ids, kinds = frame.actors.ids(who), _kinds(frame, who)
     order = sorted(range(len(ids)), key=lambda index: (kinds[index], ids[index], days[index]))[: question.limit]
-    first = frame.first(with_bots=question.of.bots)
-    last = _last_seen(frame, bots=question.of.bots)
+    first: list[int] = frame.first(with_bots=question.of.bots)[who].tolist()
+    last: list[int] = _last_seen(frame, bots=question.of.bots)[who].tolist()
     traits = traits_of([ids[index] for index in order if kinds[index] == USER])
     starts = _day_starts(question) if any(days[index] >= 0 for index in order) else []
     return [
         _row(
             kinds[index],
             ids[index],
-            int(first[who[index]]),
-            int(last[who[index]]),
+            first[index],
+            last[index],
             traits,
             starts[days[index]] if days[index] >= 0 else None,
         )
         for index in order
     ]
+
+
+def _kinds(frame: Frame, who: Int64s) -> list[int]:
+    """Return the kinds of visitors."""
+    kinds: list[int] = frame.kinds[who].tolist()
+    return kinds
 
 
 def _day_starts(question: Users) -> list[datetime]:

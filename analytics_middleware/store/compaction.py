@@ -23,6 +23,8 @@ from analytics_middleware.store.segments import Segments, combined
 from analytics_middleware.store.snapshot import gone_until
 
 DAY = 86_400
+_ORPHAN_AGE = 3600.0
+"""Seconds after which a file that the catalogue does not know was left by somebody who died."""
 
 
 class Compactor:
@@ -71,6 +73,20 @@ class Compactor:
             identities = Identities(connection)
         with _lease_kept(self._outbox):
             _Compaction(self, self._segments, state, changed, identities, max(self.horizon(), state.horizon)).run(epoch)
+
+    def collect(self, keep_replaced: float) -> None:
+        """Delete files replaced *keep_replaced* seconds ago, and those of somebody who died while writing them."""
+        now = self._clock()
+        with self._outbox.database.read() as connection:
+            garbage = catalogue.read_garbage(connection, now - keep_replaced)
+            orphans = self._segments.orphans(catalogue.known_files(connection), time.time() - _ORPHAN_AGE)
+        for path in orphans:
+            path.unlink(missing_ok=True)
+        for file in garbage:
+            self._segments.remove(file)
+        if garbage:
+            with self._outbox.database.write() as connection:
+                connection.executemany("DELETE FROM store_garbage WHERE file = ?", [(file,) for file in garbage])
 
     def _replace(
         self, epoch: int, old: Sequence[str], new: Sequence[Segment], state: dict[str, str | int], version: int = 0

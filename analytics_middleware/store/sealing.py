@@ -25,8 +25,6 @@ _LEASE_POLL = 1.0
 _BATCH = 10_000
 _BATCH_BYTES = 16 * 2**20
 _TRIES = 20
-_ORPHAN_AGE = 3600.0
-"""Seconds after which a file that the catalogue does not know was left by somebody who died."""
 
 
 class Pace(NamedTuple):
@@ -42,6 +40,8 @@ class Pace(NamedTuple):
     """How many recent events, or ..."""
     compact_fraction: float = 0.02
     """... which fraction of all events, whichever is more, are compacted into months."""
+    rewrite_after: float = 3600.0
+    """Seconds that what is erased, and hidden, may stay in files: one rewriting is for many erasures."""
     tend_every: float = 60.0
     """Seconds between two looks at whether anything is to be merged, compacted or deleted."""
 
@@ -71,6 +71,7 @@ class Sealer:
         self._monotonic = monotonic
         self._tended: float | None = None
         self._since: float | None = None
+        self._erased_since: float | None = None
 
     def step(self, *, hurry: bool = False) -> float | None:
         """Do what is to be done now; return the seconds until there may be more, None if only the log can tell."""
@@ -252,13 +253,22 @@ class Sealer:
         limit = max(self._pace.compact_events, self._pace.compact_fraction * total)
         horizon = self.compactor.horizon()
         outdated = horizon > state.horizon and any(segment.min_time < horizon for segment in state.segments)
-        if state.erased or outdated or recent >= (1 if force else limit):
+        useful = bool(state.recent or state.erased or outdated)
+        if (force and useful) or outdated or self._is_rewriting_due(state) or recent >= limit:
             self.compactor.compact(epoch)
             done = True
         else:
             done = self._merge(epoch, state)
-        self._collect()
+        self.compactor.collect(self._keep_replaced)
         return done
+
+    def _is_rewriting_due(self, state: catalogue.State) -> bool:
+        if not state.erased:
+            self._erased_since = None
+            return False
+        if self._erased_since is None:
+            self._erased_since = self._monotonic()
+        return self._monotonic() - self._erased_since >= self._pace.rewrite_after
 
     def _merge(self, epoch: int, state: catalogue.State) -> bool:
         tiers: dict[int, list[Segment]] = {}
@@ -269,20 +279,6 @@ class Sealer:
                 self.compactor.merge(epoch, members)
                 return True
         return False
-
-    def _collect(self) -> None:
-        """Delete files that were replaced long enough ago, and those of somebody who died while writing them."""
-        now = self._clock()
-        with self._outbox.database.read() as connection:
-            garbage = catalogue.read_garbage(connection, now - self._keep_replaced)
-            orphans = self._segments.orphans(catalogue.known_files(connection), time.time() - _ORPHAN_AGE)
-        for path in orphans:
-            path.unlink(missing_ok=True)
-        for file in garbage:
-            self._segments.remove(file)
-        if garbage:
-            with self._outbox.database.write() as connection:
-                connection.executemany("DELETE FROM store_garbage WHERE file = ?", [(file,) for file in garbage])
 
 
 class _Prepared(NamedTuple):
