@@ -110,6 +110,8 @@ class Engine:
     def maintain(self) -> bool:
         """Prune what everybody has passed, release what is private, clean up; return whether nothing is left behind."""
         self._outbox.tick(self.names)
+        while isinstance(self._outbox, SqliteOutbox) and self._outbox.more_to_prune:
+            self._outbox.tick(self.names)
         return self._housekeeping.run()
 
     def stop(self, timeout: float) -> bool:

@@ -35,7 +35,7 @@ class FlaskAnalytics:
         if _EXTENSION in app.extensions:
             logger.warning("analytics: FlaskAnalytics is set up twice for %s; the second time is ignored", app.name)
             return
-        config: Any = app.config.get("ANALYTICS", {})
+        config: Any = cast("Any", app.config).get("ANALYTICS", {})
         if not isinstance(config, dict):
             raise ConfigurationError(f"app.config['ANALYTICS'] is {config!r}; it must be a dict of settings")
         settings = {str(key).lower(): value for key, value in cast("dict[Any, Any]", config).items()}

@@ -102,6 +102,11 @@ class SqliteOutbox:
             self._limit(connection)
             self._prune(connection)
 
+    @property
+    def more_to_prune(self) -> bool:
+        """Whether there was more to delete than one transaction should."""
+        return self._more_to_prune
+
     def register(self, consumer: str, *, reads_private: bool = False) -> None:
         """See `Outbox.register`."""
         with self.database.write() as connection:
