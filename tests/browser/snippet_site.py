@@ -78,10 +78,15 @@ def make_asgi() -> Starlette:
         assert analytics.flush(DEADLINE)
         return JSONResponse(wait_for(int(request.query_params["count"])))
 
+    def traits(request: Request) -> JSONResponse:
+        assert analytics.flush(DEADLINE)
+        return JSONResponse(analytics.insights.traits(request.query_params["user"]))
+
     return Starlette(
         routes=[
             Mount("/api/analytics", AnalyticsAPI(analytics)),
             Route("/-/events", events),
+            Route("/-/traits", traits),
             Route("/{path:path}", show),
         ],
         middleware=[Middleware(AnalyticsMiddleware, analytics=analytics)],
@@ -102,6 +107,11 @@ def make_wsgi() -> Flask:
         assert analytics.flush(DEADLINE)
         return wait_for(int(current_request.args["count"]))
 
+    def traits() -> Any:
+        assert analytics.flush(DEADLINE)
+        return analytics.insights.traits(current_request.args["user"])
+
     app.add_url_rule("/-/events", view_func=events)
+    app.add_url_rule("/-/traits", view_func=traits)
     app.add_url_rule("/<path:path>", view_func=show)
     return app

@@ -23,9 +23,13 @@
   const post = (path, body, leaving, again) => {
     const url = api.replace(/\/?$/, "/") + path + (options.key ? "?key=" + encodeURIComponent(options.key) : "");
     if (leaving && navigator.sendBeacon && navigator.sendBeacon(url, body)) return;
-    fetch(url, { method: "POST", body, keepalive: true }).then((answer) => {
-      if (answer.status == 429 || answer.status > 499) again();
-    }, again);
+    // Kept alive, it outlives the page; but browsers keep 64 KiB alive at a time, and refuse what is more.
+    const go = (keepalive) => fetch(url, { method: "POST", body, keepalive });
+    go(true)
+      .catch(() => go(false))
+      .then((answer) => {
+        if (answer.status == 429 || answer.status > 499) again();
+      }, again);
   };
 
   const send = (events, leaving) => {
