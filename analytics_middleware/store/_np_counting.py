@@ -180,10 +180,16 @@ def dashboard_summary(frame: Frame, question: DashboardSummary, now: datetime) -
             bots=question.bots,
         )
 
-    def users(days: int) -> People:
-        return distinct(frame, within(frame, last(days)), last(days))
+    widest = within(frame, last(max(question.days, 7)))
 
-    found = within(frame, last(question.days))
+    def of_last(days: int) -> list[Selected]:
+        start = micros(last(days).start)
+        return [selected.only(selected.take(selected.table.time) >= start) for selected in widest]
+
+    def users(days: int) -> People:
+        return distinct(frame, of_last(days), last(days))
+
+    found = of_last(question.days)
     dau, wau = users(1), users(7)
     return Dashboard(
         total_events=sum(map(len, found)),

@@ -198,7 +198,8 @@ def entrants(frame: Frame, question: Funnel) -> list[Entrants]:
         is_step = np.zeros(len(vocabulary.values), np.bool_)
         is_step[[step for step in steps if step >= 0]] = True
         everybody, at = selected.who, selected.take(selected.table.time)
-        wanted = np.flatnonzero(is_step[selected.take(names)] & (everybody >= 0))
+        wanted = np.flatnonzero(is_step[selected.take(names)])
+        wanted = wanted[everybody[wanted] >= 0]
         if not len(wanted):
             continue
         barred = next_foreign(everybody, at, wanted) if question.order == "strict" else None

@@ -12,6 +12,7 @@ from analytics_middleware.store._np_funnel import median
 from analytics_middleware.store._np_select import (
     Grouping,
     Selected,
+    both,
     count_codes,
     distinct,
     errors,
@@ -48,6 +49,10 @@ def sessions_in(frame: Frame, question: Sessions | Paths | Overview, *, with_pag
     for table in frame.tables:
         check_time()
         mask = frame.visible(table, with_bots=question.bots)
+        # What lies more than a pause before the range can't be of a session that begins in it.
+        earliest = begin - question.timeout // _MICROSECOND
+        if table.bounds[0] < earliest:
+            mask = both(mask, table.time >= earliest)
         known = int(np.searchsorted(table.who, 0))
         if known and mask is None:
             mask = np.ones(len(table), np.bool_)
