@@ -164,18 +164,25 @@ def questions(days):
         (
             "active users, filtered",
             q.ActiveUsers(**span, where=(Filter("properties.plan", "eq", "pro"), Filter("country", "ne", "GB"))),
-            "SELECT uniqExact(user) FROM events WHERE JSONExtractString(properties, 'plan') = 'pro' AND country != 'GB'",
+            (
+                "SELECT uniqExact(user) FROM events WHERE JSONExtractString(properties, 'plan') "
+                "= 'pro' AND country != 'GB'"
+            ),
         ),
         (
             "overview",
             q.Overview(**span),
-            f"SELECT (SELECT uniqExact(user) FROM events), (SELECT countIf(name = 'pageview') FROM events), ({summary})",
+            (
+                "SELECT (SELECT uniqExact(user) FROM events), (SELECT countIf(name = 'pageview') "
+                f"FROM events), ({summary})"
+            ),
         ),
         (
             "dashboard summary",
             q.DashboardSummary(),
             (
-                f"SELECT count(), uniqExactIf(user, time >= toDateTime64('{end - timedelta(days=1):%Y-%m-%d %H:%M:%S}', 6, "
+                "SELECT count(), uniqExactIf(user, time >= "
+                f"toDateTime64('{end - timedelta(days=1):%Y-%m-%d %H:%M:%S}', 6, "
                 f"'UTC')), uniqExact(user), topK(10)(name) FROM events WHERE {recent}"
             ),
         ),
@@ -183,8 +190,10 @@ def questions(days):
             "funnel, 3 steps, 7 d window",
             q.Funnel(**span, steps=steps, window=timedelta(days=7)),
             (
-                f"SELECT l, count() FROM (SELECT user, windowFunnel(604800000000)(toUInt64(toUnixTimestamp64Micro(time)), "
-                f"{match}) l FROM events WHERE name IN ('view_item', 'add_to_cart', 'checkout') GROUP BY user) GROUP BY l"
+                "SELECT l, count() FROM (SELECT user, "
+                "windowFunnel(604800000000)(toUInt64(toUnixTimestamp64Micro(time)), "
+                f"{match}) l FROM events WHERE name IN ('view_item', 'add_to_cart', 'checkout') "
+                "GROUP BY user) GROUP BY l"
             ),
         ),
         (
@@ -225,8 +234,10 @@ def questions(days):
             f"retention matrix, day, {ZONE}",
             q.RetentionMatrix(**span, period="day", tz=ZONE),
             (
-                f"SELECT toDate(f.first, '{ZONE}') w, dateDiff('day', toDate(f.first, '{ZONE}'), e.d) k, uniqExact(e.user) "
-                f"FROM (SELECT DISTINCT user, toDate(time, '{ZONE}') d FROM events) e INNER JOIN {first} f USING (user) "
+                f"SELECT toDate(f.first, '{ZONE}') w, dateDiff('day', toDate(f.first, '{ZONE}'), "
+                "e.d) k, uniqExact(e.user) "
+                f"FROM (SELECT DISTINCT user, toDate(time, '{ZONE}') d FROM events) e INNER JOIN "
+                f"{first} f USING (user) "
                 "GROUP BY w, k"
             ),
         ),
@@ -236,14 +247,16 @@ def questions(days):
             (
                 "SELECT d, countIf(n = 1), countIf(d - p = 1), countIf(n > 1 AND d - p > 1) FROM (SELECT user, d, "
                 "row_number() OVER w n, lagInFrame(d) OVER w p FROM (SELECT DISTINCT user, toDate(time) d FROM events) "
-                "WINDOW w AS (PARTITION BY user ORDER BY d ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)) GROUP BY d"
+                "WINDOW w AS (PARTITION BY user ORDER BY d ROWS BETWEEN UNBOUNDED PRECEDING AND "
+                "CURRENT ROW)) GROUP BY d"
             ),
         ),
         (
             "stickiness, week",
             q.Stickiness(**span),
             (
-                "SELECT w, n, count() FROM (SELECT user, toStartOfWeek(time, 1) w, uniqExact(toDate(time)) n FROM events "
+                "SELECT w, n, count() FROM (SELECT user, toStartOfWeek(time, 1) w, "
+                "uniqExact(toDate(time)) n FROM events "
                 "GROUP BY user, w) GROUP BY w, n"
             ),
         ),
@@ -366,6 +379,7 @@ def time_clickhouse(arguments, directory):
     from chdb import session
 
     columns = generate(arguments.events, arguments.users, arguments.days)
+    shutil.rmtree(directory / "chdb", ignore_errors=True)
     clickhouse = session.Session(str(directory / "chdb"))
     clickhouse.query("CREATE DATABASE IF NOT EXISTS bench ENGINE = Atomic")
     clickhouse.query("USE bench")
