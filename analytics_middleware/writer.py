@@ -12,7 +12,7 @@ from typing import Any
 
 from analytics_middleware.counters import Counters, logger
 
-_LINGER = 0.01
+_LINGER = 0.02
 """Seconds that the thread waits for company before it writes: one transaction for what came together."""
 _TICK = 1.0
 _GROUP = 500
@@ -42,6 +42,7 @@ class Writer:
         """Start over without thread or items: at first, and in a forked child, whose parent writes its own."""
         self._queue: deque[Any] = deque()
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._written = threading.Condition()
         self._idle = False
         self._busy = False
@@ -77,6 +78,7 @@ class Writer:
         deadline = time.monotonic() + timeout
         with self._written:
             while self._queue or self._busy:
+                self._hurry.set()
                 self._wake.set()
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or not self.running:
@@ -87,6 +89,7 @@ class Writer:
     def stop(self, timeout: float) -> bool:
         """Write what is left and end the thread; return whether it ended within *timeout* seconds."""
         self._stopping = True
+        self._hurry.set()
         self._wake.set()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
@@ -117,7 +120,9 @@ class Writer:
                 self._wake.wait(None if self._tick is None else max(0.0, tick_at - time.monotonic()))
             self._idle = False
             if self._queue and not self._stopping:
-                time.sleep(_LINGER)
+                # Not for longer when somebody waits for what is written.
+                self._hurry.wait(_LINGER)
+                self._hurry.clear()
             if self._abandoned:
                 return
             self._write_all()
