@@ -60,8 +60,15 @@ class Site:
         return events
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}/-/{path}", timeout=OPEN_TIMEOUT) as answer:
-            return json.load(answer)
+        for attempts_left in (2, 1, 0):
+            try:
+                with urllib.request.urlopen(f"{self.url}/-/{path}", timeout=OPEN_TIMEOUT) as answer:
+                    return json.load(answer)
+            except ConnectionError:
+                # On a busy machine gunicorn drops a connection whose request does not come within two seconds.
+                if not attempts_left:
+                    raise
+        return None
 
 
 @contextmanager
