@@ -200,6 +200,11 @@ class Served:
             else:
                 break
 
+    def worked(self) -> float:
+        """Seconds of processor time so far, of all threads."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def end(self) -> None:
         self._process.terminate()
         self._process.wait(30)
@@ -247,17 +252,23 @@ def measure_server(seconds: float) -> None:
         try:
             for server in (plain, recorded):
                 _requests_per_second(server.port, 1)
-            rounds = [
-                (_requests_per_second(plain.port, seconds), _requests_per_second(recorded.port, seconds))
-                for _ in range(5)
-            ]
+            rounds = [(*_round(plain, seconds), *_round(recorded, seconds)) for _ in range(5)]
         finally:
             plain.end()
             recorded.end()
-    without, with_it = (statistics.median(column) for column in zip(*rounds, strict=True))
+    without, cpu_without, with_it, cpu_with = (statistics.median(column) for column in zip(*rounds, strict=True))
     tool = "wrk" if shutil.which("wrk") else "own load"
     print(f"\nuvicorn + Starlette, {CONNECTIONS} connections, {tool}, median of {len(rounds)} rounds of {seconds:g} s")
     print(f"without {without:,.0f}, with {with_it:,.0f} requests/s: {(1 - with_it / without) * 100:.1f} % less")
+    more = (cpu_with / cpu_without - 1) * 100
+    print(f"processor time a request, all threads: {cpu_without:.0f} us, {cpu_with:.0f} us: {more:.1f} % more")
+
+
+def _round(server: Served, seconds: float) -> tuple[float, float]:
+    """Return requests a second, and microseconds of processor time a request."""
+    worked = server.worked()
+    rate = _requests_per_second(server.port, seconds)
+    return rate, (server.worked() - worked) / (rate * seconds) * 1e6
 
 
 # Memory.
