@@ -15,7 +15,7 @@ from django.core.asgi import get_asgi_application
 from django.core.management import execute_from_command_line
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
-from django.urls import path
+from django.urls import include, path
 from django.views.decorators.http import require_POST
 
 from analytics_middleware import add_property, set_event_name, set_revenue, set_user, track
@@ -36,6 +36,7 @@ settings.configure(
     ANALYTICS={
         "COLLECTORS": [StdoutCollector(pretty=True)],
         "DATA_DIR": os.environ.get("BLOG_DATA_DIR"),
+        "READ_TOKEN": os.environ.get("BLOG_READ_TOKEN"),  # without one, the log shows an address to sign in with
         # With django.contrib.auth there is no need for this line.
         "GET_USER_ID": lambda request: request.session.get("user"),
     },
@@ -195,6 +196,7 @@ def broken(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
+    path("", include("analytics_middleware_django.urls")),  # the API at /api/analytics, the pages at /analytics
     path("", home, name="home"),
     path("posts/<slug:slug>", post, name="post"),
     path("search", search, name="search"),

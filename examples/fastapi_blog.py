@@ -16,12 +16,13 @@ from starlette.middleware.sessions import SessionMiddleware
 
 from analytics_middleware import Analytics, add_property, set_event_name, set_revenue, set_user, track
 from analytics_middleware.collectors import StdoutCollector
-from analytics_middleware_starlette import AnalyticsMiddleware
+from analytics_middleware_starlette import AnalyticsAPI, AnalyticsDashboard, AnalyticsMiddleware
 
 analytics = Analytics(
     [StdoutCollector(pretty=True)],
     data_dir=os.environ.get("BLOG_DATA_DIR"),
     get_user_id=lambda request: request.session.get("user"),
+    read_token=os.environ.get("BLOG_READ_TOKEN"),  # without one, the log shows an address to sign in with
 )
 app = FastAPI(
     default_response_class=HTMLResponse,
@@ -30,6 +31,8 @@ app = FastAPI(
         Middleware(SessionMiddleware, secret_key=os.environ.get("BLOG_SECRET", "only for trying it out")),
     ],
 )
+app.mount("/api/analytics", AnalyticsAPI(analytics))
+app.mount("/analytics", AnalyticsDashboard(analytics))
 
 PLANS = {"monthly": "3.50", "yearly": "29.99"}
 POSTS = {

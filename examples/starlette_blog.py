@@ -15,13 +15,17 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from analytics_middleware import Analytics, add_property, set_event_name, set_revenue, set_user, track
 from analytics_middleware.collectors import StdoutCollector
-from analytics_middleware_starlette import AnalyticsMiddleware
+from analytics_middleware_starlette import AnalyticsAPI, AnalyticsDashboard, AnalyticsMiddleware
 
-analytics = Analytics([StdoutCollector(pretty=True)], data_dir=os.environ.get("BLOG_DATA_DIR"))
+analytics = Analytics(
+    [StdoutCollector(pretty=True)],
+    data_dir=os.environ.get("BLOG_DATA_DIR"),
+    read_token=os.environ.get("BLOG_READ_TOKEN"),  # without one, the log shows an address to sign in with
+)
 
 PLANS = {"monthly": "3.50", "yearly": "29.99"}
 POSTS = {
@@ -177,6 +181,8 @@ class SessionUser(AuthenticationBackend):
 
 app = Starlette(
     routes=[
+        Mount("/api/analytics", AnalyticsAPI(analytics)),
+        Mount("/analytics", AnalyticsDashboard(analytics)),
         Route("/", home),
         Route("/posts/{slug}", post),
         Route("/search", search),
