@@ -21,19 +21,24 @@ class SharedSessions:
     def update(self, sightings: Sequence[tuple[str, float]], timeout: float) -> list[Session]:
         """See `SessionRecords.update`."""
         sessions: list[Session] = []
+        # A visitor is read and written once, however often it was seen.
+        latest: dict[str, Session | None] = {}
         with self._database.write(durable=False) as connection:
             for visitor, at in sightings:
-                row = connection.execute(
-                    "SELECT session_id, first, last FROM session WHERE visitor = ?", (visitor,)
-                ).fetchone()
-                known = None if row is None else Session(*row)
+                if visitor not in latest:
+                    row = connection.execute(
+                        "SELECT session_id, first, last FROM session WHERE visitor = ?", (visitor,)
+                    ).fetchone()
+                    latest[visitor] = None if row is None else Session(*row)
+                known = latest[visitor]
                 session = follow(known, at, timeout)
                 sessions.append(session)
                 if known is None or session.last >= known.last:
-                    connection.execute(
-                        "INSERT OR REPLACE INTO session (visitor, session_id, first, last) VALUES (?, ?, ?, ?)",
-                        (visitor, *session),
-                    )
+                    latest[visitor] = session
+            connection.executemany(
+                "INSERT OR REPLACE INTO session (visitor, session_id, first, last) VALUES (?, ?, ?, ?)",
+                [(visitor, *session) for visitor, session in latest.items() if session is not None],
+            )
         return sessions
 
     def active(self, visitors: Iterable[str], since: float) -> set[str]:
