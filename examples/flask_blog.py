@@ -20,9 +20,10 @@ app.secret_key = os.environ.get("BLOG_SECRET", "only for trying it out")
 app.config["ANALYTICS"] = {
     "collectors": [StdoutCollector(pretty=True)],
     "data_dir": os.environ.get("BLOG_DATA_DIR"),
+    "read_token": os.environ.get("BLOG_READ_TOKEN"),  # without one, the log shows an address to sign in with
     "get_user_id": lambda _request: session.get("user"),  # with Flask-Login there is no need for this line
 }
-FlaskAnalytics(app)
+FlaskAnalytics(app)  # with the API at /api/analytics and the pages at /analytics
 
 PLANS = {"monthly": "3.50", "yearly": "29.99"}
 POSTS = {
