@@ -59,7 +59,7 @@ def month(now: datetime, *, seed: int = 1, busy: int = 26) -> Iterator[Event | I
         # A blog that grows, and rests at the weekend; now and then somebody links to it.
         weekend = 0.62 if begin.weekday() >= 5 else 1.0
         luck = 1.9 if day in (38, 39, 56) else draw.uniform(0.85, 1.15)
-        arrivals = round(busy * weekend * luck * (0.65 + 0.7 * day / DAYS))
+        arrivals = round(busy * weekend * luck * (0.95 + 0.15 * day / DAYS))
         coming = [each for each in people if draw.random() < each.habit * 0.985 ** (day - each.since) * weekend]
         for _ in range(arrivals):
             number = len(people)

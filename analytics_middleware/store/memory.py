@@ -104,6 +104,11 @@ class MemoryStore(Store):
                 else:
                     self._records.erase(record)
 
+    def latest(self, limit: int, name: str = "") -> list[Event]:
+        """Return the latest *limit* events, the newest first; only those called *name*, if it is not empty."""
+        with self._lock:
+            return self._records.latest(limit, name)
+
     def _read(self) -> History:
         with self._lock:
             if self._history is None:

@@ -14,7 +14,7 @@ from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.web.access import access_of
 from analytics_middleware.web.http import JSON, PRIVATE, Framework, Refusal, WebRequest, WebResponse
 from analytics_middleware.web.links import Links
-from analytics_middleware.web.pages import overview
+from analytics_middleware.web.pages import events, funnels, live, overview, paths, pipeline, retention, users
 from analytics_middleware.web.pages.scope import COMMON, FILTER, PERIODS, Scope, added_filter, read_scope
 from analytics_middleware.web.parameters import Parameter, ParameterError, choice, parse, text
 from analytics_middleware.web.tables import Table, csv_of
@@ -52,7 +52,16 @@ class Page:
     parameters: tuple[Parameter, ...] = ()
 
 
-PAGES: Final[tuple[Page, ...]] = (Page("", "Overview", overview.overview, overview.PARAMETERS),)
+PAGES: Final[tuple[Page, ...]] = (
+    Page("", "Overview", overview.overview, overview.PARAMETERS),
+    Page("live", "Live", live.live),
+    Page("events", "Events", events.events, events.PARAMETERS),
+    Page("funnels", "Funnels", funnels.funnels, funnels.PARAMETERS),
+    Page("retention", "Retention", retention.retention, retention.PARAMETERS),
+    Page("users", "Users", users.users, users.PARAMETERS),
+    Page("paths", "Paths", paths.paths, paths.PARAMETERS),
+    Page("pipeline", "Pipeline", pipeline.pipeline),
+)
 """Every page, in the order of the navigation."""
 
 
@@ -105,10 +114,12 @@ class Dashboard:
             raise Refusal(503, "unavailable", str(error)) from None
 
     def _answer(self, request: WebRequest, page: Page) -> WebResponse:
-        asked = parse(request.facts.query, (*page.parameters, *COMMON, *FILTER, *_FORMS))
+        # Forms send the fields that were left empty, too.
+        query = "&".join(part for part in request.facts.query.split("&") if not part.endswith("="))
+        asked = parse(query, (*page.parameters, *COMMON, *FILTER, *_FORMS))
         form = asked.get("format") or ("json" if _wants_json(request) else "html")
         scope = read_scope(self._analytics.insights, asked)
-        links = Links(request.mount, page.name, _pairs(request.facts.query), scope.where)
+        links = Links(request.mount, page.name, parse_qsl(query), scope.where)
         made = added_filter(asked)
         if made is not None:
             return WebResponse(303, headers=[("location", links.also(made)), *_HEADERS])
@@ -179,10 +190,6 @@ def _csv(page: Page, tables: dict[str, Table], name: str | None, scope: Scope) -
     file = f"{page.name or 'overview'}-{found.name}-{scope.first}-{scope.last}.csv"
     headers = [("content-type", "text/csv; charset=utf-8"), ("content-disposition", f'attachment; filename="{file}"')]
     return WebResponse(200, csv_of(found), [*headers, *_HEADERS])
-
-
-def _pairs(query: str) -> list[tuple[str, str]]:
-    return parse_qsl(query, keep_blank_values=True)
 
 
 def _wants_json(request: WebRequest) -> bool:

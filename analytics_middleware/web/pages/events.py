@@ -1,0 +1,87 @@
+"""*Events*: which there are; of one, how often, by whom, with what properties and for how much money."""
+
+import dataclasses
+from typing import Any, Final
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.web.pages.recent import recent
+from analytics_middleware.web.pages.scope import Scope, Span
+from analytics_middleware.web.pages.series import Point, active, revenue, series
+from analytics_middleware.web.parameters import Parameter, text
+from analytics_middleware.web.tables import Table, table
+
+PARAMETERS: Final[tuple[Parameter, ...]] = (
+    text("event", "Name of the event; without one, all of them are listed."),
+    text("property", "A property whose values to count."),
+)
+_PROPERTIES: Final = 4
+_SAMPLE: Final = 500
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """Revenue in one currency, in minor units."""
+
+    currency: str
+    total: int
+    count: int
+    users: int
+    per_user: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """The page."""
+
+    scope: Scope
+    event: str
+    count: int
+    users: int
+    revenue: tuple[Money, ...]
+    points: tuple[Point, ...]
+    before: tuple[Point, ...]
+    properties: tuple[str, ...]
+    """Names of properties that the event has had lately."""
+    tables: dict[str, Table]
+
+
+def events(analytics: Analytics, scope: Scope, asked: dict[str, Any], rows: int) -> Events:
+    """Return the page, its tables with at most *rows* rows."""
+    insights = analytics.insights
+    event: str = asked.get("event") or ""
+    span, whole = Span(start=scope.start, end=scope.end), scope.before_whole
+    points = series(insights, "events", scope, span, event)
+    names = insights.top_values("name", limit=rows * 5, errors=True, **scope.asked)
+    listed = table("events", "Events", ("Event", "Count", "Users"), [(e.key, e.count, e.users) for e in names])
+    tables = {"events": dataclasses.replace(listed, page="events", field="event")}
+    chosen: str | None = asked.get("property") or None
+    known = _properties(analytics, event) if event else ()
+    for name in (chosen,) if chosen else known[:_PROPERTIES]:
+        found = insights.top_properties(event, name, limit=rows, **scope.asked)
+        cells = [(each.key, each.count) for each in found]
+        tables[f"properties.{name}"] = table(
+            f"properties.{name}", name, ("Value", "Count"), cells, f"properties.{name}"
+        )
+    return Events(
+        scope=scope,
+        event=event,
+        count=sum(int(point.value or 0) for point in points),
+        users=active(insights, scope, span, event),
+        revenue=tuple(
+            Money(currency=e.currency, total=e.total, count=e.count, users=e.users, per_user=e.per_user)
+            for e in revenue(insights, scope, span, event)
+        ),
+        points=points,
+        before=() if whole is None else series(insights, "events", scope, whole, event),
+        properties=known if chosen is None or chosen in known else (*known, chosen),
+        tables=tables,
+    )
+
+
+def _properties(analytics: Analytics, event: str) -> tuple[str, ...]:
+    """Return the properties of the latest events called *event*, the most usual ones first."""
+    counts: dict[str, int] = {}
+    for each in recent(analytics, _SAMPLE, event):
+        for name in each.properties:
+            counts[name] = counts.get(name, 0) + 1
+    return tuple(sorted(counts, key=lambda name: (-counts[name], name)))[:20]

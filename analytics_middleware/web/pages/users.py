@@ -1,0 +1,93 @@
+"""*Users*: who was there, and of one of them what is known and what they did."""
+
+import dataclasses
+from typing import Any, Final
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.properties import Scalar
+from analytics_middleware.store.questions import ActiveUsers
+from analytics_middleware.store.results import TimelineEvent, UserRow
+from analytics_middleware.web.pages.scope import Scope, Span
+from analytics_middleware.web.pages.series import active
+from analytics_middleware.web.parameters import Parameter, text
+from analytics_middleware.web.tables import Table, table
+
+PARAMETERS: Final[tuple[Parameter, ...]] = (
+    text("user_id", "Show what this user did."),
+    text("anon_id", "Or the one that this anonymous id belongs to."),
+)
+_LOOKED_AT: Final = 1000
+_SHOWN: Final = 50
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Users:
+    """The page: a list, or one user."""
+
+    scope: Scope
+    total: int
+    """How many were active, cookieless visitors included."""
+    rows: tuple[UserRow, ...]
+    """Those seen last, the latest first."""
+    user: UserRow | None
+    asked: str
+    """The id that was asked for, if any."""
+    traits: dict[str, Scalar]
+    timeline: tuple[TimelineEvent, ...]
+    tables: dict[str, Table]
+
+
+def users(analytics: Analytics, scope: Scope, asked: dict[str, Any], rows: int) -> Users:
+    """Return the page."""
+    wanted: dict[str, Any] = {name: asked[name] for name in ("user_id", "anon_id") if asked.get(name)}
+    return _one(analytics, scope, wanted, rows) if wanted else _all(analytics, scope, rows)
+
+
+def _all(analytics: Analytics, scope: Scope, rows: int) -> Users:
+    insights = analytics.insights
+    # By id they come first; who was there last is more worth looking at.
+    found = insights.users(ActiveUsers(**scope.asked), limit=_LOOKED_AT)
+    found.sort(key=lambda each: each.last_seen, reverse=True)
+    shown = tuple(found[: max(_SHOWN, rows)])
+    cells = [
+        (_id(each), each.user_id is not None, each.first_seen, each.last_seen, _pairs(each.traits)) for each in shown
+    ]
+    columns = ("User", "Known", "First seen", "Last seen", "Traits")
+    return Users(
+        scope=scope,
+        total=active(insights, scope, Span(start=scope.start, end=scope.end)),
+        rows=shown,
+        user=None,
+        asked="",
+        traits={},
+        timeline=(),
+        tables={"users": table("users", "Users", columns, cells)},
+    )
+
+
+def _one(analytics: Analytics, scope: Scope, wanted: dict[str, Any], rows: int) -> Users:
+    found = analytics.insights.timeline(**wanted, **scope.asked, limit=max(2 * _SHOWN, rows))
+    user = found.user
+    cells = [
+        (each.time, each.name, each.path, each.status_code, _pairs(each.properties), each.revenue, each.currency)
+        for each in found.events
+    ]
+    columns = ("Time", "Event", "Path", "Status", "Properties", "Revenue (minor units)", "Currency")
+    return Users(
+        scope=scope,
+        total=int(user is not None),
+        rows=(),
+        user=user,
+        asked=next(iter(wanted.values())),
+        traits={} if user is None else dict(user.traits),
+        timeline=tuple(found.events),
+        tables={"timeline": table("timeline", "Timeline", columns, cells)},
+    )
+
+
+def _id(row: UserRow) -> str:
+    return row.user_id or row.anon_id or ""
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
