@@ -1,5 +1,6 @@
 """The demo: it shows every kind of event, on any machine, and ends when it is told to."""
 
+import json
 import os
 import re
 import signal
@@ -7,8 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from urllib.request import urlopen
 from wsgiref.validate import validator
 
 import pytest
@@ -19,6 +22,7 @@ from analytics_middleware.cli import main
 from analytics_middleware.demo import examples
 from analytics_middleware.demo.blog import make_blog
 from analytics_middleware.demo.examples import FRAMEWORKS
+from analytics_middleware.demo.history import month
 from analytics_middleware.demo.load import Load
 from analytics_middleware.demo.servers import serve_wsgi
 from analytics_middleware.demo.traffic import Traffic
@@ -67,6 +71,44 @@ def test_a_short_run_ends_by_itself_and_every_event_was_printed() -> None:
     requests, accepted, delivered = map(int, SUMMARY.search(out).groups())  # type: ignore[union-attr]
     assert 20 < requests <= 101
     assert accepted == delivered == len(re.findall(r"^\d\d:\d\d:\d\d ", out, re.MULTILINE))
+
+
+def test_its_dashboard_has_a_month_of_history_before_anybody_came() -> None:
+    with subprocess.Popen(
+        [*DEMO, "--requests-per-second", "20"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        address = next(line for line in process.stdout if "dashboard" in line).split()[-1]
+        try:
+            with urlopen(f"{address}?period=30d&format=json", timeout=LIMIT) as answer:
+                data = json.load(answer)["data"]
+            with urlopen(f"{address}retention?period=90d&format=json", timeout=LIMIT) as answer:
+                cohorts = json.load(answer)["data"]["cohorts"]
+        finally:
+            process.terminate()
+            process.stdout.close()
+            process.stderr.close()
+    tiles = {tile["metric"]: tile["value"] for tile in data["tiles"]}
+    assert tiles["visitors"] > 1000
+    assert tiles["revenue.GBP"] > 10_000
+    assert all(point["value"] for point in data["points"][:-1])
+    assert len(data["tables"]["countries"]["rows"]) > 3
+    assert len(cohorts) > 5
+    assert cohorts[0]["cells"][1]["returned"] > 0
+
+
+def test_history_is_the_same_for_the_same_seed_and_never_in_the_future() -> None:
+    now = datetime(2025, 3, 12, 12, tzinfo=UTC)
+    records = list(month(now))
+    again = list(month(now))
+    assert [record.timestamp for record in records] == [record.timestamp for record in again]
+    assert max(record.timestamp for record in records) < now
+    assert len({record.user_id for record in records}) > 100
 
 
 @pytest.mark.skipif(not CHECKOUT, reason="the package was installed without its examples")

@@ -1,4 +1,4 @@
-"""``demo``: a small blog on this machine, visitors who use it, and their events as they come."""
+"""``demo``: a small blog on this machine, visitors who use it, their events as they come, and the dashboard."""
 
 import argparse
 import sys
@@ -6,19 +6,21 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, TextIO, cast
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.collectors.stdout import StdoutCollector
-from analytics_middleware.demo.blog import make_blog
+from analytics_middleware.demo.blog import make_blog, with_dashboard
 from analytics_middleware.demo.examples import FRAMEWORKS, Example, load_example
+from analytics_middleware.demo.history import month
 from analytics_middleware.demo.load import Load
 from analytics_middleware.demo.servers import serve_asgi, serve_wsgi
 from analytics_middleware.demo.traffic import Traffic
 
 NAME = "demo"
-HELP = "Start a small blog with visitors, and print their events as they come."
+HELP = "Start a small blog with visitors, print their events as they come, and show its dashboard."
 
 _ONCE_LIMIT = 30.0
 
@@ -40,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo until its time is over or somebody interrupts it."""
     terminal = _Terminal(sys.stdout)
     with redirect_stdout(cast("TextIO", terminal)):
-        example = _own_blog() if arguments.framework is None else load_example(arguments.framework)
+        own = arguments.framework is None
+        example = _own_blog(history=not arguments.once) if own else load_example(arguments.framework)
         try:
             return _show(arguments, example, terminal)
         finally:
@@ -48,14 +51,23 @@ def run(arguments: argparse.Namespace) -> int:
             example.analytics.close(0.3)
 
 
-def _own_blog() -> Example:
+def _own_blog(*, history: bool) -> Example:
     analytics = Analytics(
         [StdoutCollector(pretty=True)],
         enabled=True,
         # The visitors' addresses come as a proxy would pass them on.
         trusted_proxies=["127.0.0.1"],
+        # Nobody else can come here, and there is nothing to hide.
+        authorize=_anybody,
     )
-    return Example(make_blog(analytics), asgi=False, analytics=analytics)
+    if history and analytics.store is not None:
+        # To the store alone: what is printed and delivered is what happens now.
+        analytics.store.apply(list(month(datetime.now(UTC))))
+    return Example(with_dashboard(make_blog(analytics), analytics), asgi=False, analytics=analytics)
+
+
+def _anybody(_request: Any) -> bool:
+    return True
 
 
 def _show(arguments: argparse.Namespace, example: Example, terminal: "_Terminal") -> int:
@@ -63,7 +75,11 @@ def _show(arguments: argparse.Namespace, example: Example, terminal: "_Terminal"
     traffic = Traffic()
     with serve(example.application, arguments.port) as port:
         ending = "" if arguments.once or arguments.seconds else "; Ctrl-C ends it"
-        print(f"The demo is at http://127.0.0.1:{port}/ and you may visit it too{ending}.\n", flush=True)
+        print(f"The demo is at http://127.0.0.1:{port}/ and you may visit it too{ending}.")
+        if arguments.framework is None:
+            path = example.analytics.settings.dashboard_path
+            print(f"Its dashboard, with a month of history, is at http://127.0.0.1:{port}{path}/")
+        print(flush=True)
         if arguments.once:
             # A step must not overtake the one before: one visitor, as fast as the answers come.
             load = Load(port, iter([traffic.grand_tour()]), rate=arguments.requests_per_second or 100, workers=1)

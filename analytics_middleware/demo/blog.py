@@ -14,7 +14,10 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from analytics_middleware import wsgi
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.context import RequestContext
+from analytics_middleware.errors import MissingExtraError
 from analytics_middleware.helpers import add_property, identify, set_event_name, set_revenue, set_user, track
+from analytics_middleware.web.dashboard import Dashboard
+from analytics_middleware.web.wsgi import WSGIRunner
 
 _PLANS: Final = {"monthly": "3.50", "yearly": "29.99"}
 _POSTS: Final = {
@@ -85,6 +88,30 @@ class _Route(NamedTuple):
 def make_blog(analytics: Analytics) -> WSGIApplication:
     """Return the blog, its visits recorded by *analytics*."""
     return _Middleware(_serve, analytics=analytics)
+
+
+def with_dashboard(blog: WSGIApplication, analytics: Analytics) -> WSGIApplication:
+    """Return *blog* with the dashboard beside it; where Jinja2 is missing, with a page that says so."""
+    path = analytics.settings.dashboard_path
+    try:
+        dashboard: WSGIApplication = WSGIRunner(Dashboard(analytics))
+    except MissingExtraError as error:
+        dashboard = _saying(str(error))
+
+    def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        asked = environ.get("PATH_INFO", "")
+        found = dashboard if asked == path or asked.startswith(f"{path}/") else blog
+        return found(environ, start_response)
+
+    return serve
+
+
+def _saying(text: str) -> WSGIApplication:
+    def serve(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
+        return [text.encode()]
+
+    return serve
 
 
 def _home(_visit: _Visit) -> _Page:
