@@ -2,25 +2,24 @@
 
 import os
 import threading
-import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from analytics_middleware import lifecycle
+from analytics_middleware.block import block
 from analytics_middleware.collectors.base import Collector
-from analytics_middleware.collectors.configured import build_collectors
-from analytics_middleware.context import RequestContext, Tracked, current, identification, tracked
+from analytics_middleware.collectors.configured import build_collectors, listed
+from analytics_middleware.context import RequestContext, current, identification, tracked
 from analytics_middleware.counters import NOTES, REASONS, Counters, logger
 from analytics_middleware.engine import Engine, build_feed, build_outbox, build_store, immediate
 from analytics_middleware.erasing import erase_record
-from analytics_middleware.errors import AnalyticsError, ConfigurationError, MissingExtraError
+from analytics_middleware.errors import AnalyticsError, MissingExtraError
 from analytics_middleware.event import Event
 from analytics_middleware.exclusions import STAFF
 from analytics_middleware.outbox.base import Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.pipeline import Handed
-from analytics_middleware.properties import clean_name
 from analytics_middleware.settings import Settings
 from analytics_middleware.visitor_cookie import VisitorCookie
 
@@ -46,7 +45,7 @@ class Analytics:
     """What new instances `capture` to, the last one; set by the testing module."""
 
     def __init__(self, collectors: Iterable[Any] = (), **settings: Any) -> None:
-        self.settings = Settings.from_mapping({"collectors": _listed(collectors), **settings})
+        self.settings = Settings.from_mapping({"collectors": listed(collectors), **settings})
         self._collectors: Sequence[Collector] = build_collectors(self.settings.collectors, reserved=(STORE,))
         if self.settings.data_dir is not None:
             refuse_network_file_system(self.settings.data_dir)
@@ -105,25 +104,13 @@ class Analytics:
         name, record = erase_record(user_id)
         return self._outbox.erase(name, record, progress)
 
-    @contextmanager
-    def context(self, event_name: str | None = None, **fields: Any) -> Generator[RequestContext]:
+    def context(self, event_name: str | None = None, **fields: Any) -> AbstractContextManager[RequestContext]:
         """Give jobs and scripts what a request gives views: a context that `track` fills events from.
 
         *fields* are `Event` fields such as ``user_id``, ``locale`` and ``client_ip``. With *event_name* the block
         itself becomes a custom event with its duration, which the helpers shape as they do a request's.
         """
-        context = RequestContext(self)
-        context.given = Event(event_name=event_name, **fields)
-        context.automatic = event_name is not None
-        began = time.perf_counter()
-        token = current.set(context)
-        try:
-            yield context
-        finally:
-            current.reset(token)
-            context.finished = True
-            if context.automatic:
-                self.submit(Tracked(_block_event(context, time.perf_counter() - began), None))
+        return block(self, event_name, fields)
 
     @property
     def insights(self) -> "Insights":
@@ -312,22 +299,3 @@ class Analytics:
         if self.settings.enabled is not False:
             self._immediate = None if sink is None else immediate(self.settings, self.counters, sink)
             self.active = sink is not None or self.settings.active
-
-
-def _listed(collectors: Any) -> tuple[Any, ...]:
-    if isinstance(collectors, (str, bytes, Mapping)) or not isinstance(collectors, Iterable):
-        raise ConfigurationError(f"analytics setting 'collectors' is {collectors!r}; it must be a list")
-    return tuple(cast("Iterable[Any]", collectors))
-
-
-def _block_event(context: RequestContext, duration: float) -> Event:
-    """Return the event of a finished `Analytics.context` block."""
-    event = context.given.replace() if context.given is not None else Event()
-    event.event_name = context.event_name or event.event_name
-    event.action_name = context.action_name or event.action_name
-    event.revenue = context.revenue or event.revenue
-    event.properties = {**event.properties, **(context.properties or {})}
-    event.duration = duration
-    if context.set_user_id is not None:
-        event.user_id = clean_name(context.set_user_id) or None
-    return event

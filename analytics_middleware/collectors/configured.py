@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast
 
@@ -31,6 +31,13 @@ def build_collectors(entries: Sequence[Any], *, reserved: Collection[str] = ()) 
             )
         seen[collector.name] = collector
     return collectors
+
+
+def listed(collectors: Any) -> tuple[Any, ...]:
+    """Return *collectors* as a tuple. Raises `ConfigurationError` for what is no list of them."""
+    if isinstance(collectors, (str, bytes, Mapping)) or not isinstance(collectors, Iterable):
+        raise ConfigurationError(f"analytics setting 'collectors' is {collectors!r}; it must be a list")
+    return tuple(cast("Iterable[Any]", collectors))
 
 
 def _build(entry: Any, where: str) -> Collector:

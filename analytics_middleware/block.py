@@ -1,0 +1,43 @@
+"""What jobs and scripts have in place of a request: a block of code as a context for events, or as an event itself."""
+
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from analytics_middleware.context import RequestContext, Tracked, current
+from analytics_middleware.event import Event
+from analytics_middleware.properties import clean_name
+
+if TYPE_CHECKING:
+    from analytics_middleware.analytics import Analytics
+
+
+@contextmanager
+def block(analytics: "Analytics", event_name: str | None, fields: Mapping[str, Any]) -> Generator[RequestContext]:
+    """See `Analytics.context`."""
+    context = RequestContext(analytics)
+    context.given = Event(event_name=event_name, **fields)
+    context.automatic = event_name is not None
+    began = time.perf_counter()
+    token = current.set(context)
+    try:
+        yield context
+    finally:
+        current.reset(token)
+        context.finished = True
+        if context.automatic:
+            analytics.submit(Tracked(_block_event(context, time.perf_counter() - began), None))
+
+
+def _block_event(context: RequestContext, duration: float) -> Event:
+    """Return the event of a finished `Analytics.context` block."""
+    event = context.given.replace() if context.given is not None else Event()
+    event.event_name = context.event_name or event.event_name
+    event.action_name = context.action_name or event.action_name
+    event.revenue = context.revenue or event.revenue
+    event.properties = {**event.properties, **(context.properties or {})}
+    event.duration = duration
+    if context.set_user_id is not None:
+        event.user_id = clean_name(context.set_user_id) or None
+    return event
