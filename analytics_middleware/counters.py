@@ -24,6 +24,7 @@ REASONS: Mapping[str, str] = {
     "retired": "its collector has not been configured for a week",
     "erased": "its user has been erased, at the user's own wish",
     "purged": "a dead letter that somebody threw away",
+    "refused": "the store takes no events of the future, of somebody erased, or older than retention_days",
     "undecodable": "written by an incompatible version",
 }
 """Why an event was dropped. Every drop is counted under one of these."""

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
-from analytics_middleware.event import Event
-from analytics_middleware.outbox.base import LeaseLost, Settlement
+from analytics_middleware.outbox.base import LeaseLost
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import catalogue
 from analytics_middleware.store._arrays import Hashes, np, pa
@@ -16,6 +15,7 @@ from analytics_middleware.store.base import Record
 from analytics_middleware.store.catalogue import CONSUMER, Conflict, Segment
 from analytics_middleware.store.columns import event_hashes, table_of
 from analytics_middleware.store.compaction import Compactor
+from analytics_middleware.store.feed import settlement_of
 from analytics_middleware.store.segments import Segments
 from analytics_middleware.store.tail import Tail, decoded
 
@@ -187,15 +187,12 @@ class Sealer:
         if not entries:
             return
         records = [record for entry in entries if (record := decoded(entry.kind, entry.payload)) is not None]
-        events = sum(entry.kind == "event" for entry in entries)
-        unreadable = events - sum(isinstance(record, Event) for record in records)
+        taken = settlement_of(entries, records)
         for _ in range(_TRIES):
             prepared = self._prepare(records)
             refused = prepared.tail.refused_events
-            settlement = Settlement(
-                cursor=entries[-1].seq,
-                delivered=events - unreadable - refused,
-                dropped={"unreadable": unreadable, "refused": refused},
+            settlement = taken._replace(
+                delivered=taken.delivered - refused, dropped={**taken.dropped, "refused": refused}
             )
             try:
                 self._outbox.settle(CONSUMER, epoch, settlement, within=prepared.commit)

@@ -101,7 +101,7 @@ def test_a_record_that_can_not_be_read_is_counted_and_holds_up_nothing(store):
     assert total(store) == 2
     store.maintain()
     stats = store.outbox.stats().consumers["store"]
-    assert (stats.delivered, stats.dropped, stats.pending) == (2, {"unreadable": 1}, 0)
+    assert (stats.delivered, stats.dropped, stats.pending) == (2, {"undecodable": 1}, 0)
     assert total(store) == 2
 
 
