@@ -1,19 +1,23 @@
 """Product analytics middleware for Django, Flask, Starlette and FastAPI."""
 
-from analytics_middleware.analytics import Analytics
-from analytics_middleware.errors import AnalyticsError, ConfigurationError, DeliveryError, MissingExtraError
-from analytics_middleware.event import Event, EventType
-from analytics_middleware.helpers import (
-    add_property,
-    identify,
-    set_action_name,
-    set_event_name,
-    set_revenue,
-    set_user,
-    track,
-)
-from analytics_middleware.money import Money
-from analytics_middleware.settings import Settings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analytics_middleware.analytics import Analytics
+    from analytics_middleware.errors import AnalyticsError, ConfigurationError, DeliveryError, MissingExtraError
+    from analytics_middleware.event import Event, EventType
+    from analytics_middleware.helpers import (
+        add_property,
+        identify,
+        set_action_name,
+        set_event_name,
+        set_revenue,
+        set_user,
+        track,
+    )
+    from analytics_middleware.money import Money
+    from analytics_middleware.settings import Settings
 
 __version__ = "0.1.0"
 
@@ -35,3 +39,36 @@ __all__ = [
     "set_user",
     "track",
 ]
+
+_MODULES = {
+    "Analytics": "analytics",
+    "AnalyticsError": "errors",
+    "ConfigurationError": "errors",
+    "DeliveryError": "errors",
+    "Event": "event",
+    "EventType": "event",
+    "MissingExtraError": "errors",
+    "Money": "money",
+    "Settings": "settings",
+    "add_property": "helpers",
+    "identify": "helpers",
+    "set_action_name": "helpers",
+    "set_event_name": "helpers",
+    "set_revenue": "helpers",
+    "set_user": "helpers",
+    "track": "helpers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of *name* when it is first asked for: a view that only calls helpers needs no database."""
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
