@@ -56,6 +56,7 @@ def _analytics(durable: str | None):
     class Drop(BatchCollector):
         name = "drop"
         third_party = False
+        max_batch = 500
 
         def send(self, events):
             pass
