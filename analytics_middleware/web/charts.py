@@ -34,7 +34,8 @@ def line_chart(values: Sequence[Value], before: Sequence[Value] = (), unfinished
     top = nice_ceiling(max((value for value in (*values, *before) if value is not None), default=0))
     low = min((value for value in (*values, *before) if value is not None), default=0)
     bottom = -nice_ceiling(-low) if low < 0 else 0.0
-    count = max(len(values), len(before))
+    # Of what is compared, as much as the days go: a month of 31 days may follow one of 30.
+    count, before = len(values), before[: len(values)]
     now = _points(values, count, bottom, top)
     then = _points(before, count, bottom, top)
     first_open = next((at for at, each in enumerate(unfinished) if each), len(values))

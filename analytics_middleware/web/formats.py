@@ -62,14 +62,19 @@ def figure(value: float | None, metric: str) -> str:
     return percent(value) if metric.endswith("_rate") else count(value)
 
 
+def tick(value: float, metric: str) -> str:
+    """Return the same as short as an axis wants it."""
+    return figure(value, metric).removesuffix(".00")
+
+
 def change(value: float | None, metric: str) -> str:
     """Return how *metric* has changed; of rates, by how many percentage points."""
     if value is None:
         return ""
     points = metric.endswith("_rate")
-    arrow = "↑" if value > 0 else "↓" if value < 0 else "→"
-    shown = abs(value) * 100
-    return f"{arrow} {shown:,.0f}{' pp' if points else '%'}"
+    shown = round(abs(value) * 100)
+    arrow = "→" if not shown else "↑" if value > 0 else "↓"
+    return f"{arrow} {shown:,}{' pp' if points else '%'}"
 
 
 def seconds(value: float | None) -> str:

@@ -44,6 +44,7 @@ def environment() -> Any:
         formats.percent,
         formats.money,
         formats.figure,
+        formats.tick,
         formats.change,
         formats.seconds,
         formats.bucket,

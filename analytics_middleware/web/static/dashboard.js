@@ -53,6 +53,9 @@
   const charts = () => document.querySelectorAll("[data-chart]").forEach(place);
   charts();
 
+  // On a phone the navigation is wider than the screen.
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   // Dark and light: a cookie, so that the server writes it into the page and nothing flickers.
   document.querySelector("[data-theme-toggle]")?.addEventListener("click", () => {
     const root = document.documentElement;
