@@ -4,8 +4,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from dashboards import ATTACKS, DATA, FRAMEWORKS
+from dashboards import ATTACKS, DATA, FRAMEWORKS, served
 
+from analytics_middleware import Event
 from analytics_middleware.web.dashboard import PAGES
 
 BUDGET = 100_000
@@ -149,3 +150,17 @@ def test_dark_and_light_are_remembered(sites: Any, watched: Any):
     shown.reload()
     assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == dark
     assert shown.locator("html").get_attribute("data-theme") == "dark"
+
+
+def test_live_shows_what_happens_while_it_is_looked_at(watched: Any):
+    with served("Flask", "empty") as site:
+        shown = watched.open(f"{site.url}/live")
+        assert shown.locator("[data-now]").inner_text() == "0"
+        site.analytics.track(Event(event_name="order.placed", user_id="ann"))
+        assert site.analytics.flush()
+        # Not by a function in the page: the policy forbids it to be compiled there.
+        shown.locator("[data-now]", has_text="1").wait_for()
+        assert "order.placed" in shown.locator("[data-table=stream]").inner_text()
+        shown.locator("[data-table=stream] a", has_text="ann").click()
+        shown.wait_for_url("**/users?user_id=ann")
+        assert "order.placed" in shown.locator("main").inner_text()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -356,3 +357,35 @@ def test_an_axis_is_as_long_as_its_largest_value_and_not_much_longer(value: floa
 def test_bars_and_shades_stay_within_their_bounds():
     assert [share(value, 10) for value in (0, None, -3, 0.001, 5, 10, 20)] == [0, 0, 0, 1, 50, 100, 100]
     assert [shade(value) for value in (None, 0, 0.001, 0.5, 1, 3)] == [0, 0, 1, 5, 10, 10]
+
+
+def test_live_users_and_pipeline_tell_of_an_event_that_is_only_on_disk_yet(make: Callable[..., Site], tmp_path: Path):
+    pytest.importorskip("duckdb")
+    site = make(data_dir=tmp_path, background=False)
+    site.analytics.track("order.placed", {"plan": "pro"}, user_id="ann")
+    site.analytics.flush(0.1)
+    live = site.ask("GET", "/analytics/live?format=json", headers=READER).data
+    assert live["visitors"] == 1
+    assert [each["name"] for each in live["stream"]] == ["order.placed"]
+    events = site.ask("GET", "/analytics/events?event=order.placed&format=json", headers=READER).data
+    assert (events["count"], events["properties"]) == (1, ["plan"])
+    user = site.ask("GET", "/analytics/users?user_id=ann&format=json", headers=READER).data
+    assert [each["name"] for each in user["timeline"]] == ["order.placed"]
+    pipeline = site.ask("GET", "/analytics/pipeline?format=json", headers=READER).data
+    assert pipeline["durable"]
+    assert pipeline["counters"]["accepted"] == 1
+
+
+def test_a_funnel_says_where_users_were_lost(dashboard: Site):
+    query = "step=pageview&step=buy&breakdown=country&period=7d&window="
+    data = dashboard.ask("GET", f"/analytics/funnels?{query}&format=json", headers=READER).data
+    assert [(step["count"], step["lost"]) for step in data["steps"]] == [(3, 0), (1, 2)]
+    assert data["steps"][1]["from_previous"] == pytest.approx(1 / 3)
+    assert data["tables"]["breakdown"]["rows"] == [["DE", 2, 0, 0.0], ["GB", 1, 1, 1.0]]
+
+
+def test_retention_begins_with_the_first_newcomers(dashboard: Site):
+    data = dashboard.ask("GET", "/analytics/retention?period=30d&every=day&format=json", headers=READER).data
+    assert data["cohorts"][0]["size"] == 1
+    assert sum(cohort["size"] for cohort in data["cohorts"]) == 3
+    assert data["cohorts"][0]["cells"][0]["rate"] == 1.0
