@@ -2,7 +2,7 @@
 
 import enum
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import msgspec
 
@@ -137,7 +137,8 @@ def _dec_hook(kind: type, value: Any) -> Any:
     if kind is Money:
         if not isinstance(value, dict) or not {"amount", "currency"} <= value.keys():
             raise ValueError("expected an object with amount and currency")
-        return Money(value["amount"], value["currency"])
+        fields = cast("dict[str, Any]", value)
+        return Money(fields["amount"], fields["currency"])
     raise TypeError(f"{kind.__name__} can't be part of an event")
 
 

@@ -114,7 +114,7 @@ def wsgi_headers(environ: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _indexed(headers: Any) -> dict[bytes, bytes | list[bytes]]:
-    pairs: list[tuple[bytes, bytes]] = headers if type(headers) is list else list(headers)
+    pairs = cast("list[tuple[bytes, bytes]]", headers if type(headers) is list else list(headers))
     # A request seldom repeats a header, and servers send lower-case names; then this is all.
     index: dict[bytes, bytes | list[bytes]] = dict(pairs)
     if len(index) != len(pairs) or not b"".join(index).islower():

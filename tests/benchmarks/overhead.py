@@ -25,7 +25,10 @@ BURST = 200
 LONG = 20_000
 HEADERS = [
     (b"host", b"shop.example"),
-    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"),
+    (
+        b"user-agent",
+        b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36",
+    ),
     (b"accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
     (b"accept-language", b"en-GB,en;q=0.9,de;q=0.8"),
     (b"accept-encoding", b"gzip, deflate, br"),
@@ -254,7 +257,12 @@ def _flask(variant: str, durable: str | None):
         from analytics_middleware_flask import FlaskAnalytics
 
         analytics = _analytics(durable)
-        app.config["ANALYTICS"] = {"collectors": analytics.settings.collectors, "enabled": True, "queue_size": 100_000, "store": None}
+        app.config["ANALYTICS"] = {
+            "collectors": analytics.settings.collectors,
+            "enabled": True,
+            "queue_size": 100_000,
+            "store": None,
+        }
         if durable:
             app.config["ANALYTICS"]["data_dir"] = durable
         FlaskAnalytics(app)
@@ -304,7 +312,12 @@ def _django(variant: str, durable: str | None):
         middleware.insert(0, "overhead_urls.PassThrough")
     elif variant == "ours":
         analytics = _analytics(durable)
-        options["ANALYTICS"] = {"COLLECTORS": analytics.settings.collectors, "ENABLED": True, "QUEUE_SIZE": 100_000, "STORE": None}
+        options["ANALYTICS"] = {
+            "COLLECTORS": analytics.settings.collectors,
+            "ENABLED": True,
+            "QUEUE_SIZE": 100_000,
+            "STORE": None,
+        }
         if durable:
             options["ANALYTICS"]["DATA_DIR"] = durable
         middleware.insert(0, "analytics_middleware_django.AnalyticsMiddleware")
@@ -352,7 +365,9 @@ def _drain(queue) -> None:
 def child(stack: str, variant: str, durable: bool) -> None:
     """Serve bursts on request: one line in, one line out."""
     with tempfile.TemporaryDirectory() as directory:
-        serve, settle = {"asgi": _asgi, "flask": _flask, "django": _django}[stack](variant, directory if durable else None)
+        serve, settle = {"asgi": _asgi, "flask": _flask, "django": _django}[stack](
+            variant, directory if durable else None
+        )
         serve(2000)
         settle()
         gc.collect()
