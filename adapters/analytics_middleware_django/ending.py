@@ -5,10 +5,12 @@ They also run for a `FileResponse` that the server sends through ``wsgi.file_wra
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from contextvars import Token
+from types import FrameType
 from typing import Any
 
 from analytics_middleware.context import RequestContext, current
@@ -53,13 +55,14 @@ def failed(error: BaseException) -> int:
 class Ending:
     """The closer that finishes the event of a response's request, once."""
 
-    __slots__ = ("_token", "context", "streaming")
+    __slots__ = ("_closes_itself", "_token", "context", "streaming")
 
     def __init__(self, context: RequestContext) -> None:
         self.context = context
         self.streaming = False
         """Whether there is a stream that has not been exhausted."""
         self._token: Token[RequestContext | None] | None = None
+        self._closes_itself = False
 
     def resume(self) -> None:
         """Give the other closers, a generator's ``finally`` among them, their request back."""
@@ -76,6 +79,11 @@ class Ending:
         if context.analytics.settings.flush_on_response:
             context.analytics.flush()
 
+    def follow(self, task: "asyncio.Task[Any]") -> None:
+        """Look at how *task*, which sends the response or calls what does, ends."""
+        self._closes_itself = _within_handler()
+        task.add_done_callback(self.task_done)
+
     def task_done(self, task: "asyncio.Task[Any]") -> None:
         """End the request if *task*, which was to send the response, was cancelled or raised.
 
@@ -90,10 +98,26 @@ class Ending:
         elif (error := task.exception()) is not None:
             # What servers raise when they send to a client that has gone is an OSError (ASGI 2.4).
             finish(context, 499 if isinstance(error, OSError) else failed(error))
+        elif self._closes_itself:
+            # Whoever called the handler took the error of sending; the response was never closed.
+            finish(context, 499)
 
     def __reduce__(self) -> Any:
         # Django's cache middleware pickles responses; in the copy there is nothing to end.
         return Ended, ()
+
+
+def _within_handler() -> bool:
+    """Whether this task runs Django's handler itself, from the request to the closing: so it is from Django 6.1 on.
+
+    Before, a task of its own sends the response; under sync middleware another task ends before it is sent.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_qualname == "ASGIHandler.handle":
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Ended:

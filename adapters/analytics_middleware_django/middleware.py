@@ -79,7 +79,7 @@ class AnalyticsMiddleware:
             # Under Django's handler this task goes on to send the response.
             task = asyncio.current_task()
             if task is not None:
-                task.add_done_callback(ending.task_done)
+                ending.follow(task)
         except Exception:  # noqa: BLE001 - see above
             self._give_up(context, response)
         return response

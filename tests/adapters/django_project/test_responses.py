@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from wsgiref.util import FileWrapper, setup_testing_defaults
 
+import django
 import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.core.exceptions import MiddlewareNotUsed
@@ -200,12 +201,15 @@ def test_a_stream_that_fails_is_a_500_whatever_it_raised(analytics_events: list[
     assert statuses(analytics_events) == [500, 500]
 
 
+# From 6.1 on Django closes the response of a page that it stopped sending like any other, and gives no sign.
+TELLS_OF_PAGES = django.VERSION < (6, 1)
+
+
 @pytest.mark.parametrize(
     ("url", "left_at"),
     [
         ("/waits", "request"),
-        ("/page", "http.response.start"),
-        ("/page", "http.response.body"),
+        *([("/page", "http.response.start"), ("/page", "http.response.body")] if TELLS_OF_PAGES else []),
         ("/async-stream", "http.response.body"),
     ],
 )
