@@ -152,8 +152,8 @@ class Database:
         mutexes = (self._read_mutex, self._write_mutex)
         held = [mutex for mutex in mutexes if mutex.acquire(timeout=_FORK_TIMEOUT)]
         self._forking[threading.get_ident()] = held
-        if len(held) == 2 and not any(each.in_transaction for each in self._connections()):
-            with suppress(sqlite3.Error, OSError):
+        with suppress(sqlite3.Error, OSError):
+            if len(held) == 2 and not any(each.in_transaction for each in self._connections()):
                 self._close_connections()
 
     def after_fork_in_parent(self) -> None:
