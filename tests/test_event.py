@@ -44,6 +44,7 @@ visits = st.builds(
 )
 events = st.builds(
     Event,
+    event_id=st.uuids().map(str),
     type=st.sampled_from(EventType),
     timestamp=moments,
     duration=st.one_of(st.none(), st.floats(0, 1e9)),

@@ -126,7 +126,7 @@ records = st.lists(
         anon_id=st.none() | cookies,
         traits=st.dictionaries(st.just("plan"), st.sampled_from(["free", "pro", None])),
     )
-    | st.builds(Erase, timestamp=moments, user_id=users),
+    | st.builds(Erase, event_id=st.uuids().map(str), timestamp=moments, user_id=users),
     max_size=10,
 )
 
