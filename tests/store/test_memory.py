@@ -114,6 +114,7 @@ cookies = st.sampled_from(["k", "l", COOKIELESS_PREFIX + "x"])
 records = st.lists(
     st.builds(
         Event,
+        event_id=st.uuids().map(str),
         event_name=st.sampled_from("ab"),
         timestamp=moments,
         user_id=st.none() | users,
@@ -121,6 +122,7 @@ records = st.lists(
     )
     | st.builds(
         Identify,
+        event_id=st.uuids().map(str),
         timestamp=moments,
         user_id=users,
         anon_id=st.none() | cookies,
