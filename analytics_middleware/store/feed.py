@@ -8,7 +8,7 @@ import msgspec
 
 from analytics_middleware.delivery.backoff import Backoff
 from analytics_middleware.event import Erase, Event, Identify
-from analytics_middleware.outbox.base import Entry, LeaseLost, Outbox, Settlement
+from analytics_middleware.outbox.base import Entry, Kind, LeaseLost, Outbox, Settlement
 from analytics_middleware.store.base import Record, Store
 
 logger = logging.getLogger("analytics_middleware.store")
@@ -43,7 +43,7 @@ class StoreFeed:
         entries = self._outbox.read(self.name, _BATCH, _BYTES)
         if not entries:
             return None
-        records = [record for entry in entries if (record := decode_record(entry)) is not None]
+        records = [record for entry in entries if (record := decoded(entry.kind, entry.payload)) is not None]
         try:
             self._store.apply(records)
         except Exception as error:  # noqa: BLE001 - the store may be a server that is down; the log waits for it
@@ -79,13 +79,11 @@ def settlement_of(entries: list[Entry], records: list[Record]) -> Settlement:
     )
 
 
-def decode_record(entry: Entry) -> Record | None:
-    """Return the record that *entry* holds, or None when this version can't read it."""
+def decoded(kind: Kind, payload: bytes) -> Record | None:
+    """Return the record of a log entry, or None when this version can't read it."""
     try:
-        if entry.kind == "event":
-            return Event.decode(entry.payload)
-        if entry.kind == "identify":
-            return _decode_identify(entry.payload)
-        return _decode_erase(entry.payload)
-    except (msgspec.DecodeError, ValueError, KeyError):
+        if kind == "event":
+            return Event.decode(payload)
+        return _decode_identify(payload) if kind == "identify" else _decode_erase(payload)
+    except msgspec.MsgspecError:
         return None

@@ -15,9 +15,9 @@ from analytics_middleware.store.base import Record
 from analytics_middleware.store.catalogue import CONSUMER, Conflict, Segment
 from analytics_middleware.store.columns import event_hashes, table_of
 from analytics_middleware.store.compaction import Compactor
-from analytics_middleware.store.feed import settlement_of
+from analytics_middleware.store.feed import decoded, settlement_of
 from analytics_middleware.store.segments import Segments
-from analytics_middleware.store.tail import Tail, decoded
+from analytics_middleware.store.tail import Tail
 
 logger = logging.getLogger("analytics_middleware.store")
 

@@ -20,9 +20,10 @@ from analytics_middleware.store.actors import Actors
 from analytics_middleware.store.base import Record
 from analytics_middleware.store.catalogue import State, changed_owners, read_cursor, read_state, read_version
 from analytics_middleware.store.columns import ANON, USER, actor_kind, table_of
+from analytics_middleware.store.feed import decoded
 from analytics_middleware.store.identities import Identities
 from analytics_middleware.store.segments import Segments
-from analytics_middleware.store.tail import Tail, decoded
+from analytics_middleware.store.tail import Tail
 
 _TRIES = 10
 _MAX_TABLES = 6

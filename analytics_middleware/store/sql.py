@@ -10,8 +10,9 @@ from analytics_middleware.outbox.database import Database
 from analytics_middleware.store import catalogue
 from analytics_middleware.store._arrays import duckdb, pa, pyarrow_dataset
 from analytics_middleware.store.columns import COLUMNS, SCHEMA, table_of
+from analytics_middleware.store.feed import decoded
 from analytics_middleware.store.segments import Segments
-from analytics_middleware.store.tail import Tail, decoded
+from analytics_middleware.store.tail import Tail
 from analytics_middleware.store.timeout import QuestionTimeout
 
 _VIEW: Final = "events"

@@ -5,10 +5,7 @@ from datetime import timedelta
 from sqlite3 import Connection
 from typing import Any
 
-import msgspec
-
-from analytics_middleware.event import Erase, Event, Identify
-from analytics_middleware.outbox.base import Kind
+from analytics_middleware.event import Event, Identify
 from analytics_middleware.store._arrays import Hashes, Mask, np, pa, pc
 from analytics_middleware.store._records import FUTURE
 from analytics_middleware.store._sources import numbers_of
@@ -20,18 +17,6 @@ from analytics_middleware.store.identity import identity, is_cookieless
 from analytics_middleware.store.segments import Segments
 
 _FUTURE = FUTURE // timedelta(microseconds=1)
-_identify = msgspec.json.Decoder(Identify).decode
-_erase = msgspec.json.Decoder(Erase).decode
-
-
-def decoded(kind: Kind, payload: bytes) -> Record | None:
-    """Return the record of a log entry, None when it can't be read."""
-    try:
-        if kind == "event":
-            return Event.decode(payload)
-        return _identify(payload) if kind == "identify" else _erase(payload)
-    except msgspec.MsgspecError:
-        return None
 
 
 class Tail:
