@@ -146,6 +146,17 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
+    # What people keep: funnels, filters, annotations, share links.
+    (
+        """
+        CREATE TABLE shelf (
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            value BLOB NOT NULL,
+            PRIMARY KEY (kind, key)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 VERSION: Final = len(_STEPS)
 

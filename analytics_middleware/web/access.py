@@ -21,6 +21,7 @@ from analytics_middleware.web.http import Framework, Refusal, WebRequest
 from analytics_middleware.web.login import Login
 from analytics_middleware.web.origins import Origins
 from analytics_middleware.web.rates import RateLimit
+from analytics_middleware.web.signing import Signer
 
 
 class Caller(enum.Enum):
@@ -45,7 +46,8 @@ class Access:
         self.origins = Origins(settings.allowed_origins)
         self.address = ClientIP(settings.trusted_proxies, settings.proxy_header)
         self._rates = RateLimit(settings.api_rate_limit)
-        self.login = Login(self._secret, settings.data_dir)
+        self.signer = Signer(self._secret, settings.data_dir)
+        self.login = Login(self.signer, settings.data_dir)
         self.entrance = settings.api_path
         """Where the login URL leads: to the API, or to the pages where there are any."""
 

@@ -9,6 +9,7 @@ from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.request import Request
 from analytics_middleware.web.access import access_of
 from analytics_middleware.web.login import COOKIE, COOKIE_SECONDS, TOKEN_SECONDS, Login
+from analytics_middleware.web.signing import Signer
 
 EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
 OWN = {"origin": "http://shop.example", "sec-fetch-site": "same-origin"}
@@ -112,7 +113,7 @@ def request_with(cookie: str) -> Request:
 
 def test_tokens_and_cookies_expire_and_are_not_good_for_each_other():
     now = [1_700_000_000.0]
-    login = Login(lambda: b"s" * 32, None, clock=lambda: now[0])
+    login = Login(Signer(lambda: b"s" * 32, None, clock=lambda: now[0]), None)
     token = login.token()
     cookie = login.exchange(token)
     assert cookie is not None
@@ -128,11 +129,11 @@ def test_tokens_and_cookies_expire_and_are_not_good_for_each_other():
 
 @pytest.mark.parametrize("junk", ["", "x", "é" * 43, "A" * 43, "A" * 10_000, "../../etc/passwd", "=" * 44])
 def test_junk_is_no_token(junk):
-    assert Login(lambda: None, None).exchange(junk) is None
+    assert Login(Signer(lambda: None, None), None).exchange(junk) is None
 
 
 def test_processes_that_share_a_data_directory_share_logins_and_spend_them_together(tmp_path):
-    first, second = (Login(lambda: None, tmp_path / "data") for _ in range(2))
+    first, second = (Login(Signer(lambda: None, tmp_path / "data"), tmp_path / "data") for _ in range(2))
     token = first.token()
     cookie = second.exchange(token)
     assert cookie is not None
@@ -143,7 +144,8 @@ def test_processes_that_share_a_data_directory_share_logins_and_spend_them_toget
 
 
 def test_another_secret_makes_other_tokens():
-    assert Login(lambda: b"a" * 32, None).exchange(Login(lambda: b"b" * 32, None).token()) is None
+    one, other = (Login(Signer(lambda secret=secret: secret * 32, None), None) for secret in (b"a", b"b"))
+    assert one.exchange(other.token()) is None
 
 
 def test_no_secret_is_in_the_log(build, caplog):

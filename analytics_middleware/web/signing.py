@@ -1,0 +1,79 @@
+"""Texts that are signed, expire, and are known again by every process that has the same secret."""
+
+import base64
+import hmac
+import os
+import secrets
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_NONCE: Final = 12
+_SIGNATURE: Final = 16
+_LENGTH: Final = 4 + _NONCE + _SIGNATURE
+
+
+class Signer:
+    """Makes tokens, each for one purpose.
+
+    *secret* returns the site's secret, if it has one. Without, one is kept in *directory*, the same for all
+    processes; without that, each process has its own, and its tokens are good there alone.
+    """
+
+    def __init__(
+        self, secret: Callable[[], bytes | None], directory: Path | None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._secret = secret
+        self._directory = directory
+        self.clock = clock
+        self._own = secrets.token_bytes(32)
+
+    def token(self, purpose: bytes, until: float, nonce: str | None = None) -> str:
+        """Return a token that is good for *purpose* until then (seconds since the epoch), whose nonce is *nonce*."""
+        body = struct.pack(">I", int(until)) + (secrets.token_bytes(_NONCE) if nonce is None else bytes.fromhex(nonce))
+        return base64.urlsafe_b64encode(body + self._sign(purpose, body)).rstrip(b"=").decode()
+
+    def nonce(self, purpose: bytes, text: str) -> str | None:
+        """Return the nonce of the token *text*, in hex, when it was made for *purpose* and has not expired."""
+        try:
+            data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            return None
+        body, signature = data[:-_SIGNATURE], data[-_SIGNATURE:]
+        if len(data) != _LENGTH or not hmac.compare_digest(signature, self._sign(purpose, body)):
+            return None
+        (expires,) = struct.unpack(">I", body[:4])
+        return body[4:].hex() if expires > self.clock() else None
+
+    def _sign(self, purpose: bytes, body: bytes) -> bytes:
+        # The label keeps a signature made here from being good for anything else signed with the site's secret.
+        key = self._secret() or self._shared() or self._own
+        return hmac.digest(key, b"analytics-middleware token 1 " + purpose + b":" + body, "sha256")[:_SIGNATURE]
+
+    def _shared(self) -> bytes | None:
+        if self._directory is None:
+            return None
+        path = self._directory / "login.key"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            # Written whole under another name first: another process must not read half a key.
+            draft = self._directory / f"login.key.{os.getpid()}.{secrets.token_hex(4)}"
+            draft.touch(mode=0o600)
+            draft.write_bytes(self._own)
+            try:
+                # Unlike a rename, a link does not replace the key of a process that was faster.
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+            return path.read_bytes()
+
+
+def new_nonce() -> str:
+    """Return a nonce for a token, in hex: nobody can guess it, and no two are the same."""
+    return secrets.token_hex(_NONCE)
