@@ -709,6 +709,22 @@ def test_flush_says_when_everything_has_arrived():
     assert collector.closed
 
 
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [({"third_party": False}, True), ({}, False), ({"debug_sends": True}, True)],
+    ids=["own", "vendor", "vendor told to send"],
+)
+def test_in_debug_a_third_party_gets_nothing_unless_told_otherwise(caplog, options, sent):
+    collector = FakeCollector(**{"third_party": True, **options})
+    analytics = Analytics([collector], enabled=True, debug=True)
+    analytics.track("x")
+    assert analytics.flush()
+    analytics.close()
+    stats = analytics.stats()["collectors"]["fake"]
+    assert (len(collector.events), stats["dropped"]) == ((1, {}) if sent else (0, {"debug": 1}))
+    assert ("fake would get" in caplog.text) is not sent
+
+
 @pytest.mark.parametrize("method", ["start", "collect", "flush", "close"])
 def test_a_collector_that_raises_anywhere_harms_nobody(method):
     def broken(*_args):

@@ -13,8 +13,9 @@ class Collector(Protocol):
     *collect* is called for each event of a batch, then *flush*; the batch counts as delivered when *flush*
     returns. Both may raise `DeliveryError` to say what became of which event; any other exception means that the
     whole batch failed for now. A collector may also have ``identify(user_id, traits)``, or, when it wants the whole
-    record with its id, ``take_identify(record)``; and ``declines(event)``, which returns the reason, one of
-    `counters.REASONS`, for which it does not want an event.
+    record with its id, ``take_identify(record)``; ``declines(event)``, which returns the reason, one of
+    `counters.REASONS`, for which it does not want an event; and ``probe(event)``, which sends one event at once and
+    returns what the destination said, for ``collectors test``.
 
     What it is and needs it says with the class attributes of `CollectorOptions`; each has a careful default.
     """
@@ -45,6 +46,8 @@ class CollectorOptions:
     """Request headers and cookies it reads, such as ``"header:user-agent"``, ``"cookie:_ga"``, and ``"client_ip"``."""
     third_party: bool = True
     """Whether events leave the site's own systems; such collectors only log in debug."""
+    debug_sends: bool = False
+    """Whether a third party gets events in debug all the same."""
     requires_consent: bool = False
     """Whether it gets only events whose visitor has consented."""
     dedupes: bool = False

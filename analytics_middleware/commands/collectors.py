@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import Any, cast
 
 from analytics_middleware.collectors.base import Collector
@@ -78,10 +79,8 @@ def _test(collector: Collector) -> int:
     try:
         collector.start()
         try:
-            collector.collect(event)
-            collector.flush()
+            said = _sent(collector, event)
         finally:
-            reported = getattr(collector, "reported", None)
             collector.close()
     except DeliveryError as error:
         print(f"{collector.name} did not take it: {_explained(error, event.event_id)}", file=sys.stderr)
@@ -89,8 +88,18 @@ def _test(collector: Collector) -> int:
     except Exception as error:  # noqa: BLE001 - the collector's code; its failure is the answer
         print(f"{collector.name} failed: {type(error).__name__}: {safe(str(error), 500)}", file=sys.stderr)
         return 1
-    print(f"{collector.name} took it." if reported is None else f"{collector.name} took it: {safe(reported, 500)}")
+    print(f"{collector.name} took it." if said is None else f"{collector.name} took it: {safe(said, 500)}")
     return 0
+
+
+def _sent(collector: Collector, event: Event) -> str | None:
+    """Send *event* and return what the destination said, None of a collector that can't tell."""
+    probe: Callable[[Event], str] | None = getattr(collector, "probe", None)
+    if probe is not None:
+        return probe(event)
+    collector.collect(event)
+    collector.flush()
+    return None
 
 
 def _explained(error: DeliveryError, event_id: str) -> str:

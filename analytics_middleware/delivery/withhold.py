@@ -15,12 +15,12 @@ Rule = Callable[[Entry], str | None]
 def withholding(collector: Collector, *, debug: bool) -> Rule:
     """Return the rule for *collector*: entry to the reason for which it is withheld, or None.
 
-    With *debug* a third party gets nothing; what it would get is logged.
+    With *debug* a third party gets nothing, unless it was told to send all the same; what it would get is logged.
     """
     third_party = bool(getattr(collector, "third_party", True))
     wants_bots = bool(getattr(collector, "bots", False))
     requires_consent = bool(getattr(collector, "requires_consent", False))
-    only_log = debug and third_party
+    only_log = debug and third_party and not getattr(collector, "debug_sends", False)
 
     def reason(entry: Entry) -> str | None:
         if entry.kind == "event":
