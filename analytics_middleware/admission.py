@@ -14,7 +14,8 @@ MAX_TEXT: Final = 2048
 
 _NAMES = ("event_name", "action_name", "user_id", "anon_id", "client_ip", "locale", "hostname", "method")
 _TEXTS = ("matched_pattern", "url", "path", "user_agent", "referrer")
-_VISIT_TEXTS = tuple(field for field in Visit.__struct_fields__ if field != "is_bot")
+_VISIT_FACTS = ("is_bot", "opted_out", "consented")
+_VISIT_TEXTS = tuple(field for field in Visit.__struct_fields__ if field not in _VISIT_FACTS)
 
 
 def admit(event: Event) -> int:
@@ -69,7 +70,8 @@ def _status(value: Any) -> int | None:
 def _visit(value: Any) -> Visit:
     if not isinstance(value, Visit):
         return Visit()
-    value.is_bot = value.is_bot is True
+    for field in _VISIT_FACTS:
+        setattr(value, field, getattr(value, field) is True)
     for field in _VISIT_TEXTS:
         fact = getattr(value, field)
         if fact is not None:

@@ -49,6 +49,10 @@ class Visit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     term: str | None = None
     content: str | None = None
     trace_id: str | None = None
+    opted_out: bool = False
+    """Whether the visitor objected to tracking: goes to no third party, now or later."""
+    consented: bool = False
+    """Whether the `consent` hook said yes: goes to collectors that require it."""
 
 
 class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):

@@ -207,6 +207,7 @@ def test_the_facts_of_a_visit_are_cleaned_too():
     visit = Visit(browser="Fire\ud800fox", os=Raises(), country=49, is_bot="yes", city="")
     assert admitted(visit=visit).visit == Visit(browser="Fire?fox", country="49")
     assert admitted(visit=Visit(is_bot=True)).visit.is_bot is True
+    assert admitted(visit=Visit(consented=1, opted_out="no")).visit == Visit()
 
 
 def test_admitting_twice_changes_nothing_more():

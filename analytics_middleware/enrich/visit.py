@@ -101,18 +101,16 @@ class Enricher:
 
         Only *automatic* page views can be bots'; what somebody tracked is somebody's.
         """
-        flags = 0
         private = None
         at = event.timestamp.timestamp()
         address = event.client_ip
         visit = event.visit
         if request is not None:
-            if self._consent.given(request):
-                flags |= CONSENTED
-            if opted_out(request):
-                flags |= OPTED_OUT
-            elif event.anon_id is None:
-                event.anon_id = self._visitor(event, request, address, at, consented=bool(flags & CONSENTED))
+            # Kept with the event: it holds for whoever gets it later, too.
+            visit.consented = visit.consented or self._consent.given(request)
+            visit.opted_out = visit.opted_out or opted_out(request)
+            if event.anon_id is None and not visit.opted_out:
+                event.anon_id = self._visitor(event, request, address, at, consented=visit.consented)
             if self._country_header is not None and visit.country is None and self._peers.trusts_peer(request):
                 visit.country = cdn_country(request, self._country_header)
             private = self._private(address, request)
@@ -122,7 +120,6 @@ class Enricher:
         self._describe_agent(visit, event.user_agent)
         if automatic and event.type is EventType.PAGEVIEW and not event.user_id and request is not None:
             visit.is_bot = is_crawler(event.user_agent)
-            flags |= BOT * visit.is_bot
         self._attribute(visit, event)
         if self._privacy != "raw":
             event.url = scrub_url(event.url, self._keep_query)
@@ -130,7 +127,7 @@ class Enricher:
             event.referrer = scrub_url(event.referrer)
             event.client_ip = None if self._privacy == "strict" else truncate_ip(address)
             event.user_agent = scrub_agent(event.user_agent)
-        return Seen(event, flags, private, at)
+        return Seen(event, flags_of(event), private, at)
 
     def assign_sessions(self, seen: Sequence[Seen]) -> None:
         """Give the events their session ids, all at once."""
@@ -214,6 +211,13 @@ class Enricher:
         visit.term = found.term
         visit.content = found.content
         visit.channel = None if found.internal else found.channel
+
+
+def flags_of(event: Event) -> int:
+    """Return what decides who may get *event*, from what is known of its visit."""
+    visit = event.visit
+    bot = visit.is_bot and event.type is EventType.PAGEVIEW and not event.user_id
+    return OPTED_OUT * visit.opted_out | CONSENTED * visit.consented | BOT * bot
 
 
 def _owner(event: Event) -> str | None:

@@ -19,6 +19,8 @@ KINDS: Final = ("user", "anon", "cookieless")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+FACTS: Final = ("is_bot", "opted_out", "consented")
+"""Columns that are true or false."""
 TEXTS: Final = (
     "type",
     "name",
@@ -34,7 +36,7 @@ TEXTS: Final = (
     "method",
     "user_agent",
     "referrer",
-    *sorted(VISIT_FIELDS - {"is_bot"}),
+    *sorted(VISIT_FIELDS - {*FACTS}),
     "currency",
     "properties",
 )
@@ -44,7 +46,7 @@ SCHEMA: Final[Any] = pa.schema(
         ("event_id", pa.string()),
         ("timestamp", pa.timestamp("us")),
         *((name, pa.string()) for name in TEXTS),
-        ("is_bot", pa.bool_()),
+        *((name, pa.bool_()) for name in FACTS),
         ("duration", pa.float64()),
         ("status_code", pa.int64()),
         ("revenue_minor", pa.int64()),

@@ -51,6 +51,8 @@ VISIT_FIELDS: Final = frozenset(
         "term",
         "content",
         "trace_id",
+        "opted_out",
+        "consented",
     ]
 )
 """Fields of `Visit` that a filter or a breakdown may name, without a prefix."""

@@ -40,6 +40,7 @@ def test_somebody_who_objects_is_nobody_and_unknown_to_third_parties(build, stac
     assert three.settled() == {"own": (1, {}), "vendor": (0, {"consent": 1}), "asking": (1, {})}
     assert [event.anon_id for event in three.own.events] == [None]
     assert [event.visit.session_id for event in three.own.events] == [None]
+    assert [(event.visit.opted_out, event.visit.consented) for event in three.own.events] == [(True, True)]
 
 
 @pytest.mark.parametrize("headers", DOES_NOT)
@@ -48,6 +49,7 @@ def test_somebody_who_does_not_object_is_a_visitor(build, headers):
     three.site.visit("/", headers=headers)
     assert three.settled() == {"own": (1, {}), "vendor": (1, {}), "asking": (0, {"consent": 1})}
     assert is_cookieless(three.own.events[0].anon_id)
+    assert (three.own.events[0].visit.opted_out, three.own.events[0].visit.consented) == (False, False)
 
 
 @pytest.mark.parametrize("headers", OBJECTS)

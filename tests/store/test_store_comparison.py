@@ -51,6 +51,7 @@ money = st.builds(Money.from_minor, st.integers(-500, 900), st.sampled_from(["EU
 visits = st.builds(
     Visit,
     is_bot=st.sampled_from([False, False, False, True]),
+    opted_out=st.booleans(),
     country=st.sampled_from([None, "GB", "FR", "other"]),
 )
 events = st.builds(
@@ -100,6 +101,7 @@ wheres = st.lists(
             {"field": "duration", "op": "gte", "value": 1},
             {"field": "revenue", "op": "lt", "value": 3.5},
             {"field": "is_bot", "op": "eq", "value": False},
+            {"field": "opted_out", "op": "ne", "value": True},
             {"field": "user_id", "op": "exists"},
         ]
     ),
