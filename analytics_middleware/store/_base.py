@@ -1,12 +1,13 @@
 """Compacted segments as one source, in the order of visitor and time; its columns are read when they are needed."""
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from analytics_middleware.store._arrays import Int32s, Int64s, NDArray, Rows, np, pa
-from analytics_middleware.store._sources import Source, encode_property, major_units, numbers_of, plain
+from analytics_middleware.store._arrays import Int32s, Int64s, Mask, NDArray, Rows, np, pa, pc
+from analytics_middleware.store._sources import Source, encode_property, major_units, names_in, numbers_of, plain
 from analytics_middleware.store._vocabulary import Vocabularies
 from analytics_middleware.store.actors import Actors
 from analytics_middleware.store.catalogue import State
@@ -14,7 +15,7 @@ from analytics_middleware.store.columns import ACTOR, PROPERTY, VISITOR, from_js
 from analytics_middleware.store.segments import Segments
 
 COMPLETE = b"analytics_middleware.complete"
-"""In a file's metadata: all its properties, as JSON, when each has a column of its own."""
+"""In a file's metadata: the names of all its properties, as JSON, those with a column of their own included."""
 
 
 class ColumnCache:
@@ -80,16 +81,34 @@ class Base(Source):
         """The stored columns of some events; only the parts of the files that hold them are read."""
         tables: list[Any] = []
         places: list[Rows] = []
-        for file, here in zip(self._files, self._places, strict=True):
-            found = np.searchsorted(here, rows)
-            mine = np.flatnonzero(here[np.minimum(found, len(here) - 1)] == rows) if len(here) else found[:0]
-            if len(mine):
-                tables.append(plain(_pick(file, found[mine], list(names))))
-                places.append(mine)
+        for file, picked, mine in self._shares(rows):
+            tables.append(plain(_pick(file, picked, list(names))))
+            places.append(mine)
         if not tables:
             return plain(self._files[0].schema_arrow.empty_table().select(list(names)))
         back = np.argsort(np.concatenate(places), kind="stable")
         return pa.concat_tables(tables).take(pa.array(back))
+
+    def property_names(self, rows: Rows) -> Counter[str]:
+        """How many of some events have each property. Only what has no column of its own is looked for in the JSON."""
+        known = [_own_columns(file) for file in self._files]
+        counts: Counter[str] = Counter()
+        for name in set[str]().union(*known):
+            has = self._cached(f"has {name}", partial(_has, PROPERTY + name))
+            counts[name] = int(has[rows].sum())
+        rare = [file for file, own in zip(self._files, known, strict=True) if len(_all_properties(file)) > len(own)]
+        for file, picked, _ in self._shares(rows) if rare else ():
+            if file in rare:
+                counts += names_in(plain(_pick(file, picked, ["properties"])).column(0), _own_columns(file))
+        return +counts
+
+    def _shares(self, rows: Rows) -> Iterator[tuple[Any, Rows, Rows]]:
+        """Yield each file that has some of *rows*, which of its own they are, and where they are in *rows*."""
+        for file, here in zip(self._files, self._places, strict=True):
+            found = np.searchsorted(here, rows)
+            mine = np.flatnonzero(here[np.minimum(found, len(here) - 1)] == rows) if len(here) else found[:0]
+            if len(mine):
+                yield file, found[mine], mine
 
     def _cached(self, name: str, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
         return self._cache.get(name, lambda: self._placed([read(file) for file in self._files]))
@@ -103,14 +122,34 @@ class Base(Source):
         return merged
 
     def _codes(self, file: Any, field: str) -> Int32s:
-        names = file.schema_arrow.names
-        if field in names:
+        if field in file.schema_arrow.names:
             return self._vocabularies[field].encode(file.read(columns=[field]).column(0))
-        metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
-        if COMPLETE in metadata and field.removeprefix(PROPERTY) not in from_json(metadata[COMPLETE].decode()):
+        if field.removeprefix(PROPERTY) not in _all_properties(file):
             rows: int = file.metadata.num_rows
             return np.zeros(rows, np.int32)
         return encode_property(self._vocabularies, field, file.read(columns=["properties"]).column(0))
+
+
+def _all_properties(file: Any) -> list[str]:
+    names: list[str] = from_json(file.schema_arrow.metadata[COMPLETE].decode())
+    return names
+
+
+def _own_columns(file: Any) -> set[str]:
+    """Return the names of the properties that have a column of their own."""
+    return {name.removeprefix(PROPERTY) for name in file.schema_arrow.names if name.startswith(PROPERTY)}
+
+
+def _has(field: str, file: Any) -> Mask:
+    """Return which events have a property, as far as it has a column of its own."""
+    if field not in file.schema_arrow.names:
+        return np.zeros(file.metadata.num_rows, np.bool_)
+    parts = [
+        pc.and_(chunk.is_valid(), pc.not_equal(chunk.indices.fill_null(0), pc.index(chunk.dictionary, "null")))
+        for chunk in file.read(columns=[field]).column(0).chunks
+    ]
+    mask: Mask = pa.chunked_array(parts, pa.bool_()).to_numpy()
+    return mask
 
 
 def _integers(column: Any) -> Int32s:

@@ -13,6 +13,7 @@ from analytics_middleware.store.parameters import RangeQuestion
 from analytics_middleware.store.questions import (
     ActiveUsers,
     DashboardSummary,
+    PropertyNames,
     Revenue,
     TopEvents,
     TopProperties,
@@ -92,6 +93,13 @@ def top_properties(history: History, question: TopProperties) -> list[Count]:
     """The most frequent values of one property."""
     values = (as_text(row.event.properties.get(question.prop)) for row in history.within(question, question.event))
     return top((value for value in values if value is not None), question.limit)
+
+
+def property_names(history: History, question: PropertyNames) -> list[Count]:
+    """The names of the properties that most events have."""
+    rows = history.within(question, question.event)
+    properties = (item for row in rows for item in row.event.properties.items())
+    return top((name for name, value in properties if as_text(value) is not None), question.limit)
 
 
 def top_values(history: History, question: TopValues) -> list[ValueCount]:

@@ -1,9 +1,10 @@
 """A frame: everything a question needs, at one point, as arrays. Immutable but for columns loaded when needed."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analytics_middleware.store._arrays import NEVER, Int32s, Int64s, Mask, NDArray, np
+from analytics_middleware.store._arrays import NEVER, Int32s, Int64s, Mask, NDArray, Rows, np
 from analytics_middleware.store._sources import NUMERIC, bots
 from analytics_middleware.store._tables import Table
 from analytics_middleware.store._vocabulary import Vocabularies
@@ -102,6 +103,11 @@ class Frame:
                 tokens = [None if value != value else value for value in distinct.tolist()]
                 self._codes[key] = self.vocabularies[field].codes(tokens)[places]
             return self._codes[key]
+
+    def property_names(self, table: Table, rows: Rows | None) -> Counter[str]:
+        """Return how many of *rows* of *table*, None for all, have each property."""
+        with self.lock:
+            return table.source.property_names(np.arange(len(table)) if rows is None else rows)
 
     def numbers(self, table: Table, field: str) -> NDArray[Any]:
         """Return the values of a numeric *field* for each row of *table*."""

@@ -1,5 +1,6 @@
 """Volumes, tops, active users, revenue over arrays; `_counting` says the same in plain Python."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,6 +29,7 @@ from analytics_middleware.store.parameters import RangeQuestion
 from analytics_middleware.store.questions import (
     ActiveUsers,
     DashboardSummary,
+    PropertyNames,
     Revenue,
     TopEvents,
     TopProperties,
@@ -110,6 +112,16 @@ def top_events(frame: Frame, question: TopEvents) -> list[Count]:
 def top_properties(frame: Frame, question: TopProperties) -> list[Count]:
     """The most frequent values of one property."""
     return _top(frame, question, f"properties.{question.prop}", question.event, question.limit)
+
+
+def property_names(frame: Frame, question: PropertyNames) -> list[Count]:
+    """The names of the properties that most events have."""
+    counts: Counter[str] = Counter()
+    for selected in within(frame, question, question.event):
+        check_time()
+        counts += frame.property_names(selected.table, selected.rows)
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [Count(key=name, count=count) for name, count in ranked[: question.limit]]
 
 
 def top_values(frame: Frame, question: TopValues) -> list[ValueCount]:

@@ -185,24 +185,30 @@ class People(NamedTuple):
         return len(self.who)
 
 
+def once(frame: Frame, selected: Selected, question: RangeQuestion, *within: NDArray[Any]) -> tuple[Rows, NDArray[Any]]:
+    """Return the first row of each visitor, in each stretch of time that *within* tells rows apart by.
+
+    All rows lie in the question's range. A cookieless visitor counts once a day: with each row found comes the index
+    of that day, -1 of those who are not cookieless.
+    """
+    who = selected.who
+    if frame.has_cookieless and (few := frame.cookieless(who)).any():
+        day = np.where(few, Spans.of(question, "day").find(selected), -1)
+        first = np.flatnonzero(changes(who, day, *within) & (who >= 0))
+        return first, day[first]
+    first = np.flatnonzero(changes(who, *within) & (who >= 0))
+    return first, np.full(len(first), -1)
+
+
 def distinct(frame: Frame, selections: Sequence[Selected], question: RangeQuestion) -> People:
     """Return the visitors of rows that all lie in the question's range."""
-    days: Spans | None = None
     found: list[Int32s] = []
     on: list[NDArray[Any]] = []
     for selected in selections:
         check_time()
-        who = selected.who
-        first = changes(who) & (who >= 0)
-        anonymous = frame.has_cookieless
-        if anonymous and (few := frame.cookieless(who)).any():
-            days = days or Spans.of(question, "day")
-            day = np.where(few, days.find(selected), -1)
-            first = changes(who, day) & (who >= 0)
-            on.append(day[first])
-        else:
-            on.append(np.full(int(first.sum()), -1))
-        found.append(who[first])
+        first, day = once(frame, selected, question)
+        found.append(selected.who[first])
+        on.append(day)
     who = np.concatenate(found) if found else np.zeros(0, np.int32)
     day = np.concatenate(on) if on else np.zeros(0, np.int64)
     return People(who, day, int((day >= 0).sum()))

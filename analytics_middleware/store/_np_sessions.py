@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from analytics_middleware.store._arrays import Int32s, Int64s, Mask, NDArray, changes, np
@@ -12,18 +12,20 @@ from analytics_middleware.store._np_funnel import median
 from analytics_middleware.store._np_select import (
     Grouping,
     Selected,
+    Spans,
     both,
     count_codes,
     distinct,
     errors,
+    once,
     pages,
     passing,
     top,
     within,
 )
 from analytics_middleware.store.columns import micros
-from analytics_middleware.store.questions import Overview, Paths, Sessions
-from analytics_middleware.store.results import Count, Group, Path, SessionSummary, Totals
+from analytics_middleware.store.questions import Overview, Paths, Sessions, Trend
+from analytics_middleware.store.results import Count, Group, Path, SessionSummary, Totals, TrendPoint
 from analytics_middleware.store.timeout import check_time
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -176,6 +178,45 @@ def overview(frame: Frame, question: Overview) -> Totals:
         bots=count_bots(frame, question),
         cookieless=visitors.cookieless,
     )
+
+
+def trend(frame: Frame, question: Trend, now: datetime) -> list[TrendPoint]:
+    """Of each bucket what the overview would say."""
+    spans = Spans.of(question, question.bucket)
+    events, views, failed, visitors, few, begun, bounced = (np.zeros(len(spans), np.int64) for _ in range(7))
+
+    def count(places: NDArray[Any], into: NDArray[Any]) -> None:
+        into += np.bincount(places, minlength=len(spans))
+
+    for selected in within(frame, question):
+        check_time()
+        places = spans.find(selected)
+        count(places, events)
+        count(places[selected.take(pages(frame, selected.table))], views)
+        count(places[selected.take(errors(frame, selected.table))], failed)
+        first, day = once(frame, selected, question, places)
+        count(places[first], visitors)
+        count(places[first[day >= 0]], few)
+    for each in sessions_in(frame, question):
+        places = spans.of_times(each.rows.take(each.rows.table.time)[each.first])
+        count(places, begun)
+        count(places[each.bounced], bounced)
+    return [
+        TrendPoint(
+            time=span.start,
+            visitors=visitor,
+            pageviews=view - error,
+            events=event,
+            sessions=session,
+            bounce_rate=bounce / session if session else None,
+            errors=error,
+            cookieless=cookieless,
+            incomplete=span.end > now,
+        )
+        for span, event, view, error, visitor, cookieless, session, bounce in zip(
+            spans.all, *(each.tolist() for each in (events, views, failed, visitors, few, begun, bounced)), strict=True
+        )
+    ]
 
 
 def paths(frame: Frame, question: Paths) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from statistics import median
 from typing import NamedTuple
 
@@ -11,8 +11,9 @@ from msgspec import structs
 from analytics_middleware.event import EventType
 from analytics_middleware.store._counting import by_field, count_bots, grouped, is_error_page, top
 from analytics_middleware.store._history import History, Row, Visitor, by_visitor, cookieless, distinct
-from analytics_middleware.store.questions import Overview, Paths, Sessions
-from analytics_middleware.store.results import Group, Path, SessionSummary, Totals
+from analytics_middleware.store.calendar import buckets
+from analytics_middleware.store.questions import Overview, Paths, Sessions, Trend
+from analytics_middleware.store.results import Group, Path, SessionSummary, Totals, TrendPoint
 
 _SECOND = timedelta(seconds=1)
 
@@ -106,18 +107,55 @@ def overview(history: History, question: Overview) -> Totals:
     rows = history.within(question)
     found = sessions_in(history, question)
     visitors = distinct(rows, question)
-    errors = sum(is_error_page(row) for row in rows)
     return Totals(
         visitors=len(visitors),
-        pageviews=sum(row.event.type is EventType.PAGEVIEW for row in rows) - errors,
+        pageviews=_pageviews(rows),
         events=len(rows),
         sessions=len(found),
-        bounce_rate=sum(session.bounced for session in found) / len(found) if found else None,
+        bounce_rate=_bounce_rate(found),
         mean_duration=_mean(found),
-        errors=errors,
+        errors=sum(is_error_page(row) for row in rows),
         bots=0 if question.bots else count_bots(history, structs.replace(question, bots=True)),
         cookieless=cookieless(visitors),
     )
+
+
+def _pageviews(rows: list[Row]) -> int:
+    return sum(row.event.type is EventType.PAGEVIEW and not is_error_page(row) for row in rows)
+
+
+def _bounce_rate(found: list[Session]) -> float | None:
+    return sum(session.bounced for session in found) / len(found) if found else None
+
+
+def trend(history: History, question: Trend, now: datetime) -> list[TrendPoint]:
+    """Of each bucket what the overview would say."""
+    spans = buckets(question.start, question.end, question.bucket, question.tz)
+    rows: dict[int | None, list[Row]] = {}
+    for row in history.within(question):
+        rows.setdefault(spans.find(row.at), []).append(row)
+    found: dict[int | None, list[Session]] = {}
+    for session in sessions_in(history, question):
+        found.setdefault(spans.find(session.rows[0].at), []).append(session)
+    points: list[TrendPoint] = []
+    for index, span in enumerate(spans.all):
+        own, begun = rows.get(index, []), found.get(index, [])
+        part = structs.replace(question, start=max(span.start, question.start), end=min(span.end, question.end))
+        visitors = distinct(own, part)
+        points.append(
+            TrendPoint(
+                time=span.start,
+                visitors=len(visitors),
+                pageviews=_pageviews(own),
+                events=len(own),
+                sessions=len(begun),
+                bounce_rate=_bounce_rate(begun),
+                errors=sum(is_error_page(row) for row in own),
+                cookieless=cookieless(visitors),
+                incomplete=span.end > now,
+            )
+        )
+    return points
 
 
 def paths(history: History, question: Paths) -> list[Path]:

@@ -1,6 +1,7 @@
 """Where the columns of events come from: compacted segments in one order, blocks in memory, rows picked from both."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, Protocol
 
 from analytics_middleware.event import EventType
@@ -9,6 +10,7 @@ from analytics_middleware.store._arrays import Floats, Int32s, Int64s, Mask, NDA
 from analytics_middleware.store._vocabulary import Vocabularies
 from analytics_middleware.store.actors import Actors
 from analytics_middleware.store.columns import PROPERTY, USER, actor_kind, from_json, to_json
+from analytics_middleware.store.filters import as_text
 
 NUMERIC = frozenset({"duration", "revenue", "revenue_minor", "timestamp"})
 """Fields that are kept as numbers; most of their values occur once."""
@@ -33,6 +35,10 @@ class Source(Protocol):
 
     def raw(self, rows: Rows, names: Sequence[str]) -> Any:
         """The stored columns called *names* of some events, as an Arrow table."""
+        ...
+
+    def property_names(self, rows: Rows) -> Counter[str]:
+        """How many of some events have each property."""
         ...
 
 
@@ -68,6 +74,16 @@ def encode_property(vocabularies: Vocabularies, field: str, column: Any) -> Int3
         indexes = encoded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
         parts.append(codes[indexes])
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+
+def names_in(column: Any, but: Set[str] = frozenset()) -> Counter[str]:
+    """Return how many of the JSON objects in *column* have each property, those called as one of *but* left out."""
+    counts: Counter[str] = Counter()
+    for found in pc.value_counts(column.drop_null()).to_pylist():
+        for name, value in from_json(found["values"]).items():
+            if name not in but and as_text(value) is not None:
+                counts[name] += found["counts"]
+    return counts
 
 
 class Block(Source):
@@ -108,6 +124,10 @@ class Block(Source):
         """The stored columns of some events."""
         return plain(self.table.select(list(names)).take(pa.array(rows)))
 
+    def property_names(self, rows: Rows) -> Counter[str]:
+        """How many of some events have each property."""
+        return names_in(self.table.column("properties").take(pa.array(rows)))
+
 
 class Picked(Source):
     """Rows of other sources, put into one order."""
@@ -140,20 +160,32 @@ class Picked(Source):
 
     def raw(self, rows: Rows, names: Sequence[str]) -> Any:
         """The stored columns of some events."""
-        wanted = self._order[rows]
         tables: list[Any] = []
         places: list[Rows] = []
-        begin = 0
-        for source, picked in self._parts:
-            here = np.flatnonzero((wanted >= begin) & (wanted < begin + len(picked)))
-            if len(here):
-                tables.append(source.raw(picked[wanted[here] - begin], names))
-                places.append(here)
-            begin += len(picked)
+        for source, picked, here in self._shares(rows):
+            tables.append(source.raw(picked, names))
+            places.append(here)
         if not tables:
             return self._parts[0][0].raw(np.zeros(0, np.intp), names)
         back = np.argsort(np.concatenate(places), kind="stable")
         return pa.concat_tables(tables).take(pa.array(back))
+
+    def property_names(self, rows: Rows) -> Counter[str]:
+        """How many of some events have each property."""
+        counts: Counter[str] = Counter()
+        for source, picked, _ in self._shares(rows):
+            counts += source.property_names(picked)
+        return counts
+
+    def _shares(self, rows: Rows) -> Iterator[tuple[Source, Rows, Rows]]:
+        """Yield each source that has some of *rows*, which of its own they are, and where they are in *rows*."""
+        wanted = self._order[rows]
+        begin = 0
+        for source, picked in self._parts:
+            here = np.flatnonzero((wanted >= begin) & (wanted < begin + len(picked)))
+            if len(here):
+                yield source, picked[wanted[here] - begin], here
+            begin += len(picked)
 
     def _joined(self, columns: list[NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate(columns)[self._order]

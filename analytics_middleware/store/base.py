@@ -13,6 +13,7 @@ from analytics_middleware.store.questions import (
     Lifecycle,
     Overview,
     Paths,
+    PropertyNames,
     Retention,
     RetentionMatrix,
     Revenue,
@@ -22,6 +23,7 @@ from analytics_middleware.store.questions import (
     TopProperties,
     TopValues,
     Traits,
+    Trend,
     Users,
     UserTimeline,
     Volume,
@@ -41,6 +43,7 @@ from analytics_middleware.store.results import (
     StickinessPoint,
     Timeline,
     Totals,
+    TrendPoint,
     UserRow,
     ValueCount,
     VolumePoint,
@@ -73,12 +76,20 @@ class Store(Protocol):
         """The most frequent values of a property."""
         ...
 
+    def property_names(self, question: PropertyNames) -> list[Count]:
+        """The names of the properties that most events have."""
+        ...
+
     def top_values(self, question: TopValues) -> list[ValueCount]:
         """The values of a field with the most users."""
         ...
 
     def overview(self, question: Overview) -> Totals:
         """Visitors, page views and sessions."""
+        ...
+
+    def trend(self, question: Trend, *, now: datetime) -> list[TrendPoint]:
+        """Visitors, page views and sessions per bucket."""
         ...
 
     def active_users(self, question: ActiveUsers) -> list[Group[Active]]:

@@ -136,6 +136,10 @@ class DuckDBStore(Store):
         """The most frequent values of a property."""
         return self._answer(question, lambda frame: _np_counting.top_properties(frame, question))
 
+    def property_names(self, question: q.PropertyNames) -> list[r.Count]:
+        """The names of the properties that most events have."""
+        return self._answer(question, lambda frame: _np_counting.property_names(frame, question))
+
     def top_values(self, question: q.TopValues) -> list[r.ValueCount]:
         """The values of a field with the most users."""
         return self._answer(question, lambda frame: _np_counting.top_values(frame, question))
@@ -143,6 +147,10 @@ class DuckDBStore(Store):
     def overview(self, question: q.Overview) -> r.Totals:
         """Visitors, page views and sessions."""
         return self._answer(question, lambda frame: _np_sessions.overview(frame, question))
+
+    def trend(self, question: q.Trend, *, now: datetime) -> list[r.TrendPoint]:
+        """Visitors, page views and sessions per bucket."""
+        return self._answer(question, lambda frame: _np_sessions.trend(frame, question, now), now)
 
     def active_users(self, question: q.ActiveUsers) -> list[r.Group[r.Active]]:
         """Distinct users."""

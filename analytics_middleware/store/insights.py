@@ -1,8 +1,7 @@
 """Insights: the questions as people ask them, with defaults, dates and texts where stores want exact parameters."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar, overload
 
 from analytics_middleware.properties import Scalar
@@ -11,14 +10,11 @@ from analytics_middleware.store import results as r
 from analytics_middleware.store.base import Store
 from analytics_middleware.store.calendar import Unit, day_start, local_day
 from analytics_middleware.store.filters import Filter, QuestionError
-from analytics_middleware.store.parameters import check_year, check_zone
+from analytics_middleware.store.parameters import check_zone
+from analytics_middleware.store.when import When, instant
 
-When = datetime | date | str
 Where = Iterable[Filter | Mapping[str, Any]]
 T = TypeVar("T")
-
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
 def _now() -> datetime:
@@ -83,6 +79,14 @@ class Insights:
         scope = self._range(start, end, tz, where, bots)
         return self._store.top_properties(q.TopProperties(**scope, event=event, prop=prop, limit=limit))
 
+    def property_names(
+        self, event: str = "", start: When | None = None, end: When | None = None, limit: int = 100,
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.Count]:  # fmt: skip
+        """The names of the properties that most of the events called *event* (``""``: all) have."""
+        scope = self._range(start, end, tz, where, bots)
+        return self._store.property_names(q.PropertyNames(**scope, event=event, limit=limit))
+
     def top_values(
         self, field: str, event: str = "", start: When | None = None, end: When | None = None, limit: int = 10,
         tz: str | None = None, where: Where = (), bots: bool = False, errors: bool = False,
@@ -97,6 +101,14 @@ class Insights:
     ) -> r.Totals:  # fmt: skip
         """Visitors, page views, sessions, bounce rate and duration of the whole range."""
         return self._store.overview(q.Overview(**self._range(start, end, tz, where, bots), timeout=timeout))
+
+    def trend(
+        self, start: When | None = None, end: When | None = None, bucket: Unit = "day",
+        tz: str | None = None, where: Where = (), bots: bool = False, timeout: timedelta = q.SESSION_TIMEOUT,
+    ) -> list[r.TrendPoint]:  # fmt: skip
+        """Visitors, page views, sessions and bounce rate per hour, day, week or month."""
+        question = q.Trend(**self._range(start, end, tz, where, bots), bucket=bucket, timeout=timeout)
+        return self._store.trend(question, now=self._clock())
 
     @overload
     def active_users(
@@ -151,7 +163,7 @@ class Insights:
     ) -> list[r.RetentionRow]:  # fmt: skip
         """How many of the newcomers of the day of *start* came back so many calendar days later."""
         scope = self._scope(tz, where, bots)
-        begin = _instant("start", start, scope["tz"])
+        begin = instant("start", start, scope["tz"])
         question = q.Retention(**scope, start=begin, offsets=_sequence("offsets", offsets))
         return self._store.retention(question, now=self._clock())
 
@@ -261,11 +273,11 @@ class Insights:
         if end is None:
             until = day_start(local_day(self._clock(), zone) + timedelta(days=1), zone)
         else:
-            until = _instant("end", end, zone)
+            until = instant("end", end, zone)
         if start is None:
             begin = day_start(local_day(until - timedelta(microseconds=1), zone) - timedelta(days=6), zone)
         else:
-            begin = _instant("start", start, zone)
+            begin = instant("start", start, zone)
         return {**scope, "start": begin, "end": until}
 
 
@@ -277,27 +289,3 @@ def _sequence(name: str, values: Sequence[T]) -> tuple[T, ...]:
     if isinstance(values, str):
         raise QuestionError(name, f"{values!r} must be a list")
     return tuple(values)
-
-
-def _instant(name: str, when: When, tz: str) -> datetime:
-    """Return *when*, the value of parameter *name*, as an aware datetime."""
-    if isinstance(when, str):
-        when = _parsed(name, when)
-    if not isinstance(when, datetime):
-        if not isinstance(when, date):
-            raise QuestionError(name, f"{when!r} must be a datetime, a date or RFC 3339 text")
-        return day_start(check_year(name, when), tz)
-    if when.tzinfo is None:
-        raise QuestionError(name, f"{when.isoformat()} must have a time zone")
-    return check_year(name, when)
-
-
-def _parsed(name: str, text: str) -> datetime | date:
-    try:
-        if _DATE.fullmatch(text):
-            return date.fromisoformat(text)
-        if _RFC3339.fullmatch(text):
-            return datetime.fromisoformat(text.upper())
-    except ValueError:
-        pass
-    raise QuestionError(name, f"{text!r:.100} must be a date or a time with its zone, such as 2025-03-30T12:00:00Z")

@@ -18,6 +18,7 @@ from analytics_middleware.store.questions import (
     Lifecycle,
     Overview,
     Paths,
+    PropertyNames,
     Retention,
     RetentionMatrix,
     Revenue,
@@ -27,6 +28,7 @@ from analytics_middleware.store.questions import (
     TopProperties,
     TopValues,
     Traits,
+    Trend,
     Users,
     UserTimeline,
     Volume,
@@ -46,6 +48,7 @@ from analytics_middleware.store.results import (
     StickinessPoint,
     Timeline,
     Totals,
+    TrendPoint,
     UserRow,
     ValueCount,
     VolumePoint,
@@ -127,6 +130,10 @@ class MemoryStore(Store):
         """The most frequent values of a property."""
         return _counting.top_properties(self._read(), question)
 
+    def property_names(self, question: PropertyNames) -> list[Count]:
+        """The names of the properties that most events have."""
+        return _counting.property_names(self._read(), question)
+
     def top_values(self, question: TopValues) -> list[ValueCount]:
         """The values of a field with the most users."""
         return _counting.top_values(self._read(), question)
@@ -134,6 +141,10 @@ class MemoryStore(Store):
     def overview(self, question: Overview) -> Totals:
         """Visitors, page views and sessions."""
         return _sessions.overview(self._read(), question)
+
+    def trend(self, question: Trend, *, now: datetime) -> list[TrendPoint]:
+        """Visitors, page views and sessions per bucket."""
+        return _sessions.trend(self._read(), question, now)
 
     def active_users(self, question: ActiveUsers) -> list[Group[Active]]:
         """Distinct users."""

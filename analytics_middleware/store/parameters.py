@@ -9,6 +9,8 @@ from analytics_middleware.store.calendar import UNITS, zone
 from analytics_middleware.store.filters import Filter, QuestionError, check_field
 
 MAX_BUCKETS: Final = 100_000
+MAX_LIMIT: Final = 10_000
+SESSION_TIMEOUT: Final = timedelta(minutes=30)
 SHORTEST: Final = {"hour": 1 / 24, "day": 1, "week": 7, "month": 28}
 """The least length of a bucket in days, near enough to bound how many a range makes."""
 LONGEST_SPAN: Final = timedelta(days=3660)

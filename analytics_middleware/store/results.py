@@ -72,6 +72,20 @@ class Totals(Result, frozen=True, kw_only=True, omit_defaults=True):
     cookieless: int = 0
 
 
+class TrendPoint(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """The figures of an overview for one bucket; sessions are those that begin in it."""
+
+    time: datetime
+    visitors: int
+    pageviews: int
+    events: int
+    sessions: int
+    bounce_rate: float | None
+    errors: int = 0
+    cookieless: int = 0
+    incomplete: bool = False
+
+
 class Active(Result, frozen=True, kw_only=True, omit_defaults=True):
     """How many users were active."""
 

@@ -137,6 +137,13 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         list[r.Count],
     ),
     _question(
+        "/property-names",
+        Insights.property_names,
+        "The names of the properties that most events have.",
+        (EVENT, SHOWN),
+        list[r.Count],
+    ),
+    _question(
         "/values",
         Insights.top_values,
         "The values of any field with the most users: pages, sources, countries, devices.",
@@ -149,6 +156,13 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         "Visitors, page views, sessions, bounce rate and duration of the whole range.",
         (TIMEOUT,),
         r.Totals,
+    ),
+    _question(
+        "/trend",
+        Insights.trend,
+        "Visitors, page views, sessions and bounce rate per hour, day, week or month.",
+        (BUCKET, TIMEOUT),
+        list[r.TrendPoint],
     ),
     _question(
         "/active",

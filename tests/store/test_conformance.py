@@ -206,6 +206,21 @@ class TestNamesAndValues:
         store.apply([ev(name, at(1)) for name in "cbab"])
         assert pairs(ask.top_events(**WEEK, limit=2)) == [("b", 2), ("a", 1)]
 
+    def test_names_of_properties_are_counted_where_they_have_a_value(self, store, ask):
+        store.apply([ev("buy", at(1), properties={"v": 49, "w": 1}), ev("buy", at(1), properties={"v": "x"})])
+        store.apply([ev("buy", at(2), properties={"w": None}), ev("pay", at(1, day=11), properties={"z": 1})])
+        store.apply([ev("buy", at(1, day=17), properties={"late": 1})])
+        assert pairs(ask.property_names("buy", **WEEK)) == [("v", 2), ("w", 1)]
+        assert pairs(ask.property_names(**WEEK)) == [("v", 2), ("w", 1), ("z", 1)]
+        assert pairs(ask.property_names(**WEEK, limit=1)) == [("v", 2)]
+
+    def test_names_of_rare_properties_are_found_too(self, store, ask):
+        """Where there are too many for columns of their own."""
+        store.apply([ev("buy", at(1), properties={f"p{n:02}": 1 for n in range(64)}) for _ in range(2)])
+        store.apply([ev("buy", at(2), properties={"rare": 1, "none": None}), ev("other", at(2), properties={"o": 1})])
+        names = pairs(ask.property_names("buy", **WEEK))
+        assert names == [*((f"p{n:02}", 2) for n in range(64)), ("rare", 1)]
+
 
 class TestFilters:
     @pytest.mark.parametrize(
@@ -502,6 +517,33 @@ class TestOverviewAndDashboard:
         totals = ask.overview(**WEEK)
         assert (totals.visitors, totals.pageviews, totals.errors, totals.events) == (2, 1, 1, 3)
         assert (totals.sessions, totals.bounce_rate, totals.mean_duration, totals.cookieless) == (2, 0.0, 150.0, 1)
+
+    def test_a_trend_says_of_each_bucket_what_the_overview_would(self, store, ask):
+        store.apply([page("/", at(23, 50), "ann"), page("/x", at(0, 10, day=11), "ann")])
+        store.apply([page("/", at(9, day=11), "bob"), page("/gone", at(9, day=12), anon="k", status_code=404)])
+        store.apply([ev("x", at(hour, day=day), anon=cookieless("x")) for day in (10, 12) for hour in (1, 2)])
+        points = ask.trend(at(12), at(day=14))
+        assert [(p.visitors, p.pageviews, p.events, p.sessions, p.bounce_rate) for p in points] == [
+            (1, 1, 1, 1, 0.0),
+            (2, 2, 2, 1, 1.0),
+            (2, 0, 3, 3, 1 / 3),
+            (0, 0, 0, 0, None),
+        ]
+        assert [(point.errors, point.cookieless, point.incomplete) for point in points[1:]] == [
+            (0, 0, False),
+            (1, 1, True),
+            (0, 0, True),
+        ]
+        whole = ask.overview(at(12), at(day=14))
+        assert (whole.visitors, whole.sessions) == (4, 5)
+
+    def test_a_trend_by_week_counts_cookieless_visitors_day_by_day(self, store, ask):
+        store.apply([ev("x", at(1, day=day), anon=cookieless("x")) for day in (9, 10, 11, 11)])
+        points = ask.trend(at(day=9), at(day=17), "week")
+        assert [(point.time, point.visitors, point.cookieless) for point in points] == [
+            (at(day=3), 1, 1),
+            (at(day=10), 2, 2),
+        ]
 
     def test_top_values_come_by_users_without_error_pages(self, store, ask):
         store.apply([page("/", at(1), user) for user in ("ann", "bob")])

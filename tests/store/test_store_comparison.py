@@ -123,8 +123,11 @@ def answers(store, options, breakdown):
         "volume by": ask.volume("a", breakdown=breakdown, **short),
         "top": [ask.top_events(**span), ask.top_events(limit=2, **short)],
         "properties": [ask.top_properties("a", name, **span) for name in ("p", "q.r", "näme")],
+        "names": [ask.property_names(**span), ask.property_names("a", limit=2, **short)],
         "values": [ask.top_values(field, **span) for field in (breakdown, "path")],
         "overview": [ask.overview(**span), ask.overview(**short)],
+        "trend": [ask.trend(bucket=unit, **span) for unit in ("day", "week", "month")]
+        + [ask.trend(bucket="hour", **short)],
         "active": [ask.active_users(**span), ask.active_users(event="b", **short)],
         "active by": ask.active_users(breakdown=breakdown, **span),
         "dashboard": [ask.dashboard_summary(days, **whole) for days in (1, 7, 31)],

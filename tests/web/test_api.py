@@ -14,8 +14,10 @@ WEEK_BUCKETS = 7
 SHAPES = {
     "volume": ({}, [{"time", "count"}]),
     "top": ({}, [{"key", "count"}]),
+    "property-names": ({}, [{"key", "count"}]),
     "values": ({"field": "name"}, [{"key", "count", "users"}]),
     "overview": ({}, {"visitors", "pageviews", "events", "sessions", "bounce_rate", "mean_duration"}),
+    "trend": ({}, [{"time", "visitors", "pageviews", "events", "sessions", "bounce_rate"}]),
     "active": ({}, {"count"}),
     "dashboard": ({}, {"total_events", "dau", "wau", "top_events"}),
     "funnel": ({"step": ["signup", "buy"]}, [{"event", "count", "conversion"}]),
@@ -64,7 +66,8 @@ def test_the_numbers_are_those_of_the_events_sent(site: Site):
     visit(site)
     assert site.get("top").data == [{"key": "signup", "count": 2}, {"key": "buy", "count": 1}]
     assert site.get("top", event="signup", property="plan", limit=1).data == [{"key": "free", "count": 1}]
-    assert site.get("active").data == {"count": 2}
+    assert site.get("property-names", event="signup").data == [{"key": "plan", "count": 2}]
+    assert site.get("trend").data[-1]["visitors"] == site.get("active").data["count"] == 2
     assert [step["count"] for step in site.get("funnel", step=["signup", "buy"]).data] == [2, 1]
     assert site.get("funnel", step=["signup", "buy"], window="30m", order="strict").data[1]["conversion"] == 0.5
     assert site.get("dashboard", days=1).data["total_events"] == 3
