@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from analytics_middleware.store.base import Record, Store
+from analytics_middleware.store.base import FirstSeen, Record, Store
 from analytics_middleware.store.filters import Filter, QuestionError
 from analytics_middleware.store.identity import COOKIELESS_PREFIX
 from analytics_middleware.store.insights import Insights
@@ -68,6 +68,7 @@ __all__ = [
     "DashboardSummary",
     "DuckDBStore",
     "Filter",
+    "FirstSeen",
     "Funnel",
     "FunnelStep",
     "Group",

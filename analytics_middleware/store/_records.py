@@ -10,8 +10,10 @@ from msgspec import structs
 
 from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.properties import Scalar
-from analytics_middleware.store._history import History, Moment, Stored, Ties, add_tie
+from analytics_middleware.store._history import History, Moment, Stored, Ties, add_tie, owners
+from analytics_middleware.store.base import FirstSeen
 from analytics_middleware.store.identity import identity, is_cookieless
+from analytics_middleware.store.people import people
 
 FUTURE = timedelta(hours=1)
 """How far ahead of the clock an event may be."""
@@ -101,11 +103,47 @@ class Records:
         wanted = (stored.event for stored in reversed(self._events) if not name or stored.event.name == name)
         return list(islice(wanted, limit))
 
+    def events(
+        self,
+        start: datetime | None,
+        end: datetime | None,
+        user_id: str | None,
+        after: tuple[datetime, str] | None,
+    ) -> Iterator[Event]:
+        """Return the events in a range, of one user, after a moment, unchanged by what is added later."""
+        owner_of = owners(self._all_ties())
+        stored = [
+            item
+            for item in self._events
+            if (start is None or item.at >= _utc(start))
+            and (end is None or item.at < _utc(end))
+            and (after is None or (item.at, item.event_id) > (_utc(after[0]), after[1]))
+            and user_id in (None, item.user_id or owner_of.get(item.anon_id or ""))
+        ]
+        return (item.event.replace(timestamp=item.at, user_id=item.user_id, anon_id=item.anon_id) for item in stored)
+
+    def people(self) -> Iterator[Identify | Erase]:
+        """Return what is known of everybody, as the records that tell it, erasures first."""
+        ties = [(anon_id, user_id, moment) for (anon_id, user_id), moment in self._all_ties().items()]
+        ties += [
+            (item.anon_id, item.user_id, (item.at, item.event_id))
+            for item in self._identifies
+            if item.anon_id is not None and not is_cookieless(item.anon_id)
+        ]
+        return people(self._erased_users, self._erased_anons, ties, self._all_traits())
+
+    def first_seen(self) -> list[FirstSeen]:
+        """Return when ids were first seen whose events had to make room."""
+        found: dict[tuple[str | None, str | None], FirstSeen] = {}
+        for (user_id, anon_id, bot), at in self._first_seen.items():
+            known = found.get((user_id, anon_id), FirstSeen(user_id, anon_id, at, None))
+            human = known.human_at if bot else at
+            found[user_id, anon_id] = known._replace(at=min(known.at, at), human_at=human)
+        return list(found.values())
+
     def history(self) -> History:
         """Return all that questions need, unchanged by what is added later."""
-        moments = dict(self._traits)
-        for identify in self._identifies:
-            _set_traits(moments, identify)
+        moments = self._all_traits()
         traits: dict[str, dict[str, Scalar]] = {}
         for (user_id, key), (_, value) in sorted(moments.items(), key=lambda item: item[0]):
             if value is not None:
@@ -121,6 +159,12 @@ class Records:
         for record in self._all():
             add_tie(ties, record.anon_id, record.user_id, (record.at, record.event_id))
         return ties
+
+    def _all_traits(self) -> TraitMoments:
+        moments = dict(self._traits)
+        for identify in self._identifies:
+            _set_traits(moments, identify)
+        return moments
 
     def _is_erased(self, user_id: str | None, anon_id: str | None, at: datetime) -> bool:
         """Return whether a record is to be refused; what it gives away of who is who is noted first."""

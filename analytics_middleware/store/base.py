@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.properties import Scalar
@@ -50,6 +50,16 @@ from analytics_middleware.store.results import (
 )
 
 Record = Event | Identify | Erase
+
+
+class FirstSeen(NamedTuple):
+    """When a user, or an anonymous id, was seen first; it outlives the events that tell it."""
+
+    user_id: str | None
+    anon_id: str | None
+    at: datetime
+    human_at: datetime | None
+    """The first event that is no bot's, None when all are."""
 
 
 class Store(Protocol):

@@ -1,6 +1,6 @@
 """The layout of a segment: which columns an event becomes, and what their values mean. One place for both ways."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from analytics_middleware.event import Event
+from analytics_middleware.event import Event, EventType, Visit
+from analytics_middleware.money import Money
 from analytics_middleware.store._arrays import Hashes, np, pa
 from analytics_middleware.store.filters import EVENT_FIELDS, VISIT_FIELDS
 from analytics_middleware.store.identity import identity, is_cookieless
@@ -63,6 +64,7 @@ PROPERTY: Final = "properties."
 
 _PLAIN: Final = tuple(sorted(EVENT_FIELDS - {"type", "user_id", "anon_id"}))
 _VISIT: Final = tuple(sorted(VISIT_FIELDS))
+_BOTH_WAYS: Final = ("event_id", "type", "user_id", "anon_id", "currency", "revenue_minor", "properties")
 _to_json = msgspec.json.Encoder().encode
 _from_json = msgspec.json.Decoder().decode
 _identity = lru_cache(8192)(identity)
@@ -105,6 +107,28 @@ def table_of(events: Sequence[Event]) -> Any:
     visits = [event.visit for event in events]
     columns |= {name: [getattr(visit, name) for visit in visits] for name in _VISIT}
     return pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in COLUMNS}, schema=SCHEMA)
+
+
+def events_of(table: Any) -> Iterator[Event]:
+    """Yield the events that `table_of` makes the rows of *table* of; their requests and addresses were not kept."""
+    columns = {name: table.column(name).to_pylist() for name in (*_PLAIN, *_VISIT, *_BOTH_WAYS)}
+    times: list[int] = table.column("timestamp").cast(pa.int64()).to_pylist()
+    plain = zip(*(columns[name] for name in _PLAIN), strict=True)
+    visits = zip(*(columns[name] for name in _VISIT), strict=True)
+    rest = zip(*(columns[name] for name in _BOTH_WAYS), strict=True)
+    for at, fields, visit, row in zip(times, plain, visits, rest, strict=True):
+        event_id, kind, user_id, anon_id, currency, minor, properties = row
+        yield Event(
+            event_id=event_id,
+            type=EventType(kind),
+            timestamp=instant(at),
+            user_id=user_id,
+            anon_id=anon_id,
+            revenue=None if currency is None else Money.from_minor(minor, currency),
+            properties={} if properties is None else _from_json(properties),
+            visit=Visit(**dict(zip(_VISIT, visit, strict=True))),
+            **dict(zip(_PLAIN, fields, strict=True)),
+        )
 
 
 def actor_kind(user_id: str | None, anon_id: str | None) -> int:

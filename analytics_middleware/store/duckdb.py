@@ -6,23 +6,25 @@ few columns is answered by NumPy over arrays of them, in the order of visitors a
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
+from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store import _np_counting, _np_funnel, _np_retention, _np_sessions, _np_users
 from analytics_middleware.store import questions as q
 from analytics_middleware.store import results as r
 from analytics_middleware.store._frame import Frame
-from analytics_middleware.store.base import Record, Store
+from analytics_middleware.store.base import FirstSeen, Record, Store
 from analytics_middleware.store.catalogue import CONSUMER, read_version, segment_directory
-from analytics_middleware.store.columns import USER
+from analytics_middleware.store.columns import USER, events_of
 from analytics_middleware.store.compaction import Compactor
 from analytics_middleware.store.identity import identity
+from analytics_middleware.store.reading import Wanted, read_first_seen, read_people, read_tables
 from analytics_middleware.store.sealing import Pace, Sealer
 from analytics_middleware.store.segments import Segments
 from analytics_middleware.store.snapshot import Reader
@@ -76,7 +78,7 @@ class DuckDBStore(Store):
             outbox, self.segments, compactor, pace=pace or Pace(), clock=clock, keep_replaced=2 * question_timeout
         )
         """The consumer of the log: `step` seals and compacts what is due."""
-        self._reader = Reader(outbox.database, self.segments, lambda: int(clock() * 1_000_000), cache_bytes)
+        self._reader = Reader(outbox.database, self.segments, self._now, cache_bytes)
         self._refused = 0
         self._applying = threading.Lock()
 
@@ -102,6 +104,50 @@ class DuckDBStore(Store):
         """
         with self._applying:
             self.sealer.append_table(table)
+
+    def events(
+        self,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        user_id: str | None = None,
+        after: tuple[datetime, str] | None = None,
+    ) -> Iterator[Event]:
+        """Return all events that count at this moment, sealed or not, once each, in order of time and event id.
+
+        Those of ``[start, end)``; those of *user_id*, what its anonymous ids did before included; those after a
+        moment, the timestamp and event id at which a reading stopped. Memory stays bounded. Addresses are not kept.
+        """
+        tables = self.tables(start=start, end=end, user_id=user_id, after=after)
+        return (event for table in tables for event in events_of(table))
+
+    def tables(
+        self,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        user_id: str | None = None,
+        after: tuple[datetime, str] | None = None,
+    ) -> Iterator[Any]:
+        """Return what `events` does as Arrow tables of `columns.SCHEMA`, some thousand rows each."""
+        return read_tables(
+            self._outbox.database,
+            self.segments,
+            Wanted.of(start, end, user_id, after),
+            now=self._now(),
+        )
+
+    def people(self, *, user_id: str | None = None) -> Iterator[Identify | Erase]:
+        """Return traits, ties and erasures of everybody, or of one user, as records for `apply`.
+
+        Applied to another store after the `events` they make it answer as this one does. Erasures come first; an
+        identify with the time of one tells which anonymous id was the erased user's, and is refused.
+        """
+        return read_people(self._outbox.database, self.segments, now=self._now(), user_id=user_id)
+
+    def first_seen(self) -> Iterator[FirstSeen]:
+        """Return when ids were first seen, where events that tell it may be deleted; of the rest events tell it."""
+        return read_first_seen(self._outbox.database, self.segments, now=self._now())
 
     def forget_answers(self) -> None:
         """Work out anew what was asked before; for measurements."""
@@ -224,8 +270,11 @@ class DuckDBStore(Store):
             timeout=self._timeout,
             memory_limit=self._memory_limit,
             threads=self._threads,
-            now=int(self._clock() * 1_000_000),
+            now=self._now(),
         )
+
+    def _now(self) -> int:
+        return int(self._clock() * 1_000_000)
 
     def _answer(self, question: msgspec.Struct, answer: Callable[[Frame], T], now: datetime | None = None) -> T:
         """Return the answer for the frame of now; what was asked before and can't have changed is remembered."""

@@ -80,6 +80,28 @@ class Identities:
             self._ties[anon_id][user_id] = Tie((at, event_id), moments)
         self._original |= {anon_id: _owner(self._ties[anon_id]) for anon_id in missing}
 
+    def anon_ids(self, connection: Connection, user_id: str) -> list[str]:
+        """Return the anonymous ids that belong to a user."""
+        self._load_user(connection, user_id)
+        return sorted(anon_id for anon_id, ties in self._ties.items() if _owner(ties) == user_id)
+
+    def all_ties(self, connection: Connection) -> dict[str, dict[str, Tie]]:
+        """Return the ties of all anonymous ids, by user."""
+        rows = connection.execute("SELECT DISTINCT anon_id FROM store_tie").fetchall()
+        self.prefetch(connection, [anon_id for (anon_id,) in rows])
+        return self._ties
+
+    def all_traits(self, connection: Connection) -> dict[tuple[str, str], tuple[Moment, Scalar]]:
+        """Return all traits by user and key, with the moment at which each was set; None for one that was removed."""
+        found: dict[tuple[str, str], tuple[Moment, Scalar] | None] = {
+            (user_id, key): ((at, event_id), from_json(value))
+            for user_id, key, at, event_id, value in connection.execute(
+                "SELECT user_id, key, at, event_id, value FROM store_trait"
+            )
+        }
+        found |= self.traits
+        return {item: value for item, value in found.items() if value is not None}
+
     def gone_until(self, user_id: str | None, anon_id: str | None) -> int:
         """Return up to which time events with these ids are erased."""
         if user_id is not None:

@@ -1,15 +1,15 @@
 """MemoryStore: every question answered in plain Python, by the letter; what other stores are compared with."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from analytics_middleware.event import Event, Identify
+from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store import _counting, _funnel, _retention, _sessions, _users
 from analytics_middleware.store._history import History, Visitor
 from analytics_middleware.store._records import Records
-from analytics_middleware.store.base import Record, Store
+from analytics_middleware.store.base import FirstSeen, Record, Store
 from analytics_middleware.store.identity import identity
 from analytics_middleware.store.questions import (
     ActiveUsers,
@@ -111,6 +111,36 @@ class MemoryStore(Store):
         """Return the latest *limit* events, the newest first; only those called *name*, if it is not empty."""
         with self._lock:
             return self._records.latest(limit, name)
+
+    def events(
+        self,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        user_id: str | None = None,
+        after: tuple[datetime, str] | None = None,
+    ) -> Iterator[Event]:
+        """Return the events kept at this moment, once each, in order of time and event id.
+
+        Those of ``[start, end)``; those of *user_id*, what its anonymous ids did before included; those after a
+        moment, the timestamp and event id at which a reading stopped. Addresses are not kept.
+        """
+        with self._lock:
+            return self._records.events(start, end, user_id, after)
+
+    def people(self, *, user_id: str | None = None) -> Iterator[Identify | Erase]:
+        """Return traits, ties and erasures of everybody, or of one user, as records for `apply`.
+
+        Applied to another store after the `events` they make it answer as this one does. Erasures come first; an
+        identify with the time of one tells which anonymous id was the erased user's, and is refused.
+        """
+        with self._lock:
+            return iter([record for record in self._records.people() if user_id in (None, record.user_id)])
+
+    def first_seen(self) -> Iterator[FirstSeen]:
+        """Return when ids were first seen whose events had to make room; of the rest events tell it."""
+        with self._lock:
+            return iter(self._records.first_seen())
 
     def _read(self) -> History:
         with self._lock:

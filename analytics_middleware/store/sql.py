@@ -7,10 +7,9 @@ from typing import Any, Final, NamedTuple, cast
 
 from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.outbox.database import Database
-from analytics_middleware.store import catalogue
 from analytics_middleware.store._arrays import duckdb, pa, pyarrow_dataset
 from analytics_middleware.store.columns import COLUMNS, SCHEMA, table_of
-from analytics_middleware.store.feed import decoded
+from analytics_middleware.store.point import read_point
 from analytics_middleware.store.segments import Segments
 from analytics_middleware.store.tail import Tail
 from analytics_middleware.store.timeout import QuestionTimeout
@@ -140,12 +139,8 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 def _define_events(connection: Any, database: Database, segments: Segments, now: int) -> None:
     """Make the view: Arrow reads the files, DuckDB sees the rows."""
     with database.read() as reading:
-        state = catalogue.read_state(reading)
-        tail = Tail(reading, segments, state)
-        log = reading.execute(
-            "SELECT kind, payload FROM log WHERE seq > ? ORDER BY seq", (catalogue.read_cursor(reading),)
-        ).fetchall()
-        tail.take(reading, [record for kind, payload in log if (record := decoded(kind, payload)) is not None], now)
+        point = read_point(reading, segments, now)
+    state, tail = point
     connection.register("unsealed", table_of(tail.surviving()))
     columns = ", ".join(COLUMNS)
     query = f"SELECT {columns} FROM unsealed"  # noqa: S608 - our own names of columns
@@ -153,7 +148,7 @@ def _define_events(connection: Any, database: Database, segments: Segments, now:
         files = [str(segments.path(segment.file)) for segment in state.segments]
         connection.register("sealed", pyarrow_dataset().dataset(files, schema=SCHEMA, format="parquet"))
         query += f" UNION ALL SELECT {columns} FROM sealed WHERE epoch_us(timestamp) >= {int(state.horizon)}"  # noqa: S608
-        if state.erased or tail.identities.erasures:
+        if point.has_erased:
             connection.register("erased", _erased(tail))
             query += (
                 " AND NOT EXISTS (SELECT 1 FROM erased WHERE epoch_us(timestamp) <= until AND CASE WHEN erased.is_user "

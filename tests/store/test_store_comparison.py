@@ -23,6 +23,7 @@ from analytics_middleware.store import (
     RetentionMatrix,
     Stickiness,
 )
+from analytics_middleware.store.columns import events_of
 
 from .conftest import LoggedStore, drafts
 
@@ -241,6 +242,27 @@ def copies(records):
     ]
 
 
+def assert_same_contents(store, expected):
+    """Every event, once, in the same order, as it was; whole, in part, of one user, and from the middle on."""
+    everything = list(expected.events())
+    assert list(store.events()) == everything
+    for some in (
+        {"start": BASES[1], "end": BASES[2]},
+        {"user_id": "ann"},
+        *({"after": (event.timestamp, event.event_id)} for event in everything[1:2]),
+    ):
+        assert list(store.events(**some)) == list(expected.events(**some))
+    assert [event for table in store.tables() for event in events_of(table)] == everything
+
+
+def copy_of(store):
+    """A memory store that was given what *store* holds."""
+    copy = MemoryStore()
+    copy.apply(list(store.events()))
+    copy.apply(list(store.people()))
+    return copy
+
+
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(actions, min_size=1, max_size=10),
@@ -262,6 +284,8 @@ def test_both_stores_give_the_same_answers(steps, zone, where, breakdown, bots):
             found = answers(store, options, breakdown)
             for name, answer in expected.items():
                 assert found[name] == answer, name
+            assert_same_contents(store, world.expected)
+            assert answers(copy_of(store), options, breakdown) == expected
     finally:
         world.close()
         shutil.rmtree(directory)

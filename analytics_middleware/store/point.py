@@ -1,0 +1,33 @@
+"""One consistent point: what the catalogue says, and what the log holds beyond it."""
+
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from analytics_middleware.store import catalogue
+from analytics_middleware.store.catalogue import State
+from analytics_middleware.store.feed import decoded
+from analytics_middleware.store.segments import Segments
+from analytics_middleware.store.tail import Tail
+
+
+class Point(NamedTuple):
+    """What there was at one instant."""
+
+    state: State
+    tail: Tail
+
+    @property
+    def has_erased(self) -> bool:
+        """Whether files may hold what is erased."""
+        return bool(self.state.erased or self.tail.identities.erasures)
+
+
+def read_point(connection: Connection, segments: Segments, now: int) -> Point:
+    """Return the point that a read transaction sees; *now* is the time in microseconds."""
+    state = catalogue.read_state(connection)
+    tail = Tail(connection, segments, state)
+    log = connection.execute(
+        "SELECT kind, payload FROM log WHERE seq > ? ORDER BY seq", (catalogue.read_cursor(connection),)
+    ).fetchall()
+    tail.take(connection, [record for kind, payload in log if (record := decoded(kind, payload)) is not None], now)
+    return Point(state, tail)

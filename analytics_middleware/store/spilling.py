@@ -1,0 +1,57 @@
+"""Sorting more events than memory should hold: rows are put apart by time on disk, and each part is sorted alone."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Final
+
+from analytics_middleware.store._arrays import Int64s, np, pa
+from analytics_middleware.store._sources import numbers_of
+from analytics_middleware.store.columns import SCHEMA
+
+_BATCH: Final = 10_000
+
+
+def sorted_tables(batches: Iterable[Any], times: Int64s, directory: Path, *, at_once: int = 262_144) -> Iterator[Any]:
+    """Yield the rows of *batches*, tables of `SCHEMA`, in order of time and event id, as tables of some thousand.
+
+    *times* are those of all rows, perhaps of more: they say where to divide, so that *at_once* rows, some hundred MB,
+    are in memory. The others wait in files in *directory* that have no name, so that no crash can leave them.
+    """
+    with ExitStack() as stack:
+        bounds = _bounds(times, at_once)
+        if not len(bounds):
+            yield from _sorted(pa.concat_tables([SCHEMA.empty_table(), *batches]))
+            return
+        files = [stack.enter_context(tempfile.TemporaryFile(dir=directory)) for _ in range(len(bounds) + 1)]
+        _distribute(batches, bounds, files)
+        for file in files:
+            file.seek(0)
+            yield from _sorted(pa.ipc.open_stream(file).read_all())
+            file.close()
+
+
+def _distribute(batches: Iterable[Any], bounds: Int64s, files: Sequence[IO[bytes]]) -> None:
+    """Write the rows of *batches* to *files*, each those of its time."""
+    with ExitStack() as stack:
+        writers = [stack.enter_context(pa.ipc.new_stream(file, SCHEMA)) for file in files]
+        for table in batches:
+            parts = np.searchsorted(bounds, numbers_of(table.column("timestamp"), "timestamp"), "right")
+            for number in np.unique(parts).tolist():
+                writers[number].write_table(table.filter(pa.array(parts == number)))
+
+
+def _bounds(times: Int64s, at_once: int) -> Int64s:
+    """Return the times that divide rows into parts of about the same size."""
+    parts = -(-len(times) // at_once)
+    if parts <= 1:
+        return np.zeros(0, np.int64)
+    places = np.arange(1, parts) * len(times) // parts
+    return np.unique(np.partition(times, places)[places])
+
+
+def _sorted(table: Any) -> Iterator[Any]:
+    table = table.sort_by([("timestamp", "ascending"), ("event_id", "ascending")])
+    for start in range(0, table.num_rows, _BATCH):
+        yield table.slice(start, _BATCH)
