@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from analytics_middleware import lifecycle
@@ -12,12 +13,14 @@ from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors, listed
 from analytics_middleware.context import RequestContext, current, identification, tracked
 from analytics_middleware.counters import NOTES, REASONS, Counters, logger
-from analytics_middleware.engine import Engine, build_feed, build_outbox, build_store, immediate
+from analytics_middleware.delivery.consumer import Consumer
+from analytics_middleware.engine import Engine, build_feed, build_hub, build_outbox, build_store, immediate
+from analytics_middleware.enrich.salts import new_salt
 from analytics_middleware.erasing import erase_record
 from analytics_middleware.errors import AnalyticsError, MissingExtraError
 from analytics_middleware.event import Event
 from analytics_middleware.exclusions import STAFF
-from analytics_middleware.outbox.base import Erased, Outbox
+from analytics_middleware.outbox.base import Draft, Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.pipeline import Handed
 from analytics_middleware.settings import Settings
@@ -25,6 +28,7 @@ from analytics_middleware.visitor_cookie import VisitorCookie
 
 if TYPE_CHECKING:
     from analytics_middleware.store.base import Store
+    from analytics_middleware.store.hub import HubStore
     from analytics_middleware.store.insights import Insights
 
 
@@ -50,7 +54,8 @@ class Analytics:
         if self.settings.data_dir is not None:
             refuse_network_file_system(self.settings.data_dir)
         self._outbox = build_outbox(self.settings)
-        self._store = build_store(self.settings, self._outbox)
+        self._hub = build_hub(self.settings)
+        self._store = None if self._hub is not None else build_store(self.settings, self._outbox)
         self._engine = self._new_engine()
         self.leaves_out_staff = STAFF in self.settings.exclude
         """Whether adapters are to note who is staff."""
@@ -120,6 +125,8 @@ class Analytics:
         """
         from analytics_middleware.store.insights import Insights
 
+        if self._hub is not None:
+            raise AnalyticsError(f"the store is elsewhere: ask {self._hub.url}, where the pages are too")
         if self._store is None and self.settings.store is None:
             raise AnalyticsError("there is no store to ask: the setting 'store' is None")
         if self._store is None:
@@ -188,8 +195,26 @@ class Analytics:
 
     @property
     def store(self) -> "Store | None":
-        """What answers questions."""
+        """What answers questions here."""
         return self._store
+
+    @property
+    def hub(self) -> "HubStore | None":
+        """Where events go when the store is elsewhere."""
+        return self._hub
+
+    # What the API calls.
+
+    def take_over(self, drafts: Sequence[Draft]) -> None:
+        """Write *drafts*, another host's, into the log before this returns; raise when they can't be written."""
+        self.ensure_started()
+        self._engine.take_over(drafts)
+
+    def shared_salt(self, day: date) -> bytes:
+        """Return the salt that cookieless visitors have on *day* on all hosts; raise when it can't be kept."""
+        return self._engine.salts.shared(day, new_salt)
+
+    # What the command line calls, too.
 
     def work(self) -> None:
         """Deliver in this process, although it serves no requests; `flush` then waits for all that is in the log."""
@@ -286,7 +311,11 @@ class Analytics:
         self.close(self.settings.shutdown_timeout)
 
     def _new_engine(self) -> Engine:
-        engine = Engine(self.settings, self._collectors, self._outbox, build_feed(self._store, self._outbox))
+        hub = self._hub
+        feed = build_feed(self._store, self._outbox) if hub is None else Consumer(hub, self._outbox)
+        engine = Engine(
+            self.settings, self._collectors, self._outbox, feed, salt_source=None if hub is None else hub.salt
+        )
         cookie = self.settings.visitor == "cookie"
         self.visitor_cookie = VisitorCookie(self.settings, engine.counters) if cookie else None
         return engine

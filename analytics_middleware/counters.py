@@ -23,6 +23,7 @@ REASONS: Mapping[str, str] = {
     "ambiguous": "may have arrived (time-out after sending) and the destination does not deduplicate",
     "retired": "its collector has not been configured for a week",
     "erased": "its user has been erased, at the user's own wish",
+    "forwarded": "another host's, sent here for the store; that host gives it to its own collectors",
     "purged": "a dead letter that somebody threw away",
     "refused": "the store takes no events of the future, of somebody erased, or older than retention_days",
     "undecodable": "written by an incompatible version",
@@ -38,6 +39,7 @@ NOTES: Mapping[str, str] = {
     "proxy_ignored": "requests that a proxy seems to have passed on while no proxy is trusted; the first of a process",
     "identity_ignored": "user ids and traits sent by somebody who may not claim them; the rest was kept",
     "ingest_refused": "requests to record something that the API answered with an error; nothing of them was kept",
+    "salts_apart": "days on which this host's cookieless visitors count apart: the store's salt could not be had",
     "rate_limited": "requests to the API beyond an address's limit; nothing of them was kept",
 }
 """What else is counted."""

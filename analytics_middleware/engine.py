@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.context import RequestContext, Tracked
@@ -11,13 +11,13 @@ from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.delivery.runner import Feed, Runner
 from analytics_middleware.delivery.withhold import withholding
 from analytics_middleware.enrich.needs import check_needs
-from analytics_middleware.enrich.salts import PrivateSalts, SaltRecords
+from analytics_middleware.enrich.salts import PrivateSalts, SaltRecords, SaltSource
 from analytics_middleware.enrich.sessions import PrivateRecords, SessionRecords
 from analytics_middleware.enrich.visit import Enricher
 from analytics_middleware.event import Event
 from analytics_middleware.housekeeping import Housekeeping
 from analytics_middleware.lifecycle import loading
-from analytics_middleware.outbox.base import Outbox
+from analytics_middleware.outbox.base import Draft, Outbox
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.memory import MemoryOutbox
 from analytics_middleware.outbox.spill import FAILURES, Spill
@@ -29,13 +29,19 @@ from analytics_middleware.writer import Writer
 
 if TYPE_CHECKING:
     from analytics_middleware.store.base import Store
+    from analytics_middleware.store.hub import HubStore
 
 
 class Engine:
     """The threads of one process and what they work with."""
 
     def __init__(
-        self, settings: Settings, collectors: Sequence[Collector], outbox: Outbox, feed: Feed | None = None
+        self,
+        settings: Settings,
+        collectors: Sequence[Collector],
+        outbox: Outbox,
+        feed: Feed | None = None,
+        salt_source: SaltSource | None = None,
     ) -> None:
         self.counters = Counters()
         self._settings = settings
@@ -52,8 +58,9 @@ class Engine:
         if isinstance(outbox, SqliteOutbox):
             salts, sessions = SharedSalts(outbox.database), SharedSessions(outbox.database)
             database = outbox.database
+        self.salts = salts
         all_needs = sorted(set[str]().union(*needs.values()))
-        self._enricher = Enricher(settings, salts, sessions, self.counters, all_needs)
+        self._enricher = Enricher(settings, salts, sessions, self.counters, all_needs, salt_source=salt_source)
         self._housekeeping = Housekeeping(self._enricher, database)
         self._pipeline = Pipeline(settings, self.counters, self._enricher)
         reads_private = {name: bool(need) for name, need in needs.items()}
@@ -106,6 +113,13 @@ class Engine:
                 return False
             time.sleep(0.005)
         return True
+
+    def take_over(self, drafts: Sequence[Draft]) -> None:
+        """Write *drafts* into the log before this returns. Raises what `FAILURES` lists."""
+        self._spill.register()
+        self._last_seq = max(self._last_seq, self._outbox.append(drafts, {}))
+        for runner in self._runners:
+            runner.wake()
 
     def maintain(self) -> bool:
         """Prune what everybody has passed, release what is private, clean up; return whether nothing is left behind."""
@@ -185,6 +199,18 @@ def build_outbox(settings: Settings) -> Outbox:
     if settings.data_dir is None:
         return MemoryOutbox(settings.max_pending)
     return SqliteOutbox(settings.data_dir, max_pending=settings.max_pending, max_bytes=settings.max_bytes)
+
+
+def build_hub(settings: Settings) -> "HubStore | None":
+    """Return the store elsewhere that *settings* name, if they do. Raises `ConfigurationError`."""
+    if hasattr(settings.store, "take_erase"):
+        return cast("HubStore", settings.store)
+    if not isinstance(settings.store, str) or not settings.store.startswith(("https://", "http://")):
+        return None
+    # Not at import: most have their store here.
+    from analytics_middleware.store.hub import HubStore
+
+    return HubStore(settings.store, settings.store_key)
 
 
 def build_store(settings: Settings, outbox: Outbox) -> "Store | None":

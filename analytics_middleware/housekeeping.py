@@ -44,5 +44,7 @@ class Housekeeping:
 
     def run(self) -> bool:
         """Clean up now; return whether nothing is left behind in the files."""
-        self._enricher.forget(self._clock())
+        now = self._clock()
+        self._enricher.prepare(now)
+        self._enricher.forget(now)
         return self._database is None or self._database.truncate()

@@ -163,9 +163,11 @@ def _optional_header(key: str, value: object) -> str | None:
 
 
 def _store(key: str, value: object) -> object:
-    if value is None or value == "default" or hasattr(value, "apply"):
+    if value is None or value == "default" or hasattr(value, "apply") or hasattr(value, "take_erase"):
         return value
-    raise _wrong(key, value, "a Store such as MemoryStore(), 'default' or None")
+    if isinstance(value, str) and value.startswith(("https://", "http://")):
+        return value
+    raise _wrong(key, value, "a Store such as MemoryStore(), a hub's URL 'https://…', 'default' or None")
 
 
 def _zone(key: str, value: object) -> str:
@@ -218,6 +220,7 @@ CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "collectors": _sequence,
     "data_dir": _directory,
     "store": _store,
+    "store_key": _optional_secret,
     "retention_days": _optional_days,
     "enabled": _optional_bool,
     "trusted_proxies": _networks,

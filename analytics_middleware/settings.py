@@ -37,7 +37,11 @@ class Settings:
 
     collectors: tuple[Any, ...] = _setting((), "Where events go: collectors, callables, or {'class': dotted path, …}.")
     data_dir: Path | None = _setting(None, "Directory for durable events and the store; None keeps both in memory.")
-    store: Any = _setting("default", "What answers questions: a Store, or None for none; by default one in data_dir.")
+    store: Any = _setting(
+        "default",
+        "What answers questions: a Store, a hub's URL, or None for none; by default one in data_dir.",
+    )
+    store_key: Secret | None = _setting(None, "The hub's secret_key, when the setting store is its URL.")
     retention_days: int | None = _setting(None, "Days that the store keeps events; None keeps them for good.")
     enabled: bool | None = _setting(None, "Record at all; None means yes, except under a test runner.")
     trusted_proxies: tuple[str, ...] = _setting((), "Addresses or CIDRs whose forwarding header is believed.")

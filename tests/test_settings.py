@@ -78,7 +78,7 @@ CASES = {
     ),
     "retention_days": ([(None, None), (90, 90)], [0, -1, "90", True, 1.5], "integer of at least 1"),
     "store": (
-        [(None, None), ("default", "default")],
+        [(None, None), ("default", "default"), ("https://hub.example/api", "https://hub.example/api")],
         ["somewhere", 7, True],
         "Store",
     ),
@@ -103,6 +103,7 @@ CASES = {
     "authorize": ([(None, None), (hook, hook)], ["module.rule", True], "callable"),
     "read_token": (*SECRETS, "random text of 16"),
     "secret_key": (*SECRETS, "random text of 16"),
+    "store_key": (*SECRETS, "random text of 16"),
     "write_key": ([(None, None), ("site_1-abc", "site_1-abc")], ["", "short", "with space", "ключключ", 5], "letters"),
     "allowed_origins": (
         [([], ()), (["https://a.example", "http://[::1]:8000"], ("https://a.example", "http://[::1]:8000"))],
@@ -152,7 +153,7 @@ def test_an_invalid_value_is_refused_with_the_key_the_value_and_what_would_be_ri
     with pytest.raises(ConfigurationError, match=right) as caught:
         Settings(**{key: value})
     message = str(caught.value)
-    shown = "***" if key in ("read_token", "secret_key") else repr(value)
+    shown = "***" if key in ("read_token", "secret_key", "store_key") else repr(value)
     assert f"analytics setting {key!r} is {shown}; it must be " in message
     assert "\n" not in message
 
@@ -271,7 +272,7 @@ def test_recording_is_off_under_a_test_runner_unless_asked_for(monkeypatch, argv
     assert Settings(enabled=False).active is False
 
 
-@pytest.mark.parametrize("key", ["read_token", "secret_key"])
+@pytest.mark.parametrize("key", ["read_token", "secret_key", "store_key"])
 def test_a_secret_is_in_no_repr_and_no_error_message(key):
     analytics = Analytics(**{key: LONG})
     assert LONG not in repr(analytics.settings)

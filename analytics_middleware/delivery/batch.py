@@ -9,10 +9,11 @@ import msgspec
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.enrich.needs import check_needs, reveal
 from analytics_middleware.errors import DeliveryError
-from analytics_middleware.event import Event, Identify
+from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.outbox.base import DeadLetter, Entry
 
 _decode_identify = msgspec.json.Decoder(Identify).decode
+_decode_erase = msgspec.json.Decoder(Erase).decode
 
 
 @dataclass
@@ -62,6 +63,7 @@ class BatchSender:
         self._dedupes = bool(getattr(collector, "dedupes", False))
         self._identify = getattr(collector, "identify", None)
         self._take_identify = getattr(collector, "take_identify", None)
+        self._take_erase = getattr(collector, "take_erase", None)
         self._declines = getattr(collector, "declines", None)
         self._needs = check_needs(collector.name, getattr(collector, "needs", ()))
 
@@ -74,7 +76,7 @@ class BatchSender:
             outcome.add(self._isolate(items) if isolate else self._send(items))
         return outcome
 
-    def _decode(self, entry: Entry, outcome: Outcome) -> Event | Identify | None:
+    def _decode(self, entry: Entry, outcome: Outcome) -> "Item | None":
         try:
             if entry.kind == "event":
                 event = reveal(Event.decode(entry.payload), entry.private, self._needs)
@@ -85,6 +87,8 @@ class BatchSender:
                 return None
             if entry.kind == "identify" and self._identify is not None:
                 return _decode_identify(entry.payload)
+            if entry.kind == "erase" and self._take_erase is not None:
+                return _decode_erase(entry.payload)
         except (msgspec.DecodeError, ValueError, KeyError):
             # A newer version may have written it during a rolling deploy; this one can't read it.
             outcome.dropped.append((entry, "undecodable"))
@@ -99,12 +103,7 @@ class BatchSender:
         raised: list[tuple[Entry, str]] = []
         for entry, item in items:
             try:
-                if isinstance(item, Event):
-                    self._collector.collect(item)
-                elif self._take_identify is not None:
-                    self._take_identify(item)
-                elif self._identify is not None:
-                    self._identify(item.user_id, item.traits)
+                self._give(item)
                 taken.append((entry, item))
             except DeliveryError as error:
                 outcome.add(self._refused([(entry, item)], error))
@@ -125,6 +124,17 @@ class BatchSender:
         else:
             outcome.delivered += [entry for entry, _ in taken]
         return outcome
+
+    def _give(self, item: "Item") -> None:
+        if isinstance(item, Event):
+            self._collector.collect(item)
+        elif isinstance(item, Erase):
+            if self._take_erase is not None:
+                self._take_erase(item)
+        elif self._take_identify is not None:
+            self._take_identify(item)
+        elif self._identify is not None:
+            self._identify(item.user_id, item.traits)
 
     def _refused(self, items: "Items", error: DeliveryError) -> Outcome:
         entries = [entry for entry, _ in items]
@@ -182,7 +192,8 @@ class BatchSender:
         return outcome
 
 
-Items = list[tuple[Entry, Event | Identify]]
+Item = Event | Identify | Erase
+Items = list[tuple[Entry, Item]]
 
 
 def _describe(error: Any) -> str:

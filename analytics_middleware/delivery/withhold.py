@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from analytics_middleware.collectors.base import Collector
-from analytics_middleware.enrich.visit import BOT, CONSENTED, OPTED_OUT
+from analytics_middleware.enrich.visit import BOT, CONSENTED, FORWARDED, OPTED_OUT
 from analytics_middleware.outbox.base import Entry
 
 logger = logging.getLogger("analytics_middleware.delivery")
@@ -23,6 +23,8 @@ def withholding(collector: Collector, *, debug: bool) -> Rule:
     only_log = debug and third_party and not getattr(collector, "debug_sends", False)
 
     def reason(entry: Entry) -> str | None:
+        if entry.flags & FORWARDED:
+            return "forwarded"
         if entry.kind == "event":
             flags = entry.flags
             if flags & BOT and not wants_bots:

@@ -9,6 +9,8 @@ from typing import Any
 from analytics_middleware import asgi, wsgi
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.doctor import Finding
+from analytics_middleware.errors import DeliveryError
+from analytics_middleware.store.hub import HubStore
 
 _HARMLESS = frozenset(["ServerErrorMiddleware", "ProxyFix", "ProxyHeadersMiddleware", "GZipMiddleware"])
 """Middleware that neither answers by itself nor knows pages, and so may stand outside."""
@@ -42,9 +44,20 @@ def examine_settings(analytics: Analytics) -> Generator[Finding]:
         if settings.debug and silent:
             text = f"debug is on: {', '.join(silent)} only log what they would send"
             yield Finding("warning", "collectors", text)
+    if analytics.hub is not None:
+        yield _hub(analytics.hub)
     if not settings.background:
         text = "background is False: web processes deliver nothing"
         yield Finding("ok", "delivery", text, "keep `analytics-middleware worker` running")
+
+
+def _hub(hub: HubStore) -> Finding:
+    try:
+        hub.check()
+    except DeliveryError as error:
+        advice = "events wait in the log meanwhile; look at the settings store and store_key"
+        return Finding("problem", "store", f"{hub.url} takes no events: {error}", advice)
+    return Finding("ok", "store", f"{hub.url} takes events, and answers questions there")
 
 
 def examine_proxies(analytics: Analytics | None, ignored: int) -> Generator[Finding]:

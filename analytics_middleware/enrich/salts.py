@@ -1,19 +1,31 @@
 """The random salts of cookieless visitor ids: one a day, shared by all workers, destroyed after two."""
 
 import secrets
+import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from analytics_middleware.counters import Counters, logger
+
 _LENGTH = 32
+_NOON = 12 * 3600.0
+
+
+SaltSource = Callable[[date], bytes | None]
+"""Returns the salt of a day that several hosts share, None while it can't be had."""
 
 
 class SaltRecords(Protocol):
     """Where salts are shared between the processes of a host."""
 
-    def salt(self, day: date, fresh: bytes) -> bytes:
-        """Return the salt of *day*, which becomes *fresh* if it has none; forget those of days before the last."""
+    def salt(self, day: date, fresh: Callable[[], bytes]) -> bytes:
+        """Return the salt of *day*, which *fresh* makes if it has none; forget those of days before the last."""
+        ...
+
+    def shared(self, day: date, fresh: Callable[[], bytes]) -> bytes:
+        """As `salt`, but raise rather than return one that other processes don't know."""
         ...
 
     def forget(self, day: date) -> None:
@@ -26,26 +38,42 @@ class PrivateSalts:
 
     def __init__(self) -> None:
         self._salts: dict[date, bytes] = {}
+        self._lock = threading.Lock()
 
-    def salt(self, day: date, fresh: bytes) -> bytes:
+    def salt(self, day: date, fresh: Callable[[], bytes]) -> bytes:
         """See `SaltRecords.salt`."""
-        self._salts = {known: salt for known, salt in self._salts.items() if known >= day - timedelta(days=1)}
-        return self._salts.setdefault(day, fresh)
+        with self._lock:
+            self._salts = {known: salt for known, salt in self._salts.items() if known >= day - timedelta(days=1)}
+            if day not in self._salts:
+                self._salts[day] = fresh()
+            return self._salts[day]
+
+    shared = salt
 
     def forget(self, day: date) -> None:
         """See `SaltRecords.forget`."""
         self._salts = {known: salt for known, salt in self._salts.items() if known >= day}
 
 
+def new_salt() -> bytes:
+    """Return a salt that nobody else has."""
+    return secrets.token_bytes(_LENGTH)
+
+
 class Salts:
-    """The salt of each local day, remembered for today and yesterday."""
+    """The salt of each local day, remembered for today and yesterday.
+
+    New ones come from *source*, if it is given. Where it has none to give they are this host's own, for the whole
+    day, which is counted: ids that change within a day would count visitors twice.
+    """
 
     def __init__(
-        self, records: SaltRecords, timezone: str, random: Callable[[int], bytes] = secrets.token_bytes
+        self, records: SaltRecords, timezone: str, counters: Counters, source: SaltSource | None = None
     ) -> None:
         self._records = records
+        self._counters = counters
         self._zone = ZoneInfo(timezone)
-        self._random = random
+        self._source = source
         self._today: tuple[float, float, date] = (0.0, 0.0, date.min)
         self._known: dict[date, bytes] = {}
 
@@ -74,12 +102,31 @@ class Salts:
         self._known = kept
         return gone
 
+    def prepare(self, now: float) -> None:
+        """From noon on have tomorrow's salt here, so that a source that is down at midnight is not missed."""
+        tomorrow = self.day(now) + timedelta(days=1)
+        if self._source is None or tomorrow in self._known or self.seconds_into_day(now) < _NOON:
+            return
+        salt = self._source(tomorrow)
+        if salt is not None:
+            self._known[tomorrow] = self._records.salt(tomorrow, lambda: salt)
+
     def of(self, day: date) -> bytes:
         """Return the salt of *day*."""
         salt = self._known.get(day)
         if salt is None:
-            salt = self._records.salt(day, self._random(_LENGTH))
+            salt = self._records.salt(day, lambda: self._new(day))
             # Two days at most, here too: a salt that is kept anywhere is not destroyed.
             self._known = {known: each for known, each in self._known.items() if abs((known - day).days) <= 1}
             self._known[day] = salt
+        return salt
+
+    def _new(self, day: date) -> bytes:
+        if self._source is None:
+            return new_salt()
+        salt = self._source(day)
+        if salt is None:
+            self._counters.add("salts_apart")
+            self._counters.log("salts", logger.warning, "analytics: no salt for %s; its visitors count apart here", day)
+            return new_salt()
         return salt

@@ -17,7 +17,7 @@ from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.geo import GeoIP, cdn_country
 from analytics_middleware.enrich.privacy import opted_out, scrub_agent, scrub_path, scrub_url, truncate_ip
 from analytics_middleware.enrich.referrer import attribute
-from analytics_middleware.enrich.salts import SaltRecords, Salts
+from analytics_middleware.enrich.salts import SaltRecords, Salts, SaltSource
 from analytics_middleware.enrich.sessions import SessionRecords, Sessions
 from analytics_middleware.enrich.user_agent import is_crawler, load, parse
 from analytics_middleware.enrich.visitor import cookieless_id
@@ -33,6 +33,8 @@ CONSENTED = 2
 """The `consent` hook said yes."""
 BOT = 4
 """An automatic page view of a known crawler."""
+FORWARDED = 8
+"""Another host's record, whose own collectors get it there; here it is for the store."""
 
 _CARRY_OVER = 3 * 3600.0
 """Seconds after midnight in which a session may go on under yesterday's id."""
@@ -66,8 +68,9 @@ class Enricher:
         counters: Counters,
         needs: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
+        salt_source: SaltSource | None = None,
     ) -> None:
-        self._salts = Salts(salts, settings.timezone)
+        self._salts = Salts(salts, settings.timezone, counters, salt_source)
         self._sessions = Sessions(sessions, settings.session_timeout)
         self._geo = None if settings.geoip_database is None else GeoIP(settings.geoip_database)
         self._country_header = settings.country_header
@@ -140,6 +143,10 @@ class Enricher:
         if sightings:
             for visit, session_id in zip(visits, self._sessions.assign(sightings), strict=True):
                 visit.session_id = session_id
+
+    def prepare(self, now: float) -> None:
+        """Have ready what the next day needs from elsewhere."""
+        self._salts.prepare(now)
 
     def forget(self, now: float) -> None:
         """Destroy the salts of days before yesterday, and the sessions that ended long ago."""

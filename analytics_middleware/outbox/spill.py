@@ -59,11 +59,7 @@ class Spill:
         if not self._waiting and not counts and self._registered:
             return None
         try:
-            if not self._registered:
-                # Before the first event, so that a new consumer's place is in front of it.
-                for consumer, reads_private in self._consumers.items():
-                    self._outbox.register(consumer, reads_private=reads_private)
-                self._registered = True
+            self.register()
             last = self._outbox.append(self._waiting, counts)
         except FAILURES as error:
             self._counters.give_back(counts)
@@ -74,6 +70,13 @@ class Spill:
             self._failing = False
             logger.warning("analytics: the data directory can be written again; what waited in memory is safe")
         return last
+
+    def register(self) -> None:
+        """Make the consumers known before the first record, so that a new one's place is in front of it."""
+        if not self._registered:
+            for consumer, reads_private in self._consumers.items():
+                self._outbox.register(consumer, reads_private=reads_private)
+            self._registered = True
 
     def _failed(self, error: Exception) -> None:
         if not self._failing:

@@ -1,6 +1,6 @@
 """Salts and sessions in the outbox database, shared by all workers of a host."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 
 from analytics_middleware.enrich.salts import PrivateSalts
@@ -69,22 +69,27 @@ class SharedSalts:
         self._database = database
         self._private = PrivateSalts()
 
-    def salt(self, day: date, fresh: bytes) -> bytes:
+    def salt(self, day: date, fresh: Callable[[], bytes]) -> bytes:
         """See `SaltRecords.salt`. A salt that is forgotten is also gone from the file and its log.
 
         While the database can't be had this process uses a salt of its own: its visitors count apart that day.
         """
         try:
-            return self._shared(day, fresh)
+            return self.shared(day, fresh)
         except FAILURES:
             return self._private.salt(day, fresh)
 
-    def _shared(self, day: date, fresh: bytes) -> bytes:
+    def shared(self, day: date, fresh: Callable[[], bytes]) -> bytes:
+        """See `SaltRecords.shared`. Raises what `FAILURES` lists."""
+        with self._database.read() as connection:
+            row = connection.execute("SELECT value FROM salt WHERE day = ?", (day.isoformat(),)).fetchone()
+        # Outside the transaction: making one may mean to ask another host.
+        made = fresh() if row is None else row[0]
         with self._database.write() as connection:
             gone = connection.execute(
                 "DELETE FROM salt WHERE day < ?", ((day - timedelta(days=1)).isoformat(),)
             ).rowcount
-            connection.execute("INSERT OR IGNORE INTO salt (day, value) VALUES (?, ?)", (day.isoformat(), fresh))
+            connection.execute("INSERT OR IGNORE INTO salt (day, value) VALUES (?, ?)", (day.isoformat(), made))
             (salt,) = connection.execute("SELECT value FROM salt WHERE day = ?", (day.isoformat(),)).fetchone()
         if gone:
             self._database.truncate()

@@ -56,6 +56,7 @@ from analytics_middleware.store.results import (
 
 if TYPE_CHECKING:
     from analytics_middleware.store.duckdb import DuckDBStore
+    from analytics_middleware.store.hub import HubStore
 
 __all__ = [
     "COOKIELESS_PREFIX",
@@ -72,6 +73,7 @@ __all__ = [
     "Funnel",
     "FunnelStep",
     "Group",
+    "HubStore",
     "Insights",
     "Lifecycle",
     "LifecyclePoint",
@@ -118,4 +120,8 @@ def __getattr__(name: str) -> Any:
         from analytics_middleware.store.duckdb import DuckDBStore
 
         return DuckDBStore
+    if name == "HubStore":
+        from analytics_middleware.store.hub import HubStore
+
+        return HubStore
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -90,6 +90,13 @@ class Access:
             raise Refusal(401, "write_key", "the write key is missing or wrong", "key")
         return caller
 
+    def check_host(self, request: WebRequest) -> None:
+        """Raise `Refusal` unless *request* brings the secret key, as other hosts of the site do."""
+        token = _bearer(request)
+        if token is None or not _same(token, self._settings.secret_key):
+            self._limit(request)
+            raise Refusal(401, "token", "this takes the secret key in the Authorization header", headers=_CHALLENGE)
+
     def user_id(self, request: WebRequest) -> str | None:
         """Return the id of the user who is signed in to the application, if anybody is."""
         get_user_id = self._settings.get_user_id or self.framework.user_id

@@ -11,7 +11,7 @@ from analytics_middleware.analytics import Analytics
 from analytics_middleware.counters import logger
 from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.store.filters import QuestionError
-from analytics_middleware.web import ingest, openapi, snippet
+from analytics_middleware.web import ingest, openapi, records, snippet
 from analytics_middleware.web.access import access_of
 from analytics_middleware.web.http import PRIVATE, Framework, Refusal, WebRequest, WebResponse, json_response
 from analytics_middleware.web.parameters import Parameter, ParameterError, parse, renamed, text
@@ -42,11 +42,14 @@ class API:
         self._analytics = analytics
         self._access = access_of(analytics, framework)
         self._ingest = ingest.Ingest(analytics, self._access)
+        hub = records.Hub(analytics)
         self.max_body = analytics.settings.api_max_body
         self.mount = analytics.settings.api_path
         self.routes: Mapping[str, Mapping[str, Route]] = {
             "/events": {"POST": Route(partial(self._write, self._ingest.events), (KEY,))},
             "/identify": {"POST": Route(partial(self._write, self._ingest.identify), (KEY,))},
+            "/records": {"POST": Route(partial(self._take_over, hub.records))},
+            "/salts": {"POST": Route(partial(self._take_over, hub.salts))},
             **{each.path: {"GET": Route(partial(self._ask, each), each.parameters)} for each in QUESTIONS},
             "/login": {"GET": Route(self._login, (TOKEN,))},
             "/openapi.json": {"GET": Route(self._document)},
@@ -102,6 +105,11 @@ class API:
         if kind not in _BODY_TYPES:
             raise Refusal(415, "content_type", "send JSON as application/json or text/plain", "content-type")
         return json_response(take(request, caller), 202)
+
+    def _take_over(self, take: Callable[[bytes], Any], request: WebRequest) -> WebResponse:
+        self._access.check_host(request)
+        _parse(request, ())
+        return json_response(take(request.body))
 
     def _login(self, request: WebRequest) -> WebResponse:
         login = self._access.login

@@ -88,7 +88,7 @@ class Ingest:
 
     def events(self, request: WebRequest, caller: Caller) -> Accepted:
         """Record the events in *request*. Raises `Refusal` naming the first that is wrong; then none is kept."""
-        sent: SentEvents = _decoded(request.body, _events)
+        sent: SentEvents = decoded(request.body, _events)
         signed_in = None if caller is Caller.SERVER else self._access.user_id(request)
         now = datetime.now(UTC)
         ignored = 0
@@ -113,7 +113,7 @@ class Ingest:
 
     def identify(self, request: WebRequest, caller: Caller) -> Accepted:
         """Record the traits in *request*, unless whoever sent it may not say who they are."""
-        sent: SentIdentify = _decoded(request.body, _identify)
+        sent: SentIdentify = decoded(request.body, _identify)
         user_id, anon_id = _identity(sent.user_id), _identity(sent.anon_id)
         if user_id is None:
             raise Refusal(400, "invalid", f"{sent.user_id!r:.100} names nobody", "user_id")
@@ -223,7 +223,8 @@ def _is_link(referrer: str) -> bool:
     return referrer.startswith(("http://", "https://", "android-app://"))
 
 
-def _decoded(body: bytes, decoder: "msgspec.json.Decoder[Any]") -> Any:
+def decoded(body: bytes, decoder: "msgspec.json.Decoder[Any]") -> Any:
+    """Return what *body* says. Raises `Refusal` naming the field that is wrong."""
     try:
         return shape.decode(body, decoder)
     except msgspec.ValidationError as error:

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from analytics_middleware.web import ingest
+from analytics_middleware.store.hub import SharedSalt, Taken
+from analytics_middleware.web import ingest, records
 from analytics_middleware.web.parameters import Parameter
 from analytics_middleware.web.questions import QUESTIONS, Question
 
@@ -18,7 +19,7 @@ _ERRORS: Final = {
     "413": "The body is too long.",
     "415": "The body is compressed or of another type.",
     "429": "Too many requests; Retry-After says when to come back.",
-    "503": "There is no store to ask.",
+    "503": "There is no store to ask, or the log can't be written.",
 }
 _ERROR: Final = {
     "type": "object",
@@ -43,6 +44,7 @@ def document(max_body: int) -> dict[str, Any]:
 
     types = [question.answer for question in QUESTIONS] + [each.grouped for each in QUESTIONS if each.grouped]
     types += [ingest.SentEvents, ingest.SentIdentify, ingest.Accepted]
+    types += [records.SentRecords, records.SaltWanted, Taken, SharedSalt]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     named = dict(zip(map(repr, types), schemas, strict=True))
     paths: dict[str, Any] = {question.path: {"get": _operation(question, named)} for question in QUESTIONS}
@@ -61,6 +63,23 @@ def document(max_body: int) -> dict[str, Any]:
             "Merge traits into what is known of a user; null removes one. Believed of the same.",
             named[repr(ingest.SentIdentify)],
             max_body,
+        )
+    }
+    paths["/records"] = {
+        "post": _between_hosts(
+            "records",
+            "Take over what another host has recorded, event for event as its log has it; all are on disk before the "
+            "answer, or none is kept.",
+            named[repr(records.SentRecords)],
+            named[repr(Taken)],
+        )
+    }
+    paths["/salts"] = {
+        "post": _between_hosts(
+            "salts",
+            "The salt of cookieless visitors' ids on a day, in Base64: hosts that share it agree on who is who.",
+            named[repr(records.SaltWanted)],
+            named[repr(SharedSalt)],
         )
     }
     paths["/openapi.json"] = {"get": _public("openapi", "This document.", "application/json", {"type": "object"})}
@@ -123,6 +142,19 @@ def _taking(name: str, about: str, schema: Any, max_body: int) -> dict[str, Any]
         "responses": {
             "202": _response("Accepted.", {"$ref": _REF.format(name="Accepted")}),
             **_errors("400", "401", "403", "405", "408", "413", "415", "429"),
+        },
+    }
+
+
+def _between_hosts(name: str, about: str, schema: Any, answer: Any) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "summary": about,
+        "security": [{"token": []}],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {
+            "200": _response("Done.", answer),
+            **_errors("400", "401", "405", "408", "413", "415", "429", "503"),
         },
     }
 

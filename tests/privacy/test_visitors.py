@@ -105,9 +105,10 @@ class Host:
         self.database = Database(directory)
         self.directory = directory
 
-    def process(self):
+    def process(self, salt_source=None):
         salts, sessions = SharedSalts(self.database), SharedSessions(self.database)
-        return Enricher(self.settings, salts, sessions, Counters(), clock=lambda: self.now)
+        self.counters = Counters()
+        return Enricher(self.settings, salts, sessions, self.counters, clock=lambda: self.now, salt_source=salt_source)
 
     def see(self, enricher, address="203.0.113.7", agent=BROWSER):
         request = Request(peer=address)
@@ -238,6 +239,76 @@ def test_a_disk_that_fails_does_not_end_housekeeping(tmp_path, monkeypatch):
     keeping = Housekeeping(enricher, database, monotonic=iter([0.0, 60.0, 61.0]).__next__)
     keeping.tick()
     keeping.tick()
+
+
+class Hub:
+    """What gives several hosts the same salts, when it is up."""
+
+    def __init__(self):
+        self.up = True
+        self.asked = []
+        self.salts = {}
+
+    def __call__(self, day):
+        self.asked.append(day.isoformat())
+        return self.salts.setdefault(day, os.urandom(32)) if self.up else None
+
+
+def test_hosts_that_get_their_salts_from_one_agree_on_who_is_who(tmp_path, midnight):
+    hub = Hub()
+    hosts = [Host(tmp_path / name, midnight + 5 * HOUR) for name in ("a", "b")]
+    first, second = [host.see(host.process(hub))[0] for host in hosts]
+    assert first == second
+    # A host's further processes ask nobody.
+    hub.up = False
+    assert hosts[0].see(hosts[0].process(hub))[0] == first
+    assert hub.asked == ["2026-03-11", "2026-03-11"]
+    for host in hosts:
+        assert host.counters.peek() == {}
+        host.database.close()
+
+
+def test_tomorrows_salt_is_there_from_noon_on_so_that_nobody_misses_who_is_down_at_midnight(tmp_path, midnight):
+    hub = Hub()
+    host = Host(tmp_path, midnight + 11 * HOUR)
+    enricher = host.process(hub)
+    keeping = Housekeeping(enricher, host.database, clock=lambda: host.now)
+    host.see(enricher)
+    keeping.run()
+    assert set(host.salts()) == {"2026-03-11"}
+    host.now = midnight + 12 * HOUR
+    hub.up = False
+    keeping.run()
+    assert set(host.salts()) == {"2026-03-11"}, "while it is down there is time yet to ask again"
+    hub.up = True
+    keeping.run()
+    keeping.run()
+    assert hub.asked.count("2026-03-12") == 2
+    hub.up = False
+    host.now = midnight + 24 * HOUR + 1
+    visitor, _ = host.see(enricher)
+    elsewhere = Host(tmp_path / "elsewhere", host.now)
+    assert elsewhere.see(elsewhere.process(hub.salts.get))[0] == visitor
+    assert host.counters.peek() == {}
+    host.database.close()
+    elsewhere.database.close()
+
+
+def test_without_the_shared_salt_a_hosts_visitors_count_apart_for_the_day_and_no_longer(tmp_path, midnight):
+    hub = Hub()
+    hub.up = False
+    host = Host(tmp_path, midnight + 5 * HOUR)
+    enricher = host.process(hub)
+    alone, _ = host.see(enricher)
+    assert host.counters.peek() == {"salts_apart": 1}
+    hub.up = True
+    host.now += HOUR
+    assert host.see(enricher)[0] == host.see(host.process(hub))[0] == alone, "an id that changes counts twice"
+    assert midnight not in hub.salts
+    host.now = midnight + 29 * HOUR
+    host.see(enricher)
+    assert host.salts()["2026-03-12"] in hub.salts.values()
+    host.database.close()
 
 
 def test_a_time_in_the_future_makes_no_salt_for_it_and_ends_none(tmp_path, midnight):

@@ -1,0 +1,137 @@
+"""What other hosts send to the instance that holds the store for all: their records as they are, and asks for salts.
+
+Only the secret key opens this: whoever has it is believed in every word.
+"""
+
+import base64
+from datetime import UTC, date, datetime
+from typing import Annotated, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from analytics_middleware.admission import admit
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.context import identification
+from analytics_middleware.counters import logger
+from analytics_middleware.enrich.visit import BOT, FORWARDED
+from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.outbox.base import Draft, Kind
+from analytics_middleware.outbox.spill import FAILURES
+from analytics_middleware.store.hub import SharedSalt, Taken
+from analytics_middleware.web.http import Refusal
+from analytics_middleware.web.ingest import MAX_EVENTS, decoded
+
+_SOON: Final = ("retry-after", "5")
+
+
+class SentRecord(msgspec.Struct, forbid_unknown_fields=True):
+    """A record as another host's log has it."""
+
+    kind: Kind
+    record: msgspec.Raw
+
+
+class SentRecords(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST records``."""
+
+    records: Annotated[list[SentRecord], msgspec.Meta(max_length=MAX_EVENTS)]
+
+
+class SaltWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST salts``."""
+
+    day: date
+
+
+_records = msgspec.json.Decoder(SentRecords)
+_wanted = msgspec.json.Decoder(SaltWanted)
+_identify = msgspec.json.Decoder(Identify)
+_erase = msgspec.json.Decoder(Erase)
+_encode = msgspec.json.Encoder().encode
+
+
+class Hub:
+    """Takes in for *analytics* what other hosts have recorded."""
+
+    def __init__(self, analytics: Analytics) -> None:
+        self._analytics = analytics
+
+    def records(self, body: bytes) -> Taken:
+        """Write the records in *body* into the log before this returns.
+
+        Raises `Refusal` naming the first that is wrong; then none is kept.
+        """
+        self._check()
+        sent: SentRecords = decoded(body, _records)
+        drafts: list[Draft] = []
+        erasures: list[tuple[str, Draft]] = []
+        for index, each in enumerate(sent.records):
+            try:
+                if each.kind == "event":
+                    drafts.append(_event(Event.decode(bytes(each.record))))
+                elif each.kind == "identify":
+                    drafts.append(_identity(_identify.decode(each.record)))
+                else:
+                    erasures.append(_erasure(_erase.decode(each.record)))
+            except (msgspec.MsgspecError, ValueError, TypeError) as error:
+                raise Refusal(400, "invalid", f"{error!s:.200}", f"records[{index}].record") from None
+        try:
+            if drafts:
+                self._analytics.take_over(drafts)
+            for user_id, draft in erasures:
+                self._analytics.outbox.erase(user_id, draft)
+        except FAILURES:
+            raise self._unwritable() from None
+        return Taken(len(sent.records))
+
+    def salts(self, body: bytes) -> SharedSalt:
+        """Return the salt that cookieless visitors have on the day named in *body*: today, yesterday or tomorrow."""
+        self._check()
+        day = decoded(body, _wanted).day
+        today = datetime.now(UTC).astimezone(ZoneInfo(self._analytics.settings.timezone)).date()
+        if abs((day - today).days) > 1:
+            raise Refusal(400, "invalid", f"{day} is not within a day of {today}, which it is here", "day")
+        try:
+            salt = self._analytics.shared_salt(day)
+        except FAILURES:
+            raise self._unwritable() from None
+        return SharedSalt(day, base64.b64encode(salt).decode())
+
+    def _check(self) -> None:
+        if self._analytics.hub is not None:
+            # Nor passed on: two that name each other would do so for ever.
+            raise Refusal(
+                503, "unavailable", "this instance has its own store elsewhere; name that one", headers=[_SOON]
+            )
+        if not self._analytics.active:
+            raise Refusal(503, "unavailable", "analytics is off here", headers=[_SOON])
+
+    def _unwritable(self) -> Refusal:
+        counters = self._analytics.counters
+        counters.log("records", logger.error, "analytics: other hosts' records can't be written", exc_info=True)
+        return Refusal(503, "unavailable", "the log can't be written; the server's log says why", headers=[_SOON])
+
+
+def _event(event: Event) -> Draft:
+    admit(event)
+    flags = FORWARDED | BOT * event.visit.is_bot
+    return Draft("event", event.event_id, event.timestamp.timestamp(), event.encode(), None, flags)
+
+
+def _identity(sent: Identify) -> Draft:
+    made = identification(sent.user_id, sent.traits, sent.anon_id)
+    made.event_id, made.timestamp = sent.event_id, _utc(sent.timestamp)
+    return Draft("identify", made.event_id, made.timestamp.timestamp(), _encode(made), None, FORWARDED)
+
+
+def _erasure(sent: Erase) -> tuple[str, Draft]:
+    sent.user_id = identification(sent.user_id, None, None).user_id
+    sent.timestamp = _utc(sent.timestamp)
+    return sent.user_id, Draft("erase", sent.event_id, sent.timestamp.timestamp(), _encode(sent))
+
+
+def _utc(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ValueError(f"timestamp {at} has no time zone")
+    return at.astimezone(UTC)
