@@ -142,8 +142,9 @@ def _own_columns(file: Any) -> set[str]:
 
 def _has(field: str, file: Any) -> Mask:
     """Return which events have a property, as far as it has a column of its own."""
+    rows: int = file.metadata.num_rows
     if field not in file.schema_arrow.names:
-        return np.zeros(file.metadata.num_rows, np.bool_)
+        return np.zeros(rows, np.bool_)
     parts = [
         pc.and_(chunk.is_valid(), pc.not_equal(chunk.indices.fill_null(0), pc.index(chunk.dictionary, "null")))
         for chunk in file.read(columns=[field]).column(0).chunks

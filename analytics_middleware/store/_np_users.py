@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from analytics_middleware.properties import Scalar
-from analytics_middleware.store._arrays import ALWAYS, NEVER, Int64s, NDArray, np, pa
+from analytics_middleware.store._arrays import ALWAYS, NEVER, Int64s, NDArray, Rows, np, pa
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_funnel import entrants
 from analytics_middleware.store._np_retention import LifecyclePeople, MatrixPeople, StickinessPeople, returned
 from analytics_middleware.store._np_select import People, Selected, Spans, distinct, passing, within
+from analytics_middleware.store._tables import Table
 from analytics_middleware.store.calendar import Bucket
 from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json, instant, micros
 from analytics_middleware.store.filters import QuestionError
@@ -17,6 +18,7 @@ from analytics_middleware.store.identity import identity
 from analytics_middleware.store.questions import (
     ActiveUsers,
     Funnel,
+    Latest,
     Lifecycle,
     Retention,
     RetentionMatrix,
@@ -24,7 +26,7 @@ from analytics_middleware.store.questions import (
     Users,
     UserTimeline,
 )
-from analytics_middleware.store.results import Timeline, TimelineEvent, UserRow
+from analytics_middleware.store.results import LatestEvent, Timeline, TimelineEvent, UserRow
 
 TraitsOf = Callable[[Sequence[str]], Mapping[str, Mapping[str, Scalar]]]
 """Looks up what is known of users."""
@@ -42,6 +44,7 @@ _TIMELINE = (
     "currency",
     "revenue_minor",
 )
+_ABOUT = ("country", "source", "device")
 
 
 def users(frame: Frame, question: Users, traits_of: TraitsOf) -> list[UserRow]:
@@ -178,12 +181,41 @@ def _events(frame: Frame, mine: Selected, question: UserTimeline) -> list[Timeli
     if passes is not None:
         mine = mine.only(mine.take(passes))
     assert mine.rows is not None
-    rows = mine.rows[::-1][: question.limit]
+    return [TimelineEvent(**_event(each)) for each in _stored(mine.table, mine.rows[::-1][: question.limit], _TIMELINE)]
+
+
+def _stored(table: Table, rows: Rows, names: Sequence[str]) -> list[dict[str, Any]]:
     if not len(rows):
         return []
-    stored = mine.table.source.raw(rows, _TIMELINE)
-    stored = stored.set_column(1, "timestamp", stored.column("timestamp").cast(pa.int64()))
-    return [_event(each) for each in stored.to_pylist()]
+    stored = table.source.raw(rows, names)
+    place = stored.schema.get_field_index("timestamp")
+    found: list[dict[str, Any]] = stored.set_column(
+        place, "timestamp", stored.column(place).cast(pa.int64())
+    ).to_pylist()
+    return found
+
+
+def latest(frame: Frame, question: Latest) -> list[LatestEvent]:
+    """The latest events, newest first."""
+    found = within(frame, question, question.event)
+    times = [selected.take(selected.table.time) for selected in found]
+    if not found:
+        return []
+    every = np.concatenate(times)
+    least = np.partition(every, -question.limit)[-question.limit] if len(every) > question.limit else ALWAYS
+    events: list[tuple[int, str, LatestEvent]] = []
+    for selected, at in zip(found, times, strict=True):
+        # At the instant of the last one, ids decide.
+        newest = selected.only(at >= least)
+        assert newest.rows is not None
+        who = newest.who.astype(np.int64)
+        users = np.flatnonzero(np.append(frame.kinds, ANON)[who] == USER)
+        names = dict(zip(users.tolist(), frame.actors.ids(who[users]), strict=True))
+        for index, row in enumerate(_stored(newest.table, newest.rows, (*_TIMELINE, *_ABOUT))):
+            event = LatestEvent(**_event(row), **{name: row[name] for name in _ABOUT}, user_id=names.get(index))
+            events.append((row["timestamp"], row["event_id"], event))
+    events.sort(key=lambda each: each[:2], reverse=True)
+    return [event for *_, event in events[: question.limit]]
 
 
 def _visitor(frame: Frame, user_id: str | None, anon_id: str | None) -> int | None:
@@ -200,17 +232,17 @@ def _known(frame: Frame, kind: int, text: str) -> int | None:
     return number if number is not None and number < frame.count else None
 
 
-def _event(row: Mapping[str, Any]) -> TimelineEvent:
-    return TimelineEvent(
-        event_id=row["event_id"],
-        time=instant(row["timestamp"]),
-        name=row["name"],
-        type=row["type"],
-        path=row["path"],
-        matched_pattern=row["matched_pattern"],
-        referrer=row["referrer"],
-        status_code=row["status_code"],
-        properties=from_json(row["properties"]) if row["properties"] is not None else {},
-        currency=row["currency"],
-        revenue=row["revenue_minor"],
-    )
+def _event(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "event_id": row["event_id"],
+        "time": instant(row["timestamp"]),
+        "name": row["name"],
+        "type": row["type"],
+        "path": row["path"],
+        "matched_pattern": row["matched_pattern"],
+        "referrer": row["referrer"],
+        "status_code": row["status_code"],
+        "properties": from_json(row["properties"]) if row["properties"] is not None else {},
+        "currency": row["currency"],
+        "revenue": row["revenue_minor"],
+    }

@@ -3,7 +3,6 @@
 from bisect import insort
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from msgspec import structs
@@ -97,11 +96,6 @@ class Records:
             if tied_user == user_id and at <= until:
                 self._erased_anons.setdefault(anon_id, set()).add(user_id)
         self._forget()
-
-    def latest(self, limit: int, name: str) -> list[Event]:
-        """Return the latest *limit* events called *name* (``""``: any), the newest first."""
-        wanted = (stored.event for stored in reversed(self._events) if not name or stored.event.name == name)
-        return list(islice(wanted, limit))
 
     def events(
         self,

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from analytics_middleware.store._funnel import entrants
 from analytics_middleware.store._history import History, Row, Visitor, distinct
 from analytics_middleware.store._retention import LifecyclePeople, MatrixPeople, StickinessPeople, returned
@@ -11,6 +13,7 @@ from analytics_middleware.store.identity import identity
 from analytics_middleware.store.questions import (
     ActiveUsers,
     Funnel,
+    Latest,
     Lifecycle,
     Retention,
     RetentionMatrix,
@@ -18,7 +21,7 @@ from analytics_middleware.store.questions import (
     Users,
     UserTimeline,
 )
-from analytics_middleware.store.results import Timeline, TimelineEvent, UserRow
+from analytics_middleware.store.results import LatestEvent, Timeline, TimelineEvent, UserRow
 
 
 def users(history: History, question: Users) -> list[UserRow]:
@@ -92,6 +95,21 @@ def timeline(history: History, question: UserTimeline) -> Timeline:
     rows = [row for row in history.within(question) if row.visitor == visitor]
     newest = rows[::-1][: question.limit]
     return Timeline(user=_row(history, visitor, *seen[visitor]), events=[_event(row) for row in newest])
+
+
+def latest(history: History, question: Latest) -> list[LatestEvent]:
+    """The latest events, newest first."""
+    newest = history.within(question, question.event)[::-1][: question.limit]
+    return [
+        LatestEvent(
+            **structs.asdict(_event(row)),
+            user_id=None if row.visitor is None or row.visitor.kind != "user" else row.visitor.id,
+            country=row.event.visit.country,
+            source=row.event.visit.source,
+            device=row.event.visit.device,
+        )
+        for row in newest
+    ]
 
 
 def _event(row: Row) -> TimelineEvent:

@@ -10,6 +10,7 @@ from analytics_middleware.store.questions import (
     ActiveUsers,
     DashboardSummary,
     Funnel,
+    Latest,
     Lifecycle,
     Overview,
     Paths,
@@ -34,6 +35,7 @@ from analytics_middleware.store.results import (
     Dashboard,
     FunnelStep,
     Group,
+    LatestEvent,
     LifecyclePoint,
     Matrix,
     Path,
@@ -148,6 +150,10 @@ class Store(Protocol):
 
     def timeline(self, question: UserTimeline) -> Timeline:
         """What one user did."""
+        ...
+
+    def latest(self, question: Latest) -> list[LatestEvent]:
+        """The latest events."""
         ...
 
     def traits(self, question: Traits) -> dict[str, Scalar]:

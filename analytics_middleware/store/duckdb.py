@@ -250,6 +250,10 @@ class DuckDBStore(Store):
             question, lambda frame: _np_users.timeline(frame, question, lambda ids: self._traits_of(frame, ids))
         )
 
+    def latest(self, question: q.Latest) -> list[r.LatestEvent]:
+        """The latest events."""
+        return self._answer(question, lambda frame: _np_users.latest(frame, question))
+
     def traits(self, question: q.Traits) -> dict[str, Scalar]:
         """What is known of a user."""
         user_id = identity(question.user_id)

@@ -258,6 +258,14 @@ class Insights:
         scope = self._range(start, end, tz, where, bots)
         return self._store.timeline(q.UserTimeline(**scope, user_id=user_id, anon_id=anon_id, limit=limit))
 
+    def latest(
+        self, event: str = "", start: When | None = None, end: When | None = None, limit: int = 100,
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> list[r.LatestEvent]:  # fmt: skip
+        """The latest events called *event* (``""``: all) of everybody, newest first."""
+        scope = self._range(start, end, tz, where, bots)
+        return self._store.latest(q.Latest(**scope, event=event, limit=limit))
+
     def traits(self, user_id: str) -> dict[str, Scalar]:
         """What is known of the user called *user_id*."""
         return self._store.traits(q.Traits(user_id=user_id))

@@ -15,6 +15,7 @@ from analytics_middleware.store.questions import (
     ActiveUsers,
     DashboardSummary,
     Funnel,
+    Latest,
     Lifecycle,
     Overview,
     Paths,
@@ -39,6 +40,7 @@ from analytics_middleware.store.results import (
     Dashboard,
     FunnelStep,
     Group,
+    LatestEvent,
     LifecyclePoint,
     Matrix,
     Path,
@@ -106,11 +108,6 @@ class MemoryStore(Store):
                     self._records.add_identify(record, now)
                 else:
                     self._records.erase(record)
-
-    def latest(self, limit: int, name: str = "") -> list[Event]:
-        """Return the latest *limit* events, the newest first; only those called *name*, if it is not empty."""
-        with self._lock:
-            return self._records.latest(limit, name)
 
     def events(
         self,
@@ -223,6 +220,10 @@ class MemoryStore(Store):
     def timeline(self, question: UserTimeline) -> Timeline:
         """What one user did."""
         return _users.timeline(self._read(), question)
+
+    def latest(self, question: Latest) -> list[LatestEvent]:
+        """The latest events."""
+        return _users.latest(self._read(), question)
 
     def traits(self, question: Traits) -> dict[str, Scalar]:
         """What is known of a user."""

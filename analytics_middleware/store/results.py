@@ -239,6 +239,15 @@ class TimelineEvent(Result, frozen=True, kw_only=True, omit_defaults=True):
     """Minor units."""
 
 
+class LatestEvent(TimelineEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """One event of anybody; `user_id` is the user that it belongs to, if it does to one."""
+
+    user_id: str | None = None
+    country: str | None = None
+    source: str | None = None
+    device: str | None = None
+
+
 class Timeline(Result, frozen=True, kw_only=True, omit_defaults=True):
     """A user, None when unknown, and what they did, newest first."""
 

@@ -252,6 +252,13 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         (text("user_id", "The user."), text("anon_id", "Or an anonymous id of theirs."), LIMIT),
         r.Timeline,
     ),
+    _question(
+        "/latest",
+        Insights.latest,
+        "The latest events of everybody, newest first.",
+        (EVENT, SHOWN),
+        list[r.LatestEvent],
+    ),
     Question(
         "/traits",
         "What is known of one user.",

@@ -676,6 +676,21 @@ class TestUsersBehindNumbers:
         assert [(event.name, event.revenue) for event in timeline.events] == [("b", 999), ("a", None)]
         assert len(ask.timeline("ann", **WEEK, limit=1).events) == 1
 
+    def test_the_latest_events_of_everybody_come_newest_first(self, store, ask):
+        store.apply([ev("a", at(1), anon="k"), ev("b", at(2), "ann", "k", visit=Visit(country="GB", device="mobile"))])
+        store.apply([ev("c", at(3), anon="l", event_id="1"), ev("d", at(3), event_id="2", properties={"p": 1})])
+        store.apply([ev("e", at(1, day=18), "ann")])
+        found = ask.latest(**WEEK)
+        assert [(event.name, event.user_id) for event in found] == [
+            ("d", None),
+            ("c", None),
+            ("b", "ann"),
+            ("a", "ann"),
+        ]
+        assert (found[0].properties, found[2].country, found[2].device) == ({"p": 1}, "GB", "mobile")
+        assert [event.name for event in ask.latest(**WEEK, limit=1)] == ["d"]
+        assert [event.name for event in ask.latest("a", **WEEK)] == ["a"]
+
     def test_cookieless_visitors_have_no_timeline(self, store, ask):
         store.apply([ev("a", at(1), anon=cookieless("x"))])
         assert ask.timeline(anon_id=cookieless("x"), **WEEK).events == []

@@ -144,6 +144,7 @@ def answers(store, options, breakdown):
         "revenue by": ask.revenue(breakdown=breakdown, **span),
         "timeline": [ask.timeline(user, **span) for user in ("ann", "bob")],
         "timeline of": [ask.timeline(anon_id=anon, limit=3, **short) for anon in ("k", "l", COOKIELESS_PREFIX + "x")],
+        "latest": [ask.latest(limit=limit, **span) for limit in (1, 3, 100)] + [ask.latest("a", **short)],
         "traits": [ask.traits(user) for user in ("ann", "bob", "cy", "dee")],
     }
     for order in ("ordered", "strict", "any"):

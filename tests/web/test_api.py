@@ -30,6 +30,7 @@ SHAPES = {
     "revenue": ({}, [{"currency", "total", "count", "users", "per_user", "points"}]),
     "users": ({"of": "active"}, [{"user_id", "anon_id", "first_seen", "last_seen"}]),
     "timeline": ({"user_id": "ann"}, {"user", "events"}),
+    "latest": ({}, [{"event_id", "time", "name", "type", "user_id"}]),
     "traits": ({"user_id": "ann"}, {"plan"}),
 }
 

@@ -18,7 +18,7 @@ from analytics_middleware.store.questions.counting import (
     Volume,
 )
 from analytics_middleware.store.questions.journeys import ORDERS, Funnel, FunnelOrder, Paths, Sessions
-from analytics_middleware.store.questions.people import Countable, Traits, Users, UserTimeline
+from analytics_middleware.store.questions.people import Countable, Latest, Traits, Users, UserTimeline
 from analytics_middleware.store.questions.returning import (
     PERIODS,
     STATES,
@@ -41,6 +41,7 @@ __all__ = [
     "DashboardSummary",
     "Funnel",
     "FunnelOrder",
+    "Latest",
     "Lifecycle",
     "LifecycleState",
     "Overview",

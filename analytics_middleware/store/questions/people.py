@@ -1,4 +1,4 @@
-"""Questions about users one by one."""
+"""Questions about users, and events, one by one."""
 
 from datetime import datetime
 
@@ -77,6 +77,17 @@ class UserTimeline(RangeQuestion, frozen=True, kw_only=True):
         super().__post_init__()
         if (self.user_id is None) == (self.anon_id is None):
             raise QuestionError("user_id", f"{self.user_id!r} or anon_id {self.anon_id!r} must be given, one of them")
+        check_int("limit", self.limit, 1, MAX_LIMIT)
+
+
+class Latest(RangeQuestion, frozen=True, kw_only=True):
+    """The latest events called *event* (``""``: all) of everybody, newest first."""
+
+    event: str = ""
+    limit: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_int("limit", self.limit, 1, MAX_LIMIT)
 
 

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any, Final
 
 from analytics_middleware.analytics import Analytics
-from analytics_middleware.web.pages.recent import recent
 from analytics_middleware.web.pages.scope import Scope, Span
 from analytics_middleware.web.pages.series import Point, active, revenue, series
 from analytics_middleware.web.parameters import Parameter, text
@@ -15,7 +14,7 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
     text("property", "A property whose values to count."),
 )
 _PROPERTIES: Final = 4
-_SAMPLE: Final = 500
+_SUGGESTED: Final = 50
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +40,7 @@ class Events:
     points: tuple[Point, ...]
     before: tuple[Point, ...]
     properties: tuple[str, ...]
-    """Names of properties that the event has had lately."""
+    """Names of the properties that the event has, the most frequent ones first."""
     tables: dict[str, Table]
 
 
@@ -55,7 +54,7 @@ def events(analytics: Analytics, scope: Scope, asked: dict[str, Any], rows: int)
     listed = table("events", "Events", ("Event", "Count", "Users"), [(e.key, e.count, e.users) for e in names])
     tables = {"events": dataclasses.replace(listed, page="events", field="event")}
     chosen: str | None = asked.get("property") or None
-    known = _properties(analytics, event) if event else ()
+    known = [each.key for each in insights.property_names(event, limit=_SUGGESTED, **scope.asked)] if event else []
     for name in (chosen,) if chosen else known[:_PROPERTIES]:
         found = insights.top_properties(event, name, limit=rows, **scope.asked)
         cells = [(each.key, each.count) for each in found]
@@ -73,15 +72,6 @@ def events(analytics: Analytics, scope: Scope, asked: dict[str, Any], rows: int)
         ),
         points=points,
         before=() if whole is None else series(insights, "events", scope, whole, event),
-        properties=known if chosen is None or chosen in known else (*known, chosen),
+        properties=tuple(known if chosen is None or chosen in known else (*known, chosen)),
         tables=tables,
     )
-
-
-def _properties(analytics: Analytics, event: str) -> tuple[str, ...]:
-    """Return the properties of the latest events called *event*, the most usual ones first."""
-    counts: dict[str, int] = {}
-    for each in recent(analytics, _SAMPLE, event):
-        for name in each.properties:
-            counts[name] = counts.get(name, 0) + 1
-    return tuple(sorted(counts, key=lambda name: (-counts[name], name)))[:20]

@@ -1,7 +1,6 @@
 """One figure over time: the points of a line chart."""
 
 import dataclasses
-from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -21,7 +20,6 @@ METRICS: Final = {
 """The figures of the overview; beside them there is ``revenue.CODE`` for each currency."""
 
 PAGEVIEW: Final = Filter("type", "eq", "pageview")
-_ERROR: Final = Filter("status_code", "gte", 400)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +29,6 @@ class Point:
     time: datetime
     value: float | int | None
     incomplete: bool = False
-
-
-def volume(insights: Insights, scope: Scope, span: Span, event: str, *also: Filter) -> list[r.VolumePoint]:
-    """Return the events called *event* that pass the filters *also*, per bucket."""
-    where = (*scope.where, *also)
-    return insights.volume(event, span.start, span.end, scope.unit, scope.tz, where, bots=scope.bots)
 
 
 def active(insights: Insights, scope: Scope, span: Span, event: str = "") -> int:
@@ -54,50 +46,22 @@ def series(insights: Insights, metric: str, scope: Scope, span: Span, event: str
     if metric.startswith("revenue."):
         return _revenue(insights, metric.removeprefix("revenue."), scope, span, event)
     if metric == "events":
-        return _counted(volume(insights, scope, span, event), scope.now)
-    if metric == "pageviews":
-        return _pageviews(insights, scope, span)
+        return _events(insights, scope, span, event)
     if metric not in METRICS:
         raise QuestionError("metric", f"{metric!r:.100} is not one of {', '.join(METRICS)} or revenue.CODE")
-    return _asked_one_by_one(insights, metric, scope, span, event)
-
-
-def _asked_one_by_one(insights: Insights, metric: str, scope: Scope, span: Span, event: str) -> tuple[Point, ...]:
-    """Ask for each bucket: who was there on two days counts on both, so no sum of anything gives the answer."""
-
-    def visitors(part: Span) -> int:
-        return active(insights, scope, part, event)
-
-    def totals(part: Span) -> float | int | None:
-        found = insights.overview(**scope.of(part))
-        return found.sessions if metric == "sessions" else found.bounce_rate
-
-    ask: Callable[[Span], float | int | None] = visitors if metric == "visitors" else totals
-    points: list[Point] = []
-    for bucket in buckets(span.start, span.end, scope.unit, scope.tz).all:
-        part = Span(start=max(bucket.start, span.start), end=min(bucket.end, span.end))
-        value = None if part.start > scope.now else ask(part)
-        points.append(Point(time=bucket.start, value=value, incomplete=bucket.end > scope.now))
-    return tuple(points)
-
-
-def _counted(points: list[r.VolumePoint], now: datetime) -> tuple[Point, ...]:
     return tuple(
-        Point(time=point.time, value=None if point.time > now else point.count, incomplete=point.incomplete)
-        for point in points
+        Point(
+            time=each.time, value=None if each.time > scope.now else getattr(each, metric), incomplete=each.incomplete
+        )
+        for each in insights.trend(bucket=scope.unit, **scope.of(span))
     )
 
 
-def _pageviews(insights: Insights, scope: Scope, span: Span) -> tuple[Point, ...]:
-    seen = volume(insights, scope, span, "", PAGEVIEW)
-    failed = volume(insights, scope, span, "", PAGEVIEW, _ERROR)
+def _events(insights: Insights, scope: Scope, span: Span, event: str) -> tuple[Point, ...]:
+    points = insights.volume(event, span.start, span.end, scope.unit, scope.tz, scope.where, bots=scope.bots)
     return tuple(
-        Point(
-            time=each.time,
-            value=None if each.time > scope.now else each.count - error.count,
-            incomplete=each.incomplete,
-        )
-        for each, error in zip(seen, failed, strict=True)
+        Point(time=point.time, value=None if point.time > scope.now else point.count, incomplete=point.incomplete)
+        for point in points
     )
 
 
