@@ -11,7 +11,7 @@ from analytics_middleware import lifecycle
 from analytics_middleware.block import block
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors, listed
-from analytics_middleware.context import RequestContext, current, identification, tracked
+from analytics_middleware.context import Identified, RequestContext, current, identification, tracked
 from analytics_middleware.counters import NOTES, REASONS, Counters, logger
 from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.engine import Engine, build_feed, build_hub, build_outbox, build_store, immediate
@@ -97,7 +97,7 @@ class Analytics:
 
         Raises `ValueError` for an empty *user_id*.
         """
-        self.submit(identification(user_id, traits, anon_id))
+        self.submit(Identified(identification(user_id, traits, anon_id), current.get()))
 
     def erase(self, user_id: object, progress: Callable[[int], object] = lambda _: None) -> Erased:
         """Forget everything known of *user_id* up to now, for good; return what went.

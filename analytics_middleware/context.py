@@ -179,6 +179,16 @@ class Tracked:
         self.context = context
 
 
+class Identified:
+    """What was said of a user on its way to the writer thread, with the request in which it was said."""
+
+    __slots__ = ("context", "record")
+
+    def __init__(self, record: Identify, context: RequestContext | None) -> None:
+        self.record = record
+        self.context = context
+
+
 def tracked(
     event: str | Event,
     properties: Mapping[str, Any] | None,

@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from analytics_middleware.admission import MAX_TEXT, admit
 from analytics_middleware.classify import classify
-from analytics_middleware.context import RequestContext, Tracked
+from analytics_middleware.context import Identified, RequestContext, Tracked
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.locale import accept_language
@@ -27,10 +27,18 @@ from analytics_middleware.tracing import trace_id_of
 
 R = TypeVar("R")
 
-Handed = RequestContext | Tracked | Identify | Erase
+Handed = RequestContext | Tracked | Identified | Erase
 """What can be handed off from a request."""
 
-Made = Seen | Identify | Erase
+
+class Said(NamedTuple):
+    """A record that is no event, with what must be known of it besides."""
+
+    record: Identify | Erase
+    flags: int = 0
+
+
+Made = Seen | Said
 
 _LOOKED_AT_FOR_PROXIES = 1000
 """Requests of a process after which no more signs of a proxy are looked for."""
@@ -99,8 +107,10 @@ class Pipeline:
             event = self._automatic(item)
         elif isinstance(item, Tracked):
             event = self._custom(item)
+        elif isinstance(item, Identified):
+            return Said(item.record, self._enricher.flags(_request_of(item.context)))
         else:
-            return item
+            return Said(item)
         if event is None:
             return None
         address = event.client_ip
@@ -110,9 +120,10 @@ class Pipeline:
         return seen
 
     def _draft(self, item: "Made") -> Draft | None:
-        if not isinstance(item, Seen):
-            kind: Kind = "identify" if isinstance(item, Identify) else "erase"
-            return Draft(kind, item.event_id, item.timestamp.timestamp(), _encode_record(item))
+        if isinstance(item, Said):
+            record = item.record
+            kind: Kind = "identify" if isinstance(record, Identify) else "erase"
+            return Draft(kind, record.event_id, record.timestamp.timestamp(), _encode_record(record), None, item.flags)
         processed, flags, private, at = item
         event = self._process(processed) if self._processors else processed
         if event is None:
@@ -232,6 +243,12 @@ class Pipeline:
 
 _NO_VISIT = Event().visit
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]{1,255})(?::[0-9]{1,5})?")
+
+
+def _request_of(context: RequestContext | None) -> Request | None:
+    if context is None:
+        return None
+    return context.facts() if context.given is None else context.given.request
 
 
 def _user_id(context: RequestContext) -> str | None:

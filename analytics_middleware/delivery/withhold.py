@@ -23,14 +23,16 @@ def withholding(collector: Collector, *, debug: bool) -> Rule:
     only_log = debug and third_party and not getattr(collector, "debug_sends", False)
 
     def reason(entry: Entry) -> str | None:
-        if entry.flags & FORWARDED:
+        flags = entry.flags
+        if flags & FORWARDED:
             return "forwarded"
-        if entry.kind == "event":
-            flags = entry.flags
-            if flags & BOT and not wants_bots:
-                return "bot"
-            if (flags & OPTED_OUT and third_party) or (requires_consent and not flags & CONSENTED):
-                return "consent"
+        if flags & BOT and not wants_bots:
+            return "bot"
+        # Traits are of somebody, too; an erasure is everybody's business.
+        if entry.kind != "erase" and (
+            (flags & OPTED_OUT and third_party) or (requires_consent and not flags & CONSENTED)
+        ):
+            return "consent"
         if only_log:
             logger.warning("analytics (debug): %s would get %s", collector.name, entry.payload.decode())
             return "debug"

@@ -110,8 +110,8 @@ class Enricher:
         visit = event.visit
         if request is not None:
             # Kept with the event: it holds for whoever gets it later, too.
-            visit.consented = visit.consented or self._consent.given(request)
-            visit.opted_out = visit.opted_out or opted_out(request)
+            visit.consented = self._consent.given(request)
+            visit.opted_out = opted_out(request)
             if event.anon_id is None and not visit.opted_out:
                 event.anon_id = self._visitor(event, request, address, at, consented=visit.consented)
             if self._country_header is not None and visit.country is None and self._peers.trusts_peer(request):
@@ -131,6 +131,12 @@ class Enricher:
             event.client_ip = None if self._privacy == "strict" else truncate_ip(address)
             event.user_agent = scrub_agent(event.user_agent)
         return Seen(event, flags_of(event), private, at)
+
+    def flags(self, request: Request | None) -> int:
+        """Return what decides who may get what was said of a user in *request*; outside of one nobody consents."""
+        if request is None:
+            return 0
+        return OPTED_OUT * opted_out(request) | CONSENTED * self._consent.given(request)
 
     def assign_sessions(self, seen: Sequence[Seen]) -> None:
         """Give the events their session ids, all at once."""

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from analytics_middleware.analytics import Analytics
-from analytics_middleware.context import RequestContext, Tracked, identification
+from analytics_middleware.context import Identified, RequestContext, Tracked, identification
 from analytics_middleware.enrich.locale import accept_language
 from analytics_middleware.enrich.visitor import is_cookieless, is_identity
 from analytics_middleware.event import Event, EventType
@@ -120,7 +120,8 @@ class Ingest:
         if caller is Caller.STRANGER and user_id != self._access.user_id(request):
             self._analytics.counters.add("identity_ignored")
             return Accepted(0, 1)
-        self._analytics.submit(identification(user_id, sent.traits, anon_id))
+        context = None if caller is Caller.SERVER else self._context(request, None)
+        self._analytics.submit(Identified(identification(user_id, sent.traits, anon_id), context))
         return Accepted(int(self._analytics.active))
 
     def _context(self, request: WebRequest, signed_in: str | None) -> RequestContext:

@@ -3,7 +3,7 @@
 import pytest
 from privacy_site import Page
 
-from analytics_middleware import set_user
+from analytics_middleware import identify, set_user
 from analytics_middleware.enrich.visitor import is_cookieless
 from analytics_middleware.testing import FakeCollector
 
@@ -111,3 +111,42 @@ def test_what_an_objecting_visitors_view_tracks_is_withheld_too(build):
     three.site.visit("/buy", headers={"sec-gpc": "1"})
     assert three.settled()["vendor"] == (0, {"consent": 2})
     assert {event.anon_id for event in three.own.events} == {None}
+
+
+class Knowing(FakeCollector):
+    """A collector with a place for what is known of users."""
+
+    def __init__(self, *words, **options):
+        super().__init__(*words, **options)
+        self.users = []
+
+    def identify(self, user_id, traits):
+        self.users.append(user_id)
+
+
+@pytest.mark.parametrize(
+    ("headers", "consent", "vendor", "asking"),
+    [
+        ({}, False, ["ada"], []),
+        ({}, True, ["ada"], ["ada"]),
+        ({"dnt": "1"}, True, [], ["ada"]),
+        ({"sec-gpc": "1"}, False, [], []),
+    ],
+)
+def test_what_is_said_of_a_user_goes_where_their_events_go(build, stack, headers, consent, vendor, asking):
+    vendors, owns = Knowing("vendor", third_party=True), Knowing("asking", requires_consent=True)
+    site = build(stack, collectors=[vendors, owns], consent=lambda request: consent)
+    site.pages["/profile"] = lambda: (identify("ada", {"plan": "pro"}), Page())[1]
+    site.visit("/profile", headers=headers)
+    site.visit("/")
+    assert site.analytics.flush(10)
+    assert (vendors.users, owns.users) == (vendor, asking)
+
+
+def test_what_is_said_of_a_user_outside_a_request_has_nobodys_consent(build):
+    vendors, owns = Knowing("vendor", third_party=True), Knowing("asking", requires_consent=True)
+    site = build("asgi", collectors=[vendors, owns], consent=lambda request: True)
+    site.analytics.identify("ada", {"plan": "pro"})
+    site.visit("/")
+    assert site.analytics.flush(10)
+    assert (vendors.users, owns.users) == (["ada"], [])
