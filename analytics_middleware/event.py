@@ -27,6 +27,10 @@ def _custom() -> EventType:
     return EventType.CUSTOM
 
 
+def _no_properties() -> dict[str, Scalar]:
+    return {}
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -84,7 +88,7 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     duration: float | None = None
     """Seconds from the request's first byte here to the response's last."""
     status_code: int | None = None
-    properties: dict[str, Scalar] = msgspec.field(default_factory=dict[str, Scalar])
+    properties: dict[str, Scalar] = msgspec.field(default_factory=_no_properties)
     """At most 64 keys, JSON scalars."""
     revenue: Money | None = None
     visit: Visit = msgspec.field(default_factory=Visit)

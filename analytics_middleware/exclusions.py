@@ -65,6 +65,9 @@ class Exclusions:
         self._paths = _any_of(rules.paths)
         self._agents = _any_of(rules.agents, re.IGNORECASE)
         self._networks = [ip_network(network) for network in rules.networks]
+        # Asked at every request: whether there is anything to ask for.
+        self.any_path = self._paths is not None
+        self.any_visitor = bool(self._agents or self._networks)
         self.path = lru_cache(_CACHED)(self._excludes_path)
         self._address = lru_cache(_CACHED)(self._excludes_address)
         self._agent = lru_cache(_CACHED)(self._excludes_agent)

@@ -133,7 +133,7 @@ class Pipeline:
         return Draft("event", event.event_id, at, event.encode(), private, flags)
 
     def _automatic(self, context: RequestContext) -> Event | None:
-        if context.excluded or context.staff or self._exclusions.path(context.path):
+        if context.excluded or context.staff or (self._exclusions.any_path and self._exclusions.path(context.path)):
             return None
         request = context.facts()
         if self._classify is None:
@@ -148,10 +148,9 @@ class Pipeline:
             kind = None if answer is None else EventType(answer)
         if kind is None:
             return None
-        event = self._facts(context, request)
-        if self._exclusions.visitor(request, event.client_ip):
+        event = self._facts(context, request, kind)
+        if self._exclusions.any_visitor and self._exclusions.visitor(request, event.client_ip):
             return None
-        event.type = kind
         event.event_name = context.event_name
         event.action_name = context.action_name or (context.endpoint if kind is EventType.ACTION else None)
         event.status_code = context.status
@@ -188,28 +187,26 @@ class Pipeline:
             self._counters.add("properties_dropped")
         event.properties["environment"] = self._environment
 
-    def _facts(self, context: RequestContext, request: Request) -> Event:
+    def _facts(self, context: RequestContext, request: Request, kind: EventType = EventType.CUSTOM) -> Event:
         """Return an event with everything that the request itself says."""
         if self._look_for_proxies:
             self._look_for_proxy(request)
-        host = _valid_host(request.host) or request.host_fallback
-        path = context.path
-        target = quote(path, safe="/!$&'()*+,;=:@~%", errors="replace") if not path.isascii() or " " in path else path
-        url = f"{context.scheme}://{host}{target}"
-        if context.query:
-            url = f"{url}?{context.query}"
+        url, path, hostname = _location(
+            context.scheme, request.host, request.host_fallback, context.path, context.query
+        )
         user_agent = request.header("user-agent")
         referrer = request.header("referer")
         return Event(
+            type=kind,
             timestamp=datetime.fromtimestamp(context.entered, UTC),
             client_ip=self._client_ip(request),
             locale=context.locale or accept_language(request.header("accept-language")),
-            hostname=_hostname(host),
+            hostname=hostname,
             user_id=_user_id(context),
             anon_id=context.anon_id,
             matched_pattern=context.pattern,
-            url=clean_text(url, MAX_TEXT),
-            path=clean_text(path, MAX_TEXT),
+            url=url,
+            path=path,
             method=context.method,
             user_agent=None if user_agent is None else clean_text(user_agent, MAX_TEXT),
             referrer=None if referrer is None else clean_text(referrer, MAX_TEXT),
@@ -242,6 +239,7 @@ class Pipeline:
 
 
 _NO_VISIT = Event().visit
+# RFC 3986 section 3.2.2, and raw UTF-8.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]{1,255})(?::[0-9]{1,5})?")
 
 
@@ -258,13 +256,17 @@ def _user_id(context: RequestContext) -> str | None:
     return context.user_id
 
 
-@lru_cache(1024)
-def _valid_host(host: str) -> str | None:
-    """Return *host* if it can be one (RFC 3986 section 3.2.2, and raw UTF-8): visitors can send anything."""
-    return host if _HOST.fullmatch(host) else None
+@lru_cache(4096)
+def _location(scheme: str, host: str, fallback: str, path: str, query: str) -> tuple[str, str, str | None]:
+    """Return the URL, the path and the host's name of a request that asked *host* for *path*."""
+    if not _HOST.fullmatch(host):
+        # Visitors can send anything.
+        host = fallback
+    target = quote(path, safe="/!$&'()*+,;=:@~%", errors="replace") if not path.isascii() or " " in path else path
+    url = f"{scheme}://{host}{target}?{query}" if query else f"{scheme}://{host}{target}"
+    return clean_text(url, MAX_TEXT), clean_text(path, MAX_TEXT), _hostname(host)
 
 
-@lru_cache(1024)
 def _hostname(host: str) -> str | None:
     """Return *host* in lower case without its port; IPv6 literals keep their brackets."""
     name = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]

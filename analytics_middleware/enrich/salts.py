@@ -88,10 +88,13 @@ class Salts:
             self._today = (begin, end, day)
         return day
 
-    def seconds_into_day(self, at: float) -> float:
-        """Return how long the local day of *at* has lasted."""
-        self.day(at)
-        return at - self._today[0]
+    def at(self, at: float) -> tuple[date, float, bytes]:
+        """Return the local day of *at*, when it began (both seconds since the epoch), and its salt."""
+        begin, end, day = self._today
+        if not begin <= at < end:
+            day = self.day(at)
+            begin = self._today[0]
+        return day, begin, self._known.get(day) or self.of(day)
 
     def forget(self, now: float) -> bool:
         """Destroy what no session needs any more at *now*: salts of days before yesterday; return if one was here."""
@@ -105,7 +108,7 @@ class Salts:
     def prepare(self, now: float) -> None:
         """From noon on have tomorrow's salt here, so that a source that is down at midnight is not missed."""
         tomorrow = self.day(now) + timedelta(days=1)
-        if self._source is None or tomorrow in self._known or self.seconds_into_day(now) < _NOON:
+        if self._source is None or tomorrow in self._known or now - self._today[0] < _NOON:
             return
         salt = self._source(tomorrow)
         if salt is not None:

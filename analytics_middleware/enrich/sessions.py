@@ -62,13 +62,23 @@ class PrivateRecords:
         """As many as are remembered have been seen lately."""
 
 
+class _Known:
+    """A session as this process knows it, up to date as of *written*."""
+
+    __slots__ = ("first", "last", "session_id", "written")
+
+    def __init__(self, session: Session, written: float) -> None:
+        self.session_id, self.first, self.last = session
+        self.written = written
+
+
 class Sessions:
     """Gives events their session ids. Asks the shared records only when this process can't know."""
 
     def __init__(self, records: SessionRecords, timeout: float) -> None:
         self._records = records
         self.timeout = timeout
-        self._known: OrderedDict[str, tuple[Session, float]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
         self._forgotten = 0.0
 
     def assign(self, sightings: Sequence[tuple[str, float]]) -> list[str]:
@@ -78,20 +88,18 @@ class Sessions:
         asked: list[int] = []
         for index, (visitor, at) in enumerate(sightings):
             known = self._known.get(visitor)
-            if known is not None:
-                session, written = known
-                if session.first <= at <= session.last + certain and at < written + _WRITE_EVERY:
-                    ids[index] = session.session_id
-                    if at > session.last:
-                        self._known[visitor] = (session._replace(last=at), written)
-                    continue
+            if known is not None and known.first <= at <= known.last + certain and at < known.written + _WRITE_EVERY:
+                ids[index] = known.session_id
+                if at > known.last:
+                    known.last = at
+                continue
             asked.append(index)
         if asked:
             sessions = self._records.update([sightings[index] for index in asked], self.timeout)
             for index, session in zip(asked, sessions, strict=True):
                 visitor, at = sightings[index]
                 ids[index] = session.session_id
-                self._known[visitor] = (session, max(session.last, at))
+                self._known[visitor] = _Known(session, max(session.last, at))
                 self._known.move_to_end(visitor)
             while len(self._known) > _CACHED:
                 self._known.popitem(last=False)

@@ -16,10 +16,10 @@ from analytics_middleware.counters import Counters
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.geo import GeoIP, cdn_country
 from analytics_middleware.enrich.privacy import opted_out, scrub_agent, scrub_path, scrub_url, truncate_ip
-from analytics_middleware.enrich.referrer import attribute
+from analytics_middleware.enrich.referrer import Attribution, attribute
 from analytics_middleware.enrich.salts import SaltRecords, Salts, SaltSource
 from analytics_middleware.enrich.sessions import SessionRecords, Sessions
-from analytics_middleware.enrich.user_agent import is_crawler, load, parse
+from analytics_middleware.enrich.user_agent import Agent, is_crawler, load, parse
 from analytics_middleware.enrich.visitor import cookieless_id
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.event import Event, EventType, Visit
@@ -43,6 +43,8 @@ _AHEAD = 3600.0
 """Seconds that a clock may be ahead; later events are refused by the store anyway."""
 
 _CACHED_VISITORS = 16_384
+_CACHED_PAGES = 8192
+_CACHED_AGENTS = 4096
 
 _encode = msgspec.json.Encoder().encode
 
@@ -55,6 +57,15 @@ class Seen(NamedTuple):
     private: bytes | None
     at: float
     """The event's timestamp, seconds since the epoch."""
+
+
+class _Kept(NamedTuple):
+    """What is kept of where a page view went and came from, and what that says of the visit."""
+
+    url: str | None
+    path: str | None
+    referrer: str | None
+    attribution: Attribution | None
 
 
 class Enricher:
@@ -90,9 +101,13 @@ class Enricher:
         self._private_ip = "client_ip" in private
         self._headers = [need.removeprefix("header:") for need in private if need.startswith("header:")]
         self._cookies = [need.removeprefix("cookie:") for need in private if need.startswith("cookie:")]
+        self._any_private = bool(private)
         load()
         self._carried: dict[str, str] = {}
+        # Each derived from several headers at the price of one look: most requests look like one before.
         self._hash = lru_cache(_CACHED_VISITORS)(cookieless_id)
+        self._kept = lru_cache(_CACHED_PAGES)(self._keep)
+        self._agent = lru_cache(_CACHED_AGENTS)(self._keep_agent)
 
     def warm_up(self) -> None:
         """Load what is slow to load, before the first event needs it."""
@@ -110,26 +125,23 @@ class Enricher:
         visit = event.visit
         if request is not None:
             # Kept with the event: it holds for whoever gets it later, too.
-            visit.consented = self._consent.given(request)
+            visit.consented = self._consent.asked and self._consent.given(request)
             visit.opted_out = opted_out(request)
             if event.anon_id is None and not visit.opted_out:
                 event.anon_id = self._visitor(event, request, address, at, consented=visit.consented)
             if self._country_header is not None and visit.country is None and self._peers.trusts_peer(request):
                 visit.country = cdn_country(request, self._country_header)
-            private = self._private(address, request)
+            if self._any_private:
+                private = self._private(address, request)
+            if automatic and event.type is EventType.PAGEVIEW and not event.user_id and is_crawler(event.user_agent):
+                visit.is_bot = True
         elif self._private_ip and address is not None:
             private = _encode({"client_ip": address})
-        self._locate(visit, address)
-        self._describe_agent(visit, event.user_agent)
-        if automatic and event.type is EventType.PAGEVIEW and not event.user_id and request is not None:
-            visit.is_bot = is_crawler(event.user_agent)
-        self._attribute(visit, event)
-        if self._privacy != "raw":
-            event.url = scrub_url(event.url, self._keep_query)
-            event.path = None if event.path is None else scrub_path(event.path)
-            event.referrer = scrub_url(event.referrer)
+        if self._geo is not None and address is not None and visit.country is None:
+            visit.country, visit.city = self._geo.locate(address)
+        self._describe(event, visit)
+        if address is not None and self._privacy != "raw":
             event.client_ip = None if self._privacy == "strict" else truncate_ip(address)
-            event.user_agent = scrub_agent(event.user_agent)
         return Seen(event, flags_of(event), private, at)
 
     def flags(self, request: Request | None) -> int:
@@ -177,9 +189,9 @@ class Enricher:
     def _cookieless_visitor(self, event: Event, address: str | None, at: float) -> str:
         # A time that somebody claims must not have salts made, and others destroyed, before their day.
         at = min(at, self._clock() + _AHEAD)
-        day = self._salts.day(at)
-        today = self._hash(self._salts.of(day), address, event.user_agent, event.hostname)
-        if self._salts.seconds_into_day(at) > _CARRY_OVER:
+        day, begun, salt = self._salts.at(at)
+        today = self._hash(salt, address, event.user_agent, event.hostname)
+        if at - begun > _CARRY_OVER:
             self._carried.clear()
             return today
         carried = self._carried.get(today)
@@ -193,8 +205,6 @@ class Enricher:
         return carried
 
     def _private(self, address: str | None, request: Request) -> bytes | None:
-        if not (self._private_ip or self._headers or self._cookies):
-            return None
         facts: dict[str, Any] = {}
         if self._private_ip and address is not None:
             facts["client_ip"] = address
@@ -206,24 +216,32 @@ class Enricher:
             facts["cookies"] = cookies
         return _encode(facts) if facts else None
 
-    def _locate(self, visit: Visit, address: str | None) -> None:
-        if self._geo is not None and address is not None and visit.country is None:
-            visit.country, visit.city = self._geo.locate(address)
-
-    def _describe_agent(self, visit: Visit, user_agent: str | None) -> None:
-        if user_agent is not None and visit.browser is None:
-            visit.browser, visit.browser_version, visit.os, visit.device = parse(user_agent)
-
-    def _attribute(self, visit: Visit, event: Event) -> None:
-        if event.url is None or visit.channel is not None:
+    def _describe(self, event: Event, visit: Visit) -> None:
+        """Say what the headers of *event* tell of the visit, and keep of them what may be kept."""
+        if event.user_agent is not None:
+            agent, event.user_agent = self._agent(event.user_agent)
+            if visit.browser is None:
+                visit.browser, visit.browser_version, visit.os, visit.device = agent
+        if event.url is None and event.path is None and event.referrer is None:
             return
-        found = attribute(event.url, event.referrer, event.hostname)
-        visit.source = found.source
-        visit.medium = found.medium
-        visit.campaign = found.campaign
-        visit.term = found.term
-        visit.content = found.content
-        visit.channel = None if found.internal else found.channel
+        event.url, event.path, event.referrer, found = self._kept(event.url, event.path, event.referrer, event.hostname)
+        if found is not None and visit.channel is None:
+            visit.source = found.source
+            visit.medium = found.medium
+            visit.campaign = found.campaign
+            visit.term = found.term
+            visit.content = found.content
+            visit.channel = None if found.internal else found.channel
+
+    def _keep(self, url: str | None, path: str | None, referrer: str | None, hostname: str | None) -> _Kept:
+        attribution = None if url is None else attribute(url, referrer, hostname)
+        if self._privacy == "raw":
+            return _Kept(url, path, referrer, attribution)
+        kept_path = None if path is None else scrub_path(path)
+        return _Kept(scrub_url(url, self._keep_query), kept_path, scrub_url(referrer), attribution)
+
+    def _keep_agent(self, user_agent: str) -> tuple[Agent, str | None]:
+        return parse(user_agent), user_agent if self._privacy == "raw" else scrub_agent(user_agent)
 
 
 def flags_of(event: Event) -> int:

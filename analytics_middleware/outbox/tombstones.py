@@ -69,7 +69,7 @@ class Tombstones:
 
     def admitted(self, drafts: Sequence[Draft]) -> tuple[Sequence[Draft], int]:
         """Return those of *drafts* that may be written, and how many events may not."""
-        refused = [draft for draft in drafts if self.covers(draft)]
+        refused = [draft for draft in drafts if self.covers(draft)] if self._until else ()
         if not refused:
             return drafts, 0
         gone = {draft.record_id for draft in refused}
