@@ -16,6 +16,7 @@ COMMANDS: Final = (
     "dead-letters",
     "replay",
     "export",
+    "sql",
     "erase",
 )
 """Names of the commands. Each is a module here, with underscores for dashes, imported when it is asked for."""

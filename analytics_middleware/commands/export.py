@@ -1,49 +1,113 @@
-"""``export``: everything the outbox holds of a user, as they may ask for it."""
+"""``export``: the store's events as Parquet, CSV or JSON Lines; with ``--user`` what is held of one user."""
 
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from analytics_middleware.commands import CommandError, target
-from analytics_middleware.commands.text import amount
-from analytics_middleware.outbox.erasure import export_user
+from analytics_middleware.commands import CommandError, export_user, target
+from analytics_middleware.commands.progress import Progress
+from analytics_middleware.commands.text import amount, when
+from analytics_middleware.event import Identify
+from analytics_middleware.exporting.files import new_file
+
+if TYPE_CHECKING:
+    from analytics_middleware.store import DuckDBStore
 
 NAME = "export"
-HELP = "Print everything that the log, retries and dead letters hold of a user, one JSON object a line."
+HELP = "Write the store's events to files, or everything that is held of a user."
+
+_FORMATS = ("parquet", "csv", "jsonl")
+_PEOPLE = "people.jsonl"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     target.add_arguments(parser)
-    parser.add_argument("--user", required=True, metavar="ID", help="the user id, exactly as events carry it")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write there, readable by you alone; default: standard output"
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--parquet", metavar="PATH", help="a file, or a directory: one file a month, and what is known of people"
     )
+    what.add_argument("--csv", metavar="PATH", help="the same as CSV, safe for spreadsheets; - for standard output")
+    what.add_argument("--jsonl", metavar="PATH", help="the same, one JSON object a line; - for standard output")
+    parser.add_argument("--from", dest="start", type=when, metavar="WHEN", help="from when on (2d, 2026-01-31)")
+    parser.add_argument("--to", dest="end", type=when, metavar="WHEN", help="up to when, that moment not included")
+    parser.add_argument("--force", action="store_true", help="write over files that are there")
+    export_user.configure(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the records."""
-    database = target.find(arguments).durable.database
-    if not arguments.user:
-        raise CommandError("--user is empty")
-    lines = (
-        msgspec.json.encode(
-            {"where": kept.where, "collector": kept.consumer or None, "record": msgspec.Raw(kept.payload)}
-        )
-        for kept in export_user(database, arguments.user)
-    )
-    count = 0
-    if arguments.output is None:
-        for line in lines:
-            print(line.decode())
-            count += 1
+    """Write the events, or leave one user's to `export_user`."""
+    chosen = [(name, getattr(arguments, name)) for name in _FORMATS if getattr(arguments, name) is not None]
+    if arguments.user is not None:
+        if chosen or arguments.start is not None or arguments.end is not None:
+            raise CommandError("--user goes with --output alone")
+        return export_user.run(arguments)
+    if not chosen:
+        raise CommandError("say --parquet, --csv or --jsonl and where to, or --user")
+    [(extension, place)] = chosen
+    if place == "-" and extension == "parquet":
+        raise CommandError("Parquet can't be written to standard output: name a file")
+    store = target.find(arguments).store
+    span = {"start": _instant(arguments.start), "end": _instant(arguments.end)}
+    path = Path(place)
+    if place == "-":
+        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as file:
+            count = _write(store, extension, nullcontext(file), span)
+    elif path.is_dir():
+        count = _write_months(store, extension, path, span, force=arguments.force)
     else:
-        with os.fdopen(os.open(arguments.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            for line in lines:
-                file.write(line + b"\n")
-                count += 1
-    print(f"{amount(count, 'record')} of {arguments.user!r}.", file=sys.stderr)
+        count = _write(store, extension, new_file(path, force=arguments.force), span)
+    print(f"{amount(count, 'event')} exported.", file=sys.stderr)
     return 0
+
+
+def _write(store: "DuckDBStore", extension: str, opened: Any, span: dict[str, Any]) -> int:
+    from analytics_middleware.exporting.writers import WRITERS
+
+    with opened as file:
+        writer = WRITERS[extension](file)
+        count = 0
+        for table in _shown(store, span):
+            writer.write(table)
+            count += table.num_rows
+        writer.close()
+    return count
+
+
+def _write_months(store: "DuckDBStore", extension: str, directory: Path, span: dict[str, Any], *, force: bool) -> int:
+    """Write one file for each month, and what is known of people."""
+    from analytics_middleware.exporting.months import by_month
+    from analytics_middleware.exporting.writers import WRITERS
+
+    count = 0
+    for month, tables in by_month(_shown(store, span)):
+        with new_file(directory / f"events-{month}.{extension}", force=force) as file:
+            writer = WRITERS[extension](file)
+            for table in tables:
+                writer.write(table)
+                count += table.num_rows
+            writer.close()
+    with new_file(directory / _PEOPLE, force=force) as file:
+        for record in store.people():
+            kind = "identify" if isinstance(record, Identify) else "erase"
+            file.write(msgspec.json.encode({kind: record}) + b"\n")
+    return count
+
+
+def _shown(store: "DuckDBStore", span: dict[str, Any]) -> Iterator[Any]:
+    total = sum(segment.rows for segment in store.sealer.state().segments)
+    with Progress("exporting", total) as bar:
+        for table in store.tables(**span):
+            yield table
+            bar.advance(table.num_rows)
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.commands import CommandError
 from analytics_middleware.outbox.database import FILE
 from analytics_middleware.outbox.sqlite import SqliteOutbox
+
+if TYPE_CHECKING:
+    from analytics_middleware.store import DuckDBStore
 
 APP_VARIABLE = "ANALYTICS_APP"
 DIRECTORY_VARIABLE = "ANALYTICS_DATA_DIR"
@@ -40,6 +43,20 @@ class Target(NamedTuple):
                 "the setting data_dir makes them durable"
             )
         return self.outbox
+
+    @property
+    def store(self) -> "DuckDBStore":
+        """The store in the data directory. Raises `CommandError` where there is none."""
+        from analytics_middleware.store import DuckDBStore
+
+        if self.analytics is None:
+            return DuckDBStore(self.durable)
+        store = self.analytics.store
+        if isinstance(store, DuckDBStore):
+            return store
+        if store is None:
+            raise CommandError("this application has no store: its setting 'store' is None")
+        raise CommandError(f"this application keeps its events in {type(store).__name__}, not in its data directory")
 
     @property
     def configured(self) -> Analytics:

@@ -59,8 +59,13 @@ def _plain(cell: Cell) -> str:
     # Each line of a cell could begin a formula of its own in some readers, so there is only one; and nothing
     # invisible stands before the character that is looked at.
     text = "".join(" " if unicodedata.category(each) in ("Cc", "Zl", "Zp") else each for each in cell)
+    return f"'{text}" if begins_formula(text) or cell.startswith(_FORMULA) else text
+
+
+def begins_formula(text: str) -> bool:
+    """Return whether a spreadsheet may take *text* for a formula, whatever invisible stands before it."""
     bare = text.lstrip().lstrip("\ufeff\u200b\u200c\u200d\u2060\xa0'\"")
-    return f"'{text}" if bare.startswith(_FORMULA) or cell.startswith(_FORMULA) else text
+    return bare.startswith(_FORMULA)
 
 
 def shown(value: Any) -> Any:

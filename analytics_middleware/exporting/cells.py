@@ -1,0 +1,47 @@
+"""Text as a cell of a CSV file, and back: no spreadsheet takes it for a program, and nothing of it is lost.
+
+A cell that a spreadsheet might take for a formula begins with an apostrophe; one that begins with an apostrophe
+anyway gets another one, and the empty text, which is not an absent one, is a lone apostrophe. A backslash and
+characters that end lines or hide what follows are written as a backslash and their number: a cell has one line.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from analytics_middleware.web.tables import begins_formula
+
+# Controls, separators of lines and paragraphs, marks of direction, and the backslash that stands for them.
+_SPECIAL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff\\\\]")
+_ESCAPED: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|(\\))")
+
+
+@lru_cache(16_384)
+def to_cell(text: str) -> str:
+    """Return *text* as a cell."""
+    plain = _SPECIAL.sub(_escape, text)
+    return f"'{plain}" if not plain or plain.startswith("'") or begins_formula(plain) else plain
+
+
+@lru_cache(16_384)
+def from_cell(cell: str) -> str | None:
+    """Return the text that *cell* stands for, None for an empty one; what nobody escaped stays as it is."""
+    if not cell:
+        return None
+    return _ESCAPED.sub(_unescape, cell.removeprefix("'"))
+
+
+def json_cell(document: str) -> str:
+    """Return a JSON object as a cell: still JSON, on one line."""
+    return _SPECIAL.sub(lambda match: match[0] if match[0] == "\\" else f"\\u{ord(match[0]):04x}", document)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if match[0] == "\\":
+        return "\\\\"
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return "\\" if match[3] else chr(int(match[1] or match[2], 16))
