@@ -1,7 +1,10 @@
-"""The record that has a user forgotten."""
+"""The record that has a user forgotten, and who else may hold something of the user."""
+
+from collections.abc import Iterable
 
 import msgspec
 
+from analytics_middleware.collectors.base import Collector
 from analytics_middleware.context import identification
 from analytics_middleware.event import Erase
 from analytics_middleware.outbox.base import Draft
@@ -14,3 +17,12 @@ def erase_record(user_id: object) -> tuple[str, Draft]:
     """
     record = Erase(user_id=identification(user_id, None, None).user_id)
     return record.user_id, Draft("erase", record.event_id, record.timestamp.timestamp(), msgspec.json.encode(record))
+
+
+def holders(collectors: Iterable[Collector]) -> tuple[list[Collector], list[Collector]]:
+    """Return those of *collectors* that send to third parties, who must be asked on their own, and the others."""
+    vendors: list[Collector] = []
+    own: list[Collector] = []
+    for each in collectors:
+        (vendors if getattr(each, "third_party", True) else own).append(each)
+    return vendors, own

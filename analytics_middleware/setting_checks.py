@@ -204,6 +204,17 @@ def _origins(key: str, value: object) -> tuple[str, ...]:
     return origins
 
 
+def _ancestors(key: str, value: object) -> tuple[str, ...]:
+    ancestors = _sequence(key, value)
+    for each in ancestors:
+        # Nothing else may get into the header that is made of them.
+        if not isinstance(each, str) or (each != "self" and not _ORIGIN.fullmatch(each)):
+            raise _wrong(
+                key, value, f"a list of 'self' and origins such as 'https://intranet.example'; {each!r} is none"
+            )
+    return ancestors
+
+
 def _url_path(key: str, value: object) -> str:
     if not isinstance(value, str) or not _URL_PATH.fullmatch(value) or {".", ".."} & set(value.split("/")):
         raise _wrong(key, value, "a path such as '/analytics', without a slash at its end")
@@ -248,10 +259,12 @@ CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "shutdown_timeout": _seconds,
     "timezone": _zone,
     "authorize": _callable,
+    "authorize_changes": _callable,
     "read_token": _optional_secret,
     "secret_key": _optional_secret,
     "write_key": _public_key,
     "allowed_origins": _origins,
+    "frame_ancestors": _ancestors,
     "api_path": _url_path,
     "dashboard_path": _url_path,
     "api_max_body": _positive_int,

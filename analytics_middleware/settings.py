@@ -71,10 +71,16 @@ class Settings:
     shutdown_timeout: float = _setting(0.4, "Seconds that leaving the process may wait for what is in flight.")
     timezone: str = _setting("UTC", "IANA zone of the calendar days in questions and pages.")
     authorize: Hook | None = _setting(None, "framework request -> bool: who may read; by default Django's staff.")
+    authorize_changes: Hook | None = _setting(
+        None, "framework request -> bool: which readers may save, share and erase; None: all but read_token."
+    )
     read_token: Secret | None = _setting(None, "Token that reads over REST: 'Authorization: Bearer …'.")
     secret_key: Secret | None = _setting(None, "Signs cookies and links; as a Bearer token, marks your own servers.")
     write_key: str | None = _setting(None, "Public key that browsers must send with their events; None asks for none.")
     allowed_origins: tuple[str, ...] = _setting((), "Other origins whose pages may use the API: 'https://a.example'.")
+    frame_ancestors: tuple[str, ...] = _setting(
+        (), "Who may show shared pages in a frame: 'self', or origins such as 'https://intranet.example'."
+    )
     api_path: str = _setting("/api/analytics", "Where the REST API is served.")
     dashboard_path: str = _setting("/analytics", "Where the dashboard is served.")
     api_max_body: int = _setting(65_536, "Bytes of a request body that the API accepts.")

@@ -101,6 +101,7 @@ CASES = {
         "file|path",
     ),
     "authorize": ([(None, None), (hook, hook)], ["module.rule", True], "callable"),
+    "authorize_changes": ([(None, None), (hook, hook)], ["module.rule", True], "callable"),
     "read_token": (*SECRETS, "random text of 16"),
     "secret_key": (*SECRETS, "random text of 16"),
     "store_key": (*SECRETS, "random text of 16"),
@@ -108,6 +109,11 @@ CASES = {
     "allowed_origins": (
         [([], ()), (["https://a.example", "http://[::1]:8000"], ("https://a.example", "http://[::1]:8000"))],
         ["https://a.example", ["*"], ["a.example"], ["https://a.example/"], ["https://A.example"], ["null"], [5], None],
+        "list",
+    ),
+    "frame_ancestors": (
+        [([], ()), (["self", "https://a.example:8443"], ("self", "https://a.example:8443"))],
+        ["self", ["*"], ["'self'"], ["https://*.example"], ["https://a.example; script-src *"], ["none"], [5], None],
         "list",
     ),
     "api_path": (

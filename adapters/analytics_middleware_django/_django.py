@@ -14,6 +14,7 @@ from django.core.signals import setting_changed as _setting_changed
 from django.db import transaction as _transaction
 from django.http import HttpResponse as _HttpResponse
 from django.http import StreamingHttpResponse as _StreamingHttpResponse
+from django.middleware.csrf import get_token as _get_token
 from django.urls import get_script_prefix as _get_script_prefix
 from django.urls import path as _path
 from django.utils.functional import LazyObject, empty
@@ -26,6 +27,7 @@ request_started: Any = _request_started
 setting_changed: Any = _setting_changed
 transaction: Any = _transaction
 get_script_prefix: Any = _get_script_prefix
+get_token: Any = _get_token
 import_string: Any = _import_string
 path: Any = _path
 HttpResponse: Any = _HttpResponse
@@ -44,6 +46,7 @@ __all__ = [
     "apps",
     "checks",
     "get_script_prefix",
+    "get_token",
     "import_string",
     "path",
     "request_started",

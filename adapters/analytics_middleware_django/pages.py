@@ -39,6 +39,10 @@ class Django(Framework):
         key = _django.settings.SECRET_KEY
         return key if isinstance(key, bytes) else str(key).encode()
 
+    def form_fields(self, native: Any) -> tuple[tuple[str, str], ...]:
+        """Return the token that CsrfViewMiddleware looks for, which sets its cookie."""
+        return (("csrfmiddlewaretoken", str(_django.get_token(native))),)
+
 
 def api(request: Any, **_: Any) -> Any:
     """Answer with the API."""

@@ -1,12 +1,11 @@
 """``erase``: everything about a user is forgotten, for good."""
 
 import argparse
-from typing import Any
 
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.progress import Progress
 from analytics_middleware.commands.text import amount, confirmed
-from analytics_middleware.erasing import erase_record
+from analytics_middleware.erasing import erase_record, holders
 from analytics_middleware.outbox.base import Erased
 from analytics_middleware.outbox.erasure import rows_to_search
 
@@ -61,8 +60,7 @@ def _elsewhere(found: target.Target) -> str:
             f"Events have been sent to {', '.join(names)}. Third parties among these must be asked on their own; "
             "with --app this can tell which."
         )
-    vendors = [each for each in found.analytics.collectors if _option(each, "third_party", True)]
-    own = [each for each in found.analytics.collectors if each not in vendors]
+    vendors, own = holders(found.analytics.collectors)
     lines: list[str] = []
     if vendors:
         lines.append("These may hold events of the user and must be asked on their own:")
@@ -70,7 +68,3 @@ def _elsewhere(found: target.Target) -> str:
     if own:
         lines.append(f"Your own systems that got events, too: {', '.join(each.name for each in own)}.")
     return "\n".join(lines) or "No collector is configured, so nobody else has had the user's events."
-
-
-def _option(collector: object, name: str, default: Any) -> Any:
-    return getattr(collector, name, default)

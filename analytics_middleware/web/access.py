@@ -66,17 +66,42 @@ class Access:
             return Caller.SERVER
         if self._may_read(request):
             return Caller.READER
-        self._limit(request)
+        self.limit(request)
         if token is not None:
             raise Refusal(401, "token", "the token in the Authorization header is not accepted", headers=_CHALLENGE)
         return Caller.STRANGER
 
-    def check_reader(self, request: WebRequest) -> None:
-        """Raise `Refusal` unless *request* may read."""
+    def check_reader(self, request: WebRequest) -> Caller:
+        """Return who makes *request*. Raises `Refusal` unless they may read."""
         self.origins.check(request.facts, navigation=True)
-        if self.caller(request) is Caller.STRANGER:
+        caller = self.caller(request)
+        if caller is Caller.STRANGER:
             hint = "open the login URL in the server's log" if self.by_login else "sign in, or send a token"
             raise Refusal(401, "unauthorized", f"this is for authorised readers only: {hint}", headers=_CHALLENGE)
+        return caller
+
+    def may_change(self, request: WebRequest, caller: Caller) -> bool:
+        """Return whether *caller*, who makes *request*, may save, share and erase: not with a key that only reads."""
+        if caller is Caller.SERVER:
+            return _same(_bearer(request) or "", self._settings.secret_key)
+        hook = self._settings.authorize_changes
+        return caller is Caller.READER and (hook is None or bool(self._ask("authorize_changes", hook, request)))
+
+    def check_changer(self, request: WebRequest, *, form: bool = True) -> None:
+        """Raise `Refusal` unless *request* may save, share and erase.
+
+        One that does so, with a *form*, must be of a page of this site; to one that shows the form, links may lead.
+        """
+        caller = self.caller(request)
+        if caller is Caller.STRANGER:
+            raise Refusal(401, "unauthorized", "this is for authorised readers only: sign in", headers=_CHALLENGE)
+        if not self.may_change(request, caller):
+            raise Refusal(403, "read_only", "whoever asks may read this, and change nothing")
+        if caller is Caller.READER:
+            if form:
+                self.origins.check_own(request.facts)
+            else:
+                self.origins.check(request.facts, navigation=True)
 
     def check_writer(self, request: WebRequest, write_key: str | None) -> Caller:
         """Return who makes *request*. Raises `Refusal` unless they may send events, *write_key* being the key sent."""
@@ -94,7 +119,7 @@ class Access:
         """Raise `Refusal` unless *request* brings the secret key, as other hosts of the site do."""
         token = _bearer(request)
         if token is None or not _same(token, self._settings.secret_key):
-            self._limit(request)
+            self.limit(request)
             raise Refusal(401, "token", "this takes the secret key in the Authorization header", headers=_CHALLENGE)
 
     def user_id(self, request: WebRequest) -> str | None:
@@ -116,6 +141,21 @@ class Access:
                 self.login_path(self.entrance),
             )
 
+    def limit(self, request: WebRequest) -> None:
+        """Raise `Refusal` when the address that makes *request* has made too many."""
+        address = self.address(request.facts)
+        wait = self._rates.take(address)
+        if wait:
+            self._analytics.counters.add("rate_limited")
+            self._analytics.counters.log(
+                "rate",
+                logger.warning,
+                "analytics: %s is over api_rate_limit; if that is your proxy, name it in trusted_proxies",
+                address,
+            )
+            seconds = str(int(wait) + 1)
+            raise Refusal(429, "rate_limit", "too many requests", headers=[("retry-after", seconds)])
+
     def _may_read(self, request: WebRequest) -> bool:
         if self._settings.authorize is not None:
             return bool(self._ask("authorize", self._settings.authorize, request))
@@ -133,20 +173,6 @@ class Access:
             self._analytics.counters.log(f"hook.{name}", logger.warning, "analytics: %s raised", name, exc_info=True)
             return None
         return answer
-
-    def _limit(self, request: WebRequest) -> None:
-        address = self.address(request.facts)
-        wait = self._rates.take(address)
-        if wait:
-            self._analytics.counters.add("rate_limited")
-            self._analytics.counters.log(
-                "rate",
-                logger.warning,
-                "analytics: %s is over api_rate_limit; if that is your proxy, name it in trusted_proxies",
-                address,
-            )
-            seconds = str(int(wait) + 1)
-            raise Refusal(429, "rate_limit", "too many requests", headers=[("retry-after", seconds)])
 
     def _secret(self) -> bytes | None:
         key = self._settings.secret_key

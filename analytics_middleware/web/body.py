@@ -1,10 +1,14 @@
-"""Reading a request's body: counted as it comes, never inflated, and not for ever."""
+"""Reading a request's body: counted as it comes, never inflated, and not for ever; and what it says."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+import msgspec
+
+from analytics_middleware.web import shape
 from analytics_middleware.web.http import Refusal
 
 SECONDS: Final = 10.0
@@ -73,6 +77,25 @@ async def receive_all(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
                     return body
     except TimeoutError:
         raise _too_slow() from None
+
+
+def decoded(body: bytes, decoder: "msgspec.json.Decoder[Any]") -> Any:
+    """Return what the JSON in *body* says. Raises `Refusal`, which names the field."""
+    try:
+        return shape.decode(body, decoder)
+    except msgspec.ValidationError as error:
+        raise misfit(error) from None
+    except shape.ShapeError as error:
+        raise Refusal(400, "json", str(error), "body") from None
+
+
+def misfit(error: msgspec.ValidationError) -> Refusal:
+    """Return the refusal of a value that is not of its type, naming the field."""
+    message, _, path = str(error).partition(" - at ")
+    unknown = re.fullmatch(r"Object (?:contains unknown|missing required) field `(.*)`", message, re.DOTALL)
+    at = path.strip("`").removeprefix("$").removeprefix(".")
+    field = ".".join(filter(None, [at, unknown[1] if unknown else ""]))
+    return Refusal(400, "invalid", message[:200], field[:200] or "body")
 
 
 def _too_large(limit: int) -> Refusal:

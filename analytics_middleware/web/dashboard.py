@@ -1,7 +1,8 @@
 """The dashboard: pages as HTML, as JSON at the same address, and their tables as CSV; closed to strangers."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -11,25 +12,19 @@ from analytics_middleware.analytics import Analytics
 from analytics_middleware.counters import logger
 from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.store.filters import QuestionError
-from analytics_middleware.web.access import access_of
+from analytics_middleware.web.access import Caller, access_of
+from analytics_middleware.web.changes import MAX_BODY, Changes, Forms, read_form
 from analytics_middleware.web.http import JSON, PRIVATE, Framework, Refusal, WebRequest, WebResponse
-from analytics_middleware.web.links import Links
-from analytics_middleware.web.pages import events, funnels, live, overview, paths, pipeline, retention, users
+from analytics_middleware.web.links import SHARED, Links, SharedLinks
+from analytics_middleware.web.pages import events, funnels, live, overview, paths, pipeline, retention, saved, users
+from analytics_middleware.web.pages.erase import ERASE, erased, to_erase
 from analytics_middleware.web.pages.scope import COMMON, FILTER, PERIODS, Scope, added_filter, read_scope
 from analytics_middleware.web.parameters import Parameter, ParameterError, choice, parse, text
-from analytics_middleware.web.tables import Table, csv_of
+from analytics_middleware.web.saved import saved_of
+from analytics_middleware.web.serving import HEADERS, check_method, csv_file, shared_headers, static_file, wants_json
+from analytics_middleware.web.share import check_impersonal, shares_of
 from analytics_middleware.web.templating import environment, render, static_files
 
-CSP: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
-_HEADERS: Final = (
-    ("content-security-policy", CSP),
-    ("referrer-policy", "same-origin"),
-    ("x-frame-options", "DENY"),
-    *PRIVATE,
-)
 _FORMS: Final[tuple[Parameter, ...]] = (
     choice("format", "html, json or csv. Default: by the Accept header, else html.", ("html", "json", "csv")),
     text("table", "With format=csv: which table of the page."),
@@ -50,17 +45,20 @@ class Page:
     title: str
     view: Callable[[Analytics, Scope, dict[str, Any], int], Any]
     parameters: tuple[Parameter, ...] = ()
+    shareable: bool = False
+    """Whether a link may open it to strangers: it shows figures, and nobody in person."""
 
 
 PAGES: Final[tuple[Page, ...]] = (
-    Page("", "Overview", overview.overview, overview.PARAMETERS),
+    Page("", "Overview", overview.overview, overview.PARAMETERS, shareable=True),
     Page("live", "Live", live.live),
     Page("events", "Events", events.events, events.PARAMETERS),
-    Page("funnels", "Funnels", funnels.funnels, funnels.PARAMETERS),
-    Page("retention", "Retention", retention.retention, retention.PARAMETERS),
+    Page("funnels", "Funnels", funnels.funnels, funnels.PARAMETERS, shareable=True),
+    Page("retention", "Retention", retention.retention, retention.PARAMETERS, shareable=True),
     Page("users", "Users", users.users, users.PARAMETERS),
-    Page("paths", "Paths", paths.paths, paths.PARAMETERS),
+    Page("paths", "Paths", paths.paths, paths.PARAMETERS, shareable=True),
     Page("pipeline", "Pipeline", pipeline.pipeline),
+    Page("saved", "Saved", saved.saved, saved.PARAMETERS),
 )
 """Every page, in the order of the navigation."""
 
@@ -71,7 +69,7 @@ class Dashboard:
     Raises `MissingExtraError` when the extra ``dashboard`` is not installed.
     """
 
-    max_body = 0
+    max_body = MAX_BODY
 
     def __init__(self, analytics: Analytics, framework: Framework | None = None) -> None:
         environment()
@@ -79,57 +77,126 @@ class Dashboard:
         self.mount = analytics.settings.dashboard_path
         self._access = access_of(analytics, framework, entrance=self.mount)
         self._pages = {page.name: page for page in PAGES}
+        self._shares = shares_of(analytics)
+        self._changes = Changes(saved_of(analytics), self._shares, self._check_shareable)
+        self._shared_headers = shared_headers(analytics.settings.frame_ancestors)
 
     def __call__(self, request: WebRequest) -> WebResponse:
         """Answer *request*."""
+        path = request.path.strip("/")
+        shared = path.startswith(SHARED)
         try:
-            response = self._route(request)
+            if path.startswith("static/"):
+                return static_file(request, path.removeprefix("static/"))
+            response = self._shared(request, path.removeprefix(SHARED)) if shared else self._route(request, path)
         except Refusal as refusal:
             response = self._refused(request, refusal)
         except Exception:  # noqa: BLE001 - whatever it is, its details are for the log
             self._analytics.counters.log("dashboard", logger.error, "analytics: the dashboard failed", exc_info=True)
             response = self._refused(request, Refusal(500, "internal", "This failed; the server's log says why."))
-        response.headers.append(("vary", "Accept, Cookie, Authorization"))
+        response.headers += self._shared_headers if shared else HEADERS
         return response
 
-    def _route(self, request: WebRequest) -> WebResponse:
-        method, path = request.facts.method, request.path.strip("/")
-        if method not in ("GET", "HEAD"):
-            raise Refusal(405, "method", f"{method[:20]} is not possible here.", headers=[("allow", "GET, HEAD")])
-        if path.startswith("static/"):
-            return _static(path.removeprefix("static/"))
+    def _route(self, request: WebRequest, path: str) -> WebResponse:
         if path == "login":
+            check_method(request, "GET", "HEAD")
             return self._login(request)
-        page = self._pages.get(path)
-        # Strangers are not told which addresses there are.
-        self._access.check_reader(request)
-        if page is None:
-            raise Refusal(404, "not_found", "There is no such page.")
-        try:
-            return self._answer(request, page)
-        except (QuestionError, ParameterError) as error:
-            raise Refusal(400, "invalid", str(error), error.field) from None
-        except AnalyticsError as error:
-            # No store, or its extra is not installed.
-            raise Refusal(503, "unavailable", str(error)) from None
+        with _refusals():
+            if path == "erase" or request.facts.method == "POST":
+                return self._change(request, path)
+            check_method(request, "GET", "HEAD", "POST")
+            page = self._pages.get(path)
+            # Strangers are not told which addresses there are.
+            caller = self._access.check_reader(request)
+            if page is None:
+                raise Refusal(404, "not_found", "There is no such page.")
+            return self._answer(request, page, caller)
 
-    def _answer(self, request: WebRequest, page: Page) -> WebResponse:
+    def _answer(self, request: WebRequest, page: Page, caller: Caller) -> WebResponse:
         # Forms send the fields that were left empty, too.
         query = "&".join(part for part in request.facts.query.split("&") if not part.endswith("="))
         asked = parse(query, (*page.parameters, *COMMON, *FILTER, *_FORMS))
-        form = asked.get("format") or ("json" if _wants_json(request) else "html")
+        found = saved_of(self._analytics)
         scope = read_scope(self._analytics.insights, asked)
+        scope = dataclasses.replace(scope, annotations=tuple(found.annotations(scope.first, scope.last)))
         links = Links(request.mount, page.name, parse_qsl(query), scope.where)
         made = added_filter(asked)
         if made is not None:
-            return WebResponse(303, headers=[("location", links.also(made)), *_HEADERS])
+            return WebResponse(303, headers=[("location", links.also(made))])
+        return self._show(request, page, scope, asked, links, caller)
+
+    def _shared(self, request: WebRequest, token: str) -> WebResponse:
+        """Answer with the page that *token* opens, as it was shared."""
+        check_method(request, "GET", "HEAD")
+        self._access.limit(request)
+        share = self._shares.open(token)
+        page = None if share is None else self._pages.get(share.page)
+        if share is None or page is None or not page.shareable:
+            raise Refusal(410, "expired", "This link has expired or was revoked, or is not whole.")
+        with _refusals():
+            asked = {**parse(share.query, (*page.parameters, *COMMON)), **parse(request.facts.query, _FORMS)}
+            scope = read_scope(self._analytics.insights, asked)
+            return self._show(request, page, scope, asked, SharedLinks(request.mount, token, scope.where))
+
+    def _show(
+        self,
+        request: WebRequest,
+        page: Page,
+        scope: Scope,
+        asked: dict[str, Any],
+        links: Links,
+        caller: Caller = Caller.STRANGER,
+    ) -> WebResponse:
+        form = asked.get("format") or ("json" if wants_json(request) else "html")
         view = page.view(self._analytics, scope, asked, _CSV_ROWS if form == "csv" else _ROWS)
         if form == "json":
-            return WebResponse(200, _to_json({"data": view}), [("content-type", JSON), *_HEADERS])
+            return WebResponse(200, _to_json({"data": view}), [("content-type", JSON)])
         if form == "csv":
-            return _csv(page, view.tables, asked.get("table"), scope)
+            return csv_file(page.name or "overview", view.tables, asked.get("table"), scope)
         values = {"view": view, "scope": scope, "page": page, "links": links}
+        if not links.fixed:
+            values |= self._saved_values(request, links, self._access.may_change(request, caller))
         return self._html(request, f"{page.name or 'overview'}.html", values)
+
+    def _saved_values(self, request: WebRequest, links: Links, may_change: bool) -> dict[str, Any]:
+        found = saved_of(self._analytics)
+        back = links.same(made=None).removeprefix(f"{request.mount}/")
+        return {
+            "saved": {"funnels": found.funnels(), "filters": found.filters()},
+            "forms": self._forms(request, back) if may_change else None,
+            "token": self._shares.token if may_change else None,
+        }
+
+    def _forms(self, request: WebRequest, back: str) -> Forms:
+        return Forms(self._access.framework.form_fields(request.native), back)
+
+    def _check_shareable(self, name: str, query: str) -> None:
+        page = self._pages.get(name)
+        if page is None or not page.shareable:
+            raise ParameterError("page", f"{name!r:.100} is none that is shared")
+        asked = parse(query, (*page.parameters, *COMMON))
+        check_impersonal(read_scope(self._analytics.insights, asked).where, asked.get("breakdown"))
+
+    def _change(self, request: WebRequest, path: str) -> WebResponse:
+        """Show or take the form that erases a user, or take one that changes what is saved."""
+        if path == "erase":
+            check_method(request, "GET", "HEAD", "POST")
+        elif path != "saved":
+            raise Refusal(405, "method", "POST is not possible here.", headers=[("allow", "GET, HEAD")])
+        post = request.facts.method == "POST"
+        self._access.check_changer(request, form=post)
+        if path == "saved":
+            return WebResponse(303, headers=[("location", f"{request.mount}/{self._changes(read_form(request))}")])
+        values: dict[str, Any] = {
+            "forms": self._forms(request, ""),
+            "action": f"{request.mount}/erase",
+            "home": f"{request.mount}/users",
+        }
+        if post:
+            values |= erased(self._analytics, dict(read_form(request)))
+        else:
+            values |= to_erase(self._analytics, parse(request.facts.query, ERASE))
+        return self._html(request, "erase.html", values)
 
     def _html(
         self,
@@ -148,11 +215,11 @@ class Dashboard:
             "css": f"{request.mount}/static/dashboard.css?v={files['dashboard.css'][2]}",
             "js": f"{request.mount}/static/dashboard.js?v={files['dashboard.js'][2]}",
             "durable": self._analytics.settings.data_dir is not None,
+            "forms": None,
+            "saved": None,
             **values,
         }
-        return WebResponse(
-            status, render(template, values), [("content-type", "text/html; charset=utf-8"), *headers, *_HEADERS]
-        )
+        return WebResponse(status, render(template, values), [("content-type", "text/html; charset=utf-8"), *headers])
 
     def _login(self, request: WebRequest) -> WebResponse:
         token: str = parse(request.facts.query, (text("token", "From the server's log."),)).get("token", "")
@@ -161,37 +228,26 @@ class Dashboard:
         cookie = self._access.login.exchange(token) if usable else None
         if cookie is None:
             raise Refusal(401, "token", "This login URL was used, has expired, or never was one.", "token")
-        headers = [("location", f"{request.mount}/"), self._access.login.set_cookie(cookie, request.facts)]
-        return WebResponse(303, headers=[*headers, *_HEADERS])
+        set_cookie = self._access.login.set_cookie(cookie, request.facts)
+        return WebResponse(303, headers=[("location", f"{request.mount}/"), set_cookie])
 
     def _refused(self, request: WebRequest, refusal: Refusal) -> WebResponse:
-        if _wants_json(request) or "format=json" in request.facts.query:
+        if wants_json(request) or "format=json" in request.facts.query:
             response = refusal.response()
-            response.headers.append(("content-security-policy", CSP))
+            # It has the headers of every page.
+            response.headers = [pair for pair in response.headers if pair not in PRIVATE]
             return response
         values = {"status": refusal.status, "message": str(refusal), "home": f"{request.mount}/"}
         return self._html(request, "refused.html", values, refusal.status, refusal.headers)
 
 
-def _static(name: str) -> WebResponse:
-    found = static_files().get(name)
-    if found is None:
-        raise Refusal(404, "not_found", "There is no such file.")
-    content, kind, _ = found
-    # Pages ask for it by its version, so it never changes.
-    cached = ("cache-control", "public, max-age=31536000, immutable")
-    return WebResponse(200, content, [("content-type", kind), cached, ("x-content-type-options", "nosniff")])
-
-
-def _csv(page: Page, tables: dict[str, Table], name: str | None, scope: Scope) -> WebResponse:
-    found = tables.get(name or "") or (next(iter(tables.values()), None) if name is None else None)
-    if found is None:
-        raise ParameterError("table", f"{name!r:.100} is not one of {', '.join(tables)}")
-    file = f"{page.name or 'overview'}-{found.name}-{scope.first}-{scope.last}.csv"
-    headers = [("content-type", "text/csv; charset=utf-8"), ("content-disposition", f'attachment; filename="{file}"')]
-    return WebResponse(200, csv_of(found), [*headers, *_HEADERS])
-
-
-def _wants_json(request: WebRequest) -> bool:
-    accept = request.facts.header("accept") or ""
-    return "application/json" in accept and "text/html" not in accept
+@contextmanager
+def _refusals() -> Generator[None]:
+    """Turn what is wrong with a question into an answer."""
+    try:
+        yield
+    except (QuestionError, ParameterError) as error:
+        raise Refusal(400, "invalid", str(error), error.field) from None
+    except AnalyticsError as error:
+        # No store, or its extra is not installed.
+        raise Refusal(503, "unavailable", str(error)) from None

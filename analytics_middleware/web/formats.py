@@ -116,6 +116,11 @@ def moment(at: datetime, tz: str) -> str:
     return f"{local.day} {local:%b %Y, %H:%M:%S}"
 
 
+def instant(seconds: float) -> datetime:
+    """Return the instant so many *seconds* after the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def ago(at: datetime, now: datetime) -> str:
     """Return how long before *now* something was."""
     past = (now - at.astimezone(UTC)).total_seconds()

@@ -35,6 +35,10 @@ class Framework:
         """Return the key that the framework signs its own cookies with."""
         return None
 
+    def form_fields(self, native: Any) -> tuple[tuple[str, str], ...]:
+        """Return hidden fields, name and value, that the framework wants in every form."""
+        return ()
+
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class WebRequest:

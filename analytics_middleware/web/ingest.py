@@ -1,6 +1,5 @@
 """What browsers and servers send to be recorded: every word of it checked before any of it is kept."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -14,8 +13,8 @@ from analytics_middleware.enrich.visitor import is_cookieless, is_identity
 from analytics_middleware.event import Event, EventType
 from analytics_middleware.money import Money
 from analytics_middleware.properties import MAX_NAME, clean_name
-from analytics_middleware.web import shape
 from analytics_middleware.web.access import Access, Caller
+from analytics_middleware.web.body import decoded
 from analytics_middleware.web.http import Refusal, WebRequest
 
 MAX_EVENTS: Final = 1000
@@ -222,17 +221,3 @@ def _place(event: Event, url: str | None) -> bool:
 def _is_link(referrer: str) -> bool:
     # Pages show it as a link: nothing may come in that runs when it is followed.
     return referrer.startswith(("http://", "https://", "android-app://"))
-
-
-def decoded(body: bytes, decoder: "msgspec.json.Decoder[Any]") -> Any:
-    """Return what *body* says. Raises `Refusal` naming the field that is wrong."""
-    try:
-        return shape.decode(body, decoder)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at ")
-        unknown = re.fullmatch(r"Object (?:contains unknown|missing required) field `(.*)`", message, re.DOTALL)
-        at = path.strip("`").removeprefix("$").removeprefix(".")
-        field = ".".join(filter(None, [at, unknown[1] if unknown else ""]))
-        raise Refusal(400, "invalid", message[:200], field[:200] or "body") from None
-    except shape.ShapeError as error:
-        raise Refusal(400, "json", str(error), "body") from None

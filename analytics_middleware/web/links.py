@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
-from urllib.parse import urlencode, urlsplit
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from analytics_middleware.store.filters import Filter
 from analytics_middleware.web.pages.scope import COMMON
+from analytics_middleware.web.saved import SavedFilter, SavedFunnel
 
 _KEPT = frozenset(parameter.name for parameter in COMMON)
 _MAX_VALUE = 200
+SHARED: Final = "shared/"
+"""What shared pages are below."""
 
 
 class Links:
@@ -21,9 +24,8 @@ class Links:
         self._query = [(name, value) for name, value in query if name not in ("format", "table")]
         self._where = [_plain(each) for each in where]
 
-    def static(self, name: str, version: str) -> str:
-        """Return the address of a file of ours."""
-        return f"{self._mount}/static/{name}?v={version}"
+    fixed = False
+    """Whether there is this one page only, and nothing else to go to."""
 
     def page(self, page: str, **changes: Any) -> str:
         """Return the address of another page about the same part of the events."""
@@ -56,11 +58,53 @@ class Links:
         """Return this page's address without its filter number *index*."""
         return self.where([each for at, each in enumerate(self._where) if at != index])
 
+    def saved_funnel(self, each: SavedFunnel) -> str:
+        """Return the address of a saved funnel, about the same part of the events."""
+        pairs = [("step", step) for step in each.steps]
+        changes = {"window": each.window, "order": each.order, "breakdown": each.breakdown}
+        return self._address("funnels", [pair for pair in self._query if pair[0] in _KEPT] + pairs, changes)
+
+    def shows(self, each: SavedFunnel) -> bool:
+        """Return whether this page is about the saved funnel *each*."""
+        asked = {"order": "ordered", **dict(self.funnel_set())}
+        steps = [value for name, value in self._query if name == "step"]
+        return steps == list(each.steps) and all(
+            asked.get(name) == getattr(each, name) for name in ("window", "order", "breakdown")
+        )
+
+    def saved_filter(self, each: SavedFilter, page: str | None = None) -> str:
+        """Return this page's address with the filters and the days of *each*, or that of another page."""
+        changes: dict[str, Any] = {"where": _text(list(each.where))}
+        if each.period or each.from_ or each.to:
+            changes |= {"period": each.period, "from": each.from_, "to": each.to}
+        if page is not None:
+            return self.page(page, **changes)
+        return self.same(**changes)
+
+    def filter_set(self) -> list[tuple[str, str]]:
+        """Return the filters and the days of this page, for the form that saves them."""
+        return [pair for pair in self._query if pair[0] in ("where", "period", "from", "to")]
+
+    def funnel_set(self) -> list[tuple[str, str]]:
+        """Return the funnel of this page, for the form that saves it."""
+        return [pair for pair in self._query if pair[0] in ("step", "window", "order", "breakdown")]
+
+    def to(self, page: str, query: str) -> str:
+        """Return the address of *page* with *query*."""
+        return self._address(page, parse_qsl(query), {})
+
+    def shared(self, token: str) -> str:
+        """Return the address that *token* opens."""
+        return self._address(f"{SHARED}{token}", [], {})
+
+    def erase(self, user_id: str) -> str:
+        """Return the address of the page that asks whether a user is to be erased."""
+        return self._address("erase", [], {"user_id": user_id})
+
     def where(self, where: list[dict[str, Any]]) -> str:
         """Return this page's address with the filters *where*."""
         changes = dict.fromkeys(("filter_field", "filter_op", "filter_value"))
-        text = json.dumps(where, separators=(",", ":"), ensure_ascii=False) if where else None
-        return self.same(where=text, **changes)
+        return self.same(where=_text(where), **changes)
 
     def _address(self, page: str, query: list[tuple[str, str]], changes: dict[str, Any]) -> str:
         changes = {name.rstrip("_"): value for name, value in changes.items()}
@@ -68,6 +112,27 @@ class Links:
         pairs += [(name, str(value)) for name, value in changes.items() if value is not None]
         text = urlencode(pairs, errors="replace")
         return f"{self._mount}/{page}{'?' if text else ''}{text}"
+
+
+class SharedLinks(Links):
+    """What there is of a page that somebody shares: itself and its twins. No address leads anywhere else."""
+
+    fixed = True
+
+    def __init__(self, mount: str, token: str, where: Iterable[Filter]) -> None:
+        super().__init__(mount, f"{SHARED}{token}", (), where)
+
+    def filtered(self, field: str, value: object) -> str | None:
+        """Return nothing: filters are fixed."""
+        return None
+
+    def _address(self, page: str, query: list[tuple[str, str]], changes: dict[str, Any]) -> str:
+        twin = {name: value for name, value in changes.items() if name in ("format", "table")}
+        return super()._address(self._page, [], twin)
+
+
+def _text(where: list[dict[str, Any]]) -> str | None:
+    return json.dumps(where, separators=(",", ":"), ensure_ascii=False) if where else None
 
 
 def _plain(condition: Filter) -> dict[str, Any]:

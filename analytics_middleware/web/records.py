@@ -19,8 +19,9 @@ from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.outbox.base import Draft, Kind
 from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.store.hub import SharedSalt, Taken
+from analytics_middleware.web.body import decoded
 from analytics_middleware.web.http import Refusal
-from analytics_middleware.web.ingest import MAX_EVENTS, decoded
+from analytics_middleware.web.ingest import MAX_EVENTS
 
 _SOON: Final = ("retry-after", "5")
 

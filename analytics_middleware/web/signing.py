@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-_NONCE: Final = 12
+NONCE: Final = 12
+"""Bytes in a token that nobody can guess."""
 _SIGNATURE: Final = 16
-_LENGTH: Final = 4 + _NONCE + _SIGNATURE
+_LENGTH: Final = 4 + NONCE + _SIGNATURE
 
 
 class Signer:
@@ -32,7 +33,7 @@ class Signer:
 
     def token(self, purpose: bytes, until: float, nonce: str | None = None) -> str:
         """Return a token that is good for *purpose* until then (seconds since the epoch), whose nonce is *nonce*."""
-        body = struct.pack(">I", int(until)) + (secrets.token_bytes(_NONCE) if nonce is None else bytes.fromhex(nonce))
+        body = struct.pack(">I", int(until)) + (secrets.token_bytes(NONCE) if nonce is None else bytes.fromhex(nonce))
         return base64.urlsafe_b64encode(body + self._sign(purpose, body)).rstrip(b"=").decode()
 
     def nonce(self, purpose: bytes, text: str) -> str | None:
@@ -72,8 +73,3 @@ class Signer:
             finally:
                 draft.unlink()
             return path.read_bytes()
-
-
-def new_nonce() -> str:
-    """Return a nonce for a token, in hex: nobody can guess it, and no two are the same."""
-    return secrets.token_hex(_NONCE)

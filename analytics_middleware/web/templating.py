@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from analytics_middleware.errors import MissingExtraError
+from analytics_middleware.store import calendar, filters
 from analytics_middleware.web import formats
 
 _HERE: Final = Path(__file__).parent
@@ -31,6 +32,7 @@ def environment() -> Any:
         extra = "pip install 'analytics-middleware[dashboard]'"
         raise MissingExtraError(f"the dashboard needs the extra: {extra}") from None
     from analytics_middleware.web import charts, links
+    from analytics_middleware.web.pages import annotated
 
     found: Any = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE / "templates"),
@@ -50,6 +52,7 @@ def environment() -> Any:
         formats.bucket,
         formats.short_bucket,
         formats.moment,
+        formats.instant,
         formats.ago,
         formats.days,
         formats.shortened,
@@ -57,8 +60,11 @@ def environment() -> Any:
         charts.share,
         charts.shade,
         links.web_address,
+        annotated.noted,
+        calendar.local_day,
     ):
         found.filters[each.__name__] = each
+    found.filters["as_filter"] = filters.Filter.of
     found.globals["line_chart"] = charts.line_chart
     return found
 

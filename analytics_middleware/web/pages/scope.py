@@ -9,6 +9,7 @@ from analytics_middleware.store.filters import OPERATORS, Filter, QuestionError,
 from analytics_middleware.store.insights import Insights
 from analytics_middleware.store.parameters import check_year, check_zone
 from analytics_middleware.web.parameters import Parameter, choice, filters, flag, text
+from analytics_middleware.web.saved import Annotation
 
 PERIODS: Final = {
     "today": "Today",
@@ -68,6 +69,8 @@ class Scope:
     """What it is compared with: as many days before, up to the same time where the period is not over."""
     before_whole: Span | None
     """The same days in full, for the line in the chart."""
+    annotations: tuple[Annotation, ...] = ()
+    """What people have noted of these days."""
 
     @property
     def asked(self) -> dict[str, Any]:

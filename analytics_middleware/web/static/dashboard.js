@@ -27,6 +27,7 @@
       title.textContent = cells[0] + (rows[at].hasAttribute("data-open") ? " (so far)" : "");
       tip.replaceChildren(title);
       cells.slice(1).forEach((text, number) => {
+        if (!text) return;
         const entry = document.createElement("span");
         entry.textContent = `${heads[number + 1]}: ${text}`;
         tip.append(entry);
@@ -91,6 +92,12 @@
     document.querySelectorAll("details.menu[open]").forEach((each) => {
       if (!each.contains(event.target)) each.removeAttribute("open");
     });
+  });
+
+  // Share links: an address that can be sent to somebody, not only a path.
+  document.querySelectorAll("[data-address]").forEach((each) => {
+    each.value = new URL(each.value, location.href).href;
+    each.addEventListener("focus", () => each.select());
   });
 
   // Live: the page is asked for again, and what has changed is put in its place. The server escapes it all, and a

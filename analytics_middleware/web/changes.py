@@ -1,0 +1,136 @@
+"""What forms on the pages change: saving, renaming and deleting, annotating, sharing and revoking.
+
+Forms are plain HTML. Each is taken only from a page of this site, by what browsers say of where a form stands
+(`Origins.check_own`), which needs neither script nor session; on Django its own token is checked as well.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+
+from analytics_middleware.web.body import misfit
+from analytics_middleware.web.http import Refusal, WebRequest
+from analytics_middleware.web.parameters import ParameterError, filters
+from analytics_middleware.web.saved import Annotation, Named, Saved, SavedFilter, SavedFunnel
+from analytics_middleware.web.share import DAYS, MAX_DAYS, Shares
+
+MAX_BODY: Final = 65_536
+_FORM: Final = "application/x-www-form-urlencoded"
+_MAX_FIELDS: Final = 100
+_WHERE: Final = filters("where")
+_SAVED: Final[Mapping[str, type[Named]]] = {"funnel": SavedFunnel, "filter": SavedFilter}
+
+Form = list[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Forms:
+    """What the forms of one page have in common."""
+
+    guard: tuple[tuple[str, str], ...]
+    """Hidden fields that the framework asks for."""
+    back: str
+    """The page, and its query, to return to."""
+
+    def hidden(self, do: str, **fields: Any) -> Form:
+        """Return the hidden fields of the form that does *do*."""
+        return [*self.guard, ("do", do), ("back", self.back), *((name, str(value)) for name, value in fields.items())]
+
+
+def read_form(request: WebRequest) -> Form:
+    """Return the fields of the form that *request* sends. Raises `Refusal` when it sends none."""
+    if request.content_type.partition(";")[0].strip().lower() != _FORM:
+        raise Refusal(415, "content_type", f"A form is sent as {_FORM}.", "content-type")
+    try:
+        return parse_qsl(request.body.decode("ascii"), errors="strict", max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        raise Refusal(400, "invalid", f"A form is UTF-8 with at most {_MAX_FIELDS} fields.", "body") from None
+
+
+class Changes:
+    """Does what forms ask for; `check` raises for a page that can't be shared."""
+
+    def __init__(self, saved: Saved, shares: Shares, check: Callable[[str, str], None]) -> None:
+        self._saved = saved
+        self._shares = shares
+        self._check = check
+        self._does: Mapping[str, Callable[[dict[str, str], Form], str | None]] = {
+            "funnel": self._funnel,
+            "filter": self._filter,
+            "annotate": self._annotate,
+            "rename": self._rename,
+            "delete": self._delete,
+            "share": self._share,
+        }
+
+    def __call__(self, form: Form) -> str:
+        """Do what *form* asks for; return the address below the mount to go on at.
+
+        Raises `Refusal`, `ParameterError` or `QuestionError` when it can't be done.
+        """
+        fields = {name: value.strip() for name, value in form}
+        does = self._does.get(fields.get("do", ""))
+        if does is None:
+            raise ParameterError("do", f"must be one of {', '.join(self._does)}")
+        try:
+            return does(fields, form) or _address(fields.get("back", ""))
+        except msgspec.ValidationError as error:
+            raise misfit(error) from None
+
+    def _funnel(self, fields: dict[str, str], form: Form) -> None:
+        steps = [value for name, value in form if name == "step"]
+        made = {**_given(fields, "name", "window", "order", "breakdown"), "steps": steps}
+        self._saved.save(msgspec.convert(made, SavedFunnel))
+
+    def _filter(self, fields: dict[str, str], form: Form) -> None:
+        made: dict[str, Any] = _given(fields, "name", "period", "from", "to")
+        try:
+            made["where"] = _WHERE.read(fields.get("where") or "[]")
+        except ValueError as error:
+            raise ParameterError("where", str(error)) from None
+        self._saved.save(msgspec.convert(made, SavedFilter))
+
+    def _annotate(self, fields: dict[str, str], form: Form) -> None:
+        self._saved.annotate(msgspec.convert(_given(fields, "day", "text"), Annotation))
+
+    def _rename(self, fields: dict[str, str], form: Form) -> None:
+        kind = _SAVED.get(fields.get("kind", ""))
+        if kind is None:
+            raise ParameterError("kind", f"must be one of {', '.join(_SAVED)}")
+        # As it was saved: over REST a name may begin with a space.
+        self._saved.rename(kind, dict(form).get("key", ""), fields.get("name", ""))
+
+    def _delete(self, fields: dict[str, str], form: Form) -> None:
+        kind, key = fields.get("kind", ""), dict(form).get("key", "")
+        if kind == "share":
+            self._shares.revoke(key)
+        elif kind == "annotation":
+            self._saved.delete(Annotation, key)
+        elif kind in _SAVED:
+            self._saved.delete(_SAVED[kind], key)
+        else:
+            raise ParameterError("kind", f"must be one of share, annotation, {', '.join(_SAVED)}")
+
+    def _share(self, fields: dict[str, str], form: Form) -> str:
+        page, _, query = fields.get("back", "").partition("?")
+        days = fields.get("days", str(DAYS))
+        if not (days.isascii() and days.isdigit() and len(days) < 9 and 1 <= int(days) <= MAX_DAYS):
+            raise ParameterError("days", f"{days!r:.100} is not a whole number from 1 to {MAX_DAYS}")
+        self._check(page, query)
+        made = self._shares.make(page, query, int(days), fields.get("name") or None)
+        return f"saved?made={made.id}"
+
+
+def _given(fields: dict[str, str], *names: str) -> dict[str, Any]:
+    return {name: fields[name] for name in names if fields.get(name)}
+
+
+def _address(back: str) -> str:
+    page, _, query = back.partition("?")
+    # Encoded anew: it becomes a header. Whatever else it is, it is below the mount.
+    safe = page if page.isascii() and page.isalnum() else ""
+    text = urlencode(parse_qsl(query, max_num_fields=_MAX_FIELDS), errors="replace")
+    return f"{safe}{'?' if text else ''}{text}"

@@ -1,0 +1,35 @@
+"""Erasing a user: what will go is said first, what went is said afterwards, and who else must be asked."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.erasing import holders
+from analytics_middleware.web.parameters import Parameter, ParameterError, text
+
+ERASE: Final[tuple[Parameter, ...]] = (text("user_id", "Whom to erase.", required=True),)
+
+
+def to_erase(analytics: Analytics, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page shows that asks whether the user is to be erased."""
+    return {"user_id": asked["user_id"], "erased": None, **_elsewhere(analytics)}
+
+
+def erased(analytics: Analytics, form: Mapping[str, str]) -> dict[str, Any]:
+    """Erase the user whom *form* names; return what the page shows that says so. Raises `ParameterError`."""
+    user_id = form.get("user_id", "")
+    if form.get("sure") != "yes":
+        raise ParameterError("sure", "must be ticked: what is erased does not come back")
+    try:
+        gone = analytics.erase(user_id)
+    except ValueError as error:
+        raise ParameterError("user_id", str(error)) from None
+    return {"user_id": user_id, "erased": gone, **_elsewhere(analytics)}
+
+
+def _elsewhere(analytics: Analytics) -> dict[str, Any]:
+    vendors, own = holders(analytics.collectors)
+    return {
+        "vendors": [(each.name, type(each).__name__) for each in vendors],
+        "own": [(each.name, type(each).__name__) for each in own],
+    }

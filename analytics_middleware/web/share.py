@@ -1,0 +1,108 @@
+"""Share links: each opens one page as it was when it was made, to whoever has it, until it expires or is revoked.
+
+The token in it is signed, so that no other can be guessed or made; which page it opens is on the shelf, so that it is
+gone from there when it is revoked. Whoever reads the shelf without the secret can't make a link of what is on it.
+"""
+
+import secrets
+from typing import Annotated, Final
+
+import msgspec
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.outbox.shelf import Shelf
+from analytics_middleware.store.filters import Filter
+from analytics_middleware.web.access import access_of
+from analytics_middleware.web.parameters import ParameterError
+from analytics_middleware.web.saved import Name, saved_of
+from analytics_middleware.web.signing import NONCE, Signer
+
+MOST: Final = 100
+DAYS: Final = 30
+"""How long a link is good unless its maker says otherwise."""
+MAX_DAYS: Final = 366
+
+_KIND: Final = "share"
+_PURPOSE: Final = b"share"
+_PERSONAL: Final = frozenset({"user_id", "anon_id", "session_id", "trace_id", "url", "user_agent"})
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What a link opens."""
+
+    id: str
+    page: str
+    query: Annotated[str, msgspec.Meta(max_length=8000)]
+    made: int
+    """Seconds since the epoch."""
+    until: int
+    name: Name | None = None
+    """What its maker calls it."""
+
+
+class Shares:
+    """The links of one site: made, listed, opened and revoked by every process that has the same shelf and secret."""
+
+    def __init__(self, shelf: Shelf, signer: Signer) -> None:
+        self._shelf = shelf
+        self._signer = signer
+
+    def make(self, page: str, query: str, days: int = DAYS, name: str | None = None) -> Share:
+        """Make a link to *page* with *query*, good for so many *days*. Raises `ParameterError` when there are too many.
+
+        What has expired makes room.
+        """
+        for each in self._all():
+            if each.until <= self._signer.clock():
+                self.revoke(each.id)
+        now = int(self._signer.clock())
+        made = Share(
+            id=secrets.token_hex(NONCE), page=page, query=query, made=now, until=now + days * 86_400, name=name
+        )
+        kept = msgspec.convert(msgspec.to_builtins(made), Share)
+        if not self._shelf.put(_KIND, made.id, msgspec.json.encode(kept), MOST):
+            raise ParameterError("page", f"there are {MOST} links, which is all that are kept; revoke one first")
+        return made
+
+    def good(self) -> list[Share]:
+        """Return the links that are good now, the newest first."""
+        now = self._signer.clock()
+        return sorted((each for each in self._all() if each.until > now), key=lambda each: (-each.made, each.id))
+
+    def token(self, share: Share) -> str:
+        """Return what opens *share*."""
+        return self._signer.token(_PURPOSE, share.until, share.id)
+
+    def open(self, token: str) -> Share | None:
+        """Return what *token* opens; None when it is none of ours, has expired, or was revoked."""
+        key = self._signer.nonce(_PURPOSE, token)
+        value = None if key is None else self._shelf.get(_KIND, key)
+        return None if value is None else _read(value)
+
+    def revoke(self, key: str) -> bool:
+        """Have the link with the id *key* open nothing any more; return whether there was one."""
+        return self._shelf.remove(_KIND, key)
+
+    def _all(self) -> list[Share]:
+        found = [_read(value) for value in self._shelf.all(_KIND).values()]
+        return [each for each in found if each is not None]
+
+
+def shares_of(analytics: Analytics) -> Shares:
+    """Return the links of *analytics*."""
+    return Shares(saved_of(analytics).shelf, access_of(analytics).signer)
+
+
+def check_impersonal(where: tuple[Filter, ...], breakdown: str | None) -> None:
+    """Raise `ParameterError` when a page would say who somebody is: links are for figures, not for people."""
+    for parameter, field in (*(("where", each.field) for each in where), ("breakdown", breakdown or "")):
+        if field in _PERSONAL or field.startswith("traits."):
+            raise ParameterError(parameter, f"{field!r:.120} says who somebody is, and is not shared")
+
+
+def _read(value: bytes) -> Share | None:
+    try:
+        return msgspec.json.decode(value, type=Share)
+    except msgspec.MsgspecError:
+        # Made by another version.
+        return None
