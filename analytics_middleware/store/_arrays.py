@@ -21,6 +21,8 @@ except ImportError as error:
 
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
+Codes = NDArray[np.integer[Any]]
+"""Of values: as wide as their number asks for, so that arithmetic with them has to say its own width."""
 Hashes = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -33,6 +35,7 @@ ALWAYS = np.iinfo(np.int64).min
 __all__ = [
     "ALWAYS",
     "NEVER",
+    "Codes",
     "Floats",
     "Hashes",
     "Int32s",
@@ -42,6 +45,7 @@ __all__ = [
     "Rows",
     "changes",
     "duckdb",
+    "narrowed",
     "np",
     "pa",
     "pc",
@@ -65,6 +69,11 @@ def ranges(starts: Rows, ends: Rows) -> Rows:
     offsets: Rows = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
     offsets += np.arange(total, dtype=np.intp)
     return offsets
+
+
+def narrowed(codes: Int32s, number: int) -> NDArray[Any]:
+    """Return *codes*, all less than *number*, as the smallest unsigned numbers that hold them."""
+    return codes.astype(np.uint8 if number <= 2**8 else np.uint16 if number <= 2**16 else np.int32, copy=False)
 
 
 def changes(*keys: NDArray[Any]) -> Mask:

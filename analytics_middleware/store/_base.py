@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from analytics_middleware.store._arrays import Int32s, Int64s, Mask, NDArray, Rows, np, pa, pc
+from analytics_middleware.store._arrays import Codes, Int32s, Int64s, Mask, NDArray, Rows, np, pa, pc
 from analytics_middleware.store._sources import Source, encode_property, major_units, names_in, numbers_of, plain
 from analytics_middleware.store._vocabulary import Vocabularies
 from analytics_middleware.store.actors import Actors
@@ -62,7 +62,7 @@ class Base(Source):
         """The number of each event's id."""
         return self._cached(ACTOR, lambda file: _integers(file.read(columns=[ACTOR]).column(0)))
 
-    def codes(self, field: str) -> Int32s:
+    def codes(self, field: str) -> Codes:
         """The codes of a field's values."""
         return self._cached(field, lambda file: self._codes(file, field))
 
@@ -116,17 +116,17 @@ class Base(Source):
     def _placed(self, columns: list[NDArray[Any]]) -> NDArray[Any]:
         if len(columns) == 1:
             return columns[0]
-        merged = np.empty(sum(map(len, columns)), columns[0].dtype if columns else np.int64)
+        merged = np.empty(sum(map(len, columns)), np.result_type(*columns) if columns else np.int64)
         for places, column in zip(self._places, columns, strict=True):
             merged[places] = column
         return merged
 
-    def _codes(self, file: Any, field: str) -> Int32s:
+    def _codes(self, file: Any, field: str) -> Codes:
         if field in file.schema_arrow.names:
             return self._vocabularies[field].encode(file.read(columns=[field]).column(0))
         if field.removeprefix(PROPERTY) not in _all_properties(file):
             rows: int = file.metadata.num_rows
-            return np.zeros(rows, np.int32)
+            return np.zeros(rows, np.uint8)
         return encode_property(self._vocabularies, field, file.read(columns=["properties"]).column(0))
 
 

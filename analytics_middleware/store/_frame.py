@@ -1,15 +1,42 @@
 """A frame: everything a question needs, at one point, as arrays. Immutable but for columns loaded when needed."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, TypeVar
 
-from analytics_middleware.store._arrays import NEVER, Int32s, Int64s, Mask, NDArray, Rows, np
+from analytics_middleware.store._arrays import NEVER, Codes, Int32s, Int64s, Mask, NDArray, Rows, np
 from analytics_middleware.store._sources import NUMERIC, bots
 from analytics_middleware.store._tables import Table
 from analytics_middleware.store._vocabulary import Vocabularies
 from analytics_middleware.store.actors import Actors, earliest
 from analytics_middleware.store.columns import COOKIELESS
+
+T = TypeVar("T")
+
+_SELECTIONS: Final = 3
+
+
+class Selections:
+    """What questions selected lately: those of one page are mostly about the same events."""
+
+    def __init__(self, lock: AbstractContextManager[Any]) -> None:
+        self._lock = lock
+        self._found: OrderedDict[Any, Any] = OrderedDict()
+
+    def get(self, key: Any, select: Callable[[], T]) -> T:
+        """Return what is known by *key*, from *select* when that is nothing."""
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+                known: T = self._found[key]
+                return known
+        found = select()
+        with self._lock:
+            self._found[key] = found
+            while len(self._found) > _SELECTIONS:
+                self._found.popitem(last=False)
+        return found
 
 
 class Frame:
@@ -47,6 +74,7 @@ class Frame:
         self._first: dict[bool, Int64s] = {}
         self._bots: dict[int, Mask | None] = {}
         self._codes: dict[tuple[int, str], Int32s] = {}
+        self.selections = Selections(self.lock)
         self.answers: dict[Any, Any] = {}
         """Answers given already; they hold as long as the frame does."""
 
@@ -89,7 +117,7 @@ class Frame:
             mask = young if mask is None else mask & young
         return mask
 
-    def codes(self, table: Table, field: str) -> Int32s:
+    def codes(self, table: Table, field: str) -> Codes:
         """Return the codes of *field* for each row of *table*."""
         if field.startswith("traits."):
             return np.append(self.traits[field], np.int32(0))[table.who]

@@ -7,16 +7,15 @@ from typing import Any
 
 import msgspec
 
-from analytics_middleware.store._arrays import Int32s, NDArray, changes, np
+from analytics_middleware.store._arrays import NDArray, changes, narrowed, np
 from analytics_middleware.store._frame import Frame
+from analytics_middleware.store._np_people import People, distinct, persons, users_by
 from analytics_middleware.store._np_rollup import roll
 from analytics_middleware.store._np_select import (
     Grouping,
-    People,
     Selected,
     Spans,
     count_codes,
-    distinct,
     errors,
     grouped,
     select,
@@ -127,45 +126,36 @@ def property_names(frame: Frame, question: PropertyNames) -> list[Count]:
 def top_values(frame: Frame, question: TopValues) -> list[ValueCount]:
     """The values of one field with the most users."""
     found = within(frame, question, question.event)
-    if not question.errors:
-        found = [selected.only(~selected.take(errors(frame, selected.table))) for selected in found]
-    codes = [selected.take(frame.codes(selected.table, question.field)) for selected in found]
+    columns = [selected.take(frame.codes(selected.table, question.field)) for selected in found]
     text_of, texts = frame.texts(question.field)
-    counts, users, cookieless = (np.zeros(len(texts) + 1, np.int64) for _ in range(3))
-    for selected, column in zip(found, codes, strict=True):
+    if not texts:
+        return []
+    number = len(texts)
+    text_of = narrowed(np.where(text_of < 0, number, text_of), number + 1)
+    counts, users, cookieless = (np.zeros(number, np.int64) for _ in range(3))
+    for selected, column in zip(found, columns, strict=True):
         check_time()
-        np.add.at(counts, text_of, np.bincount(column, minlength=len(text_of)))
-        own, few = _users_by_text(frame, selected, text_of[column], len(texts), question)
+        values = text_of[column]
+        failed = None if question.errors else errors(frame, selected)
+        if failed is not None:
+            values[failed] = number
+        counts += np.bincount(values, minlength=number + 1)[:-1]
+        people = persons(frame, selected, question)
+        own, few = users_by(people, values[people.begin :], number)
         users += own
         cookieless += few
-    values = [
-        ValueCount(key=texts[index], count=int(counts[index]), users=int(users[index]), cookieless=int(few))
-        for index, few in enumerate(cookieless[:-1].tolist())
-        if counts[index]
+    # Those with the fewest users need no text.
+    there = np.flatnonzero(counts)
+    if len(there) > question.limit:
+        least = np.partition(users[there], -question.limit)[-question.limit]
+        there = there[users[there] >= least]
+    rows = [
+        ValueCount(key=texts[index], count=count, users=who, cookieless=few)
+        for index, count, who, few in zip(
+            there.tolist(), counts[there].tolist(), users[there].tolist(), cookieless[there].tolist(), strict=True
+        )
     ]
-    return sorted(values, key=lambda item: (-item.users, -item.count, item.key))[: question.limit]
-
-
-def _users_by_text(
-    frame: Frame, selected: Selected, texts: Int32s, number: int, question: RangeQuestion
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the number of visitors, and of cookieless ones among them, of each text; the last is of absent ones."""
-    who = selected.who
-    keys: list[NDArray[Any]] = [texts, who]
-    few = np.zeros(0, np.bool_)
-    if frame.has_cookieless:
-        few = frame.cookieless(who)
-        keys.append(np.where(few, Spans.of(question, "day").find(selected), -1))
-    # Most repetitions follow one another; what is left is sorted by value, in order of visitors as it was.
-    first = np.flatnonzero(changes(*keys) & (who >= 0))
-    keys = [key[first] for key in keys]
-    order = np.argsort(keys[0].astype(np.uint16) if number < 65535 else keys[0], kind="stable")
-    keys = [key[order] for key in keys]
-    unique = changes(*keys)
-    texts = keys[0][unique]
-    few = few[first][order][unique] if len(few) else np.zeros(len(texts), np.bool_)
-    users = np.bincount(np.where(texts < 0, number, texts), minlength=number + 1)
-    return users, np.bincount(np.where(texts < 0, number, texts)[few], minlength=number + 1)
+    return sorted(rows, key=lambda item: (-item.users, -item.count, item.key))[: question.limit]
 
 
 def active_users(frame: Frame, question: ActiveUsers) -> list[Group[Active]]:

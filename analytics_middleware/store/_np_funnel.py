@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from analytics_middleware.store._arrays import NEVER, Int32s, Int64s, Mask, NDArray, changes, np
+from analytics_middleware.store._arrays import NEVER, Codes, Int32s, Int64s, Mask, NDArray, changes, np
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_select import Grouping, Selected, within
 from analytics_middleware.store.columns import COOKIELESS
@@ -31,7 +31,7 @@ class Attempts(NamedTuple):
 def best_attempts(
     who: Int32s,
     time: Int64s,
-    names: Int32s,
+    names: Codes,
     steps: Sequence[int],
     window: timedelta | None,
     order: FunnelOrder,
@@ -60,7 +60,7 @@ def best_attempts(
 class _Stream:
     """Rows, ready to be asked what follows them. A row number equal to their count stands for none."""
 
-    def __init__(self, who: Int32s, time: Int64s, names: Int32s, steps: Sequence[int]) -> None:
+    def __init__(self, who: Int32s, time: Int64s, names: Codes, steps: Sequence[int]) -> None:
         self._count = len(who)
         self._who = who
         self._time = time

@@ -6,7 +6,7 @@ counted anew. So late events, merges and erasures are as exact as without.
 
 from typing import Any, Final, NamedTuple
 
-from analytics_middleware.store._arrays import Int32s, NDArray, np
+from analytics_middleware.store._arrays import Codes, Int32s, NDArray, np
 from analytics_middleware.store._base import Base
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._sources import NUMERIC
@@ -58,7 +58,7 @@ def roll(frame: Frame, question: RangeQuestion, field: str, event: str) -> Rolle
     return Rolled(first, counts)
 
 
-def _add(frame: Frame, table: Table, column: Int32s, rolled: Rolled, field: str, *, with_bots: bool) -> bool:
+def _add(frame: Frame, table: Table, column: Codes, rolled: Rolled, field: str, *, with_bots: bool) -> bool:
     """Add the events of *table*; return False when there are too many values."""
     bots = None if with_bots else frame.bots(table)
     if not isinstance(table.source, Base):
@@ -88,7 +88,7 @@ def _add(frame: Frame, table: Table, column: Int32s, rolled: Rolled, field: str,
     return True
 
 
-def _count(rolled: Rolled, quarters: Int32s, codes: Int32s, sign: int = 1) -> None:
+def _count(rolled: Rolled, quarters: Int32s, codes: Codes, sign: int = 1) -> None:
     """Add what lies in the range of *rolled* to it."""
     height, width = rolled.counts.shape
     inside = (quarters >= rolled.first) & (quarters < rolled.first + height)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
 
 from analytics_middleware.event import EventType
-from analytics_middleware.store._arrays import Floats, Int32s, Mask, NDArray, Rows, changes, np
+from analytics_middleware.store._arrays import Codes, Floats, Int32s, Mask, NDArray, Rows, np
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._sources import NUMERIC
 from analytics_middleware.store._tables import QUARTER, Table
@@ -20,11 +20,14 @@ from analytics_middleware.store.timeout import check_time
 A = TypeVar("A")
 
 
-class Selected(NamedTuple):
+class Selected:
     """Some rows of a table; None stands for all of them."""
 
-    table: Table
-    rows: Rows | None
+    def __init__(self, table: Table, rows: Rows | None) -> None:
+        self.table = table
+        self.rows = rows
+        self.kept: dict[Any, Any] = {}
+        """What was worked out about these rows, for the next question about them."""
 
     def take(self, column: NDArray[Any]) -> NDArray[Any]:
         """Return *column*, which has all rows of the table, for these rows."""
@@ -35,7 +38,7 @@ class Selected(NamedTuple):
         picked = np.flatnonzero(mask)
         return Selected(self.table, picked if self.rows is None else self.rows[picked])
 
-    @property
+    @cached_property
     def who(self) -> Int32s:
         """The visitors of the rows."""
         return self.take(self.table.who)
@@ -99,8 +102,16 @@ def named(frame: Frame, table: Table, event: str) -> Mask | None:
 
 def select(frame: Frame, question: Question, event: str = "", span: tuple[int, int] | None = None) -> list[Selected]:
     """Return the events at any time, or in *span*, that *question* is about, called *event* unless that is empty."""
+    return frame.selections.get(
+        (question.bots, question.where, event, span), lambda: _select(frame, question, event, span)
+    )
+
+
+def _select(frame: Frame, question: Question, event: str, span: tuple[int, int] | None) -> list[Selected]:
     found: list[Selected] = []
     for table in frame.tables:
+        if span is not None and (table.bounds[1] < span[0] or table.bounds[0] >= span[1]):
+            continue
         check_time()
         mask = both(frame.visible(table, with_bots=question.bots), named(frame, table, event))
         if span is not None:
@@ -174,47 +185,7 @@ def _spans(start: datetime, end: datetime, unit: Unit, tz: str) -> Spans:
     return Spans(buckets(start, end, unit, tz).all)
 
 
-class People(NamedTuple):
-    """Distinct visitors; a cookieless one once for each of its days, whose index is *day*, else -1."""
-
-    who: Int32s
-    day: NDArray[Any]
-    cookieless: int
-
-    def __len__(self) -> int:
-        return len(self.who)
-
-
-def once(frame: Frame, selected: Selected, question: RangeQuestion, *within: NDArray[Any]) -> tuple[Rows, NDArray[Any]]:
-    """Return the first row of each visitor, in each stretch of time that *within* tells rows apart by.
-
-    All rows lie in the question's range. A cookieless visitor counts once a day: with each row found comes the index
-    of that day, -1 of those who are not cookieless.
-    """
-    who = selected.who
-    if frame.has_cookieless and (few := frame.cookieless(who)).any():
-        day = np.where(few, Spans.of(question, "day").find(selected), -1)
-        first = np.flatnonzero(changes(who, day, *within) & (who >= 0))
-        return first, day[first]
-    first = np.flatnonzero(changes(who, *within) & (who >= 0))
-    return first, np.full(len(first), -1)
-
-
-def distinct(frame: Frame, selections: Sequence[Selected], question: RangeQuestion) -> People:
-    """Return the visitors of rows that all lie in the question's range."""
-    found: list[Int32s] = []
-    on: list[NDArray[Any]] = []
-    for selected in selections:
-        check_time()
-        first, day = once(frame, selected, question)
-        found.append(selected.who[first])
-        on.append(day)
-    who = np.concatenate(found) if found else np.zeros(0, np.int32)
-    day = np.concatenate(on) if on else np.zeros(0, np.int64)
-    return People(who, day, int((day >= 0).sum()))
-
-
-def count_codes(frame: Frame, field: str, columns: Sequence[Int32s]) -> NDArray[Any]:
+def count_codes(frame: Frame, field: str, columns: Sequence[Codes]) -> NDArray[Any]:
     """Return how often each code of *field* is in *columns*."""
     counts = np.zeros(len(frame.vocabularies[field].values), np.int64)
     for column in columns:
@@ -253,7 +224,7 @@ class Grouping:
         self.groups: list[Int32s] = []
 
     @classmethod
-    def of(cls, frame: Frame, field: str, codes: Sequence[Int32s], limit: int) -> "Grouping":
+    def of(cls, frame: Frame, field: str, codes: Sequence[Codes], limit: int) -> "Grouping":
         """Return the groups of items that have *codes*, and in `groups` the group of each item."""
         grouping = cls(frame, field, count_codes(frame, field, codes), limit)
         grouping.groups = [grouping.group_of[column] for column in codes]
@@ -303,11 +274,13 @@ def pages(frame: Frame, table: Table) -> Mask:
     return mask
 
 
-def errors(frame: Frame, table: Table) -> Mask:
-    """Return which rows are page views that were answered with an error."""
-    codes = frame.codes(table, "status_code")
-    values = frame.vocabularies["status_code"].values
-    failed = np.fromiter((value is not None and value >= 400 for value in values), np.bool_, len(values))
-    if not failed.any():
-        return np.zeros(len(table), np.bool_)
-    return failed[codes] & pages(frame, table)
+def errors(frame: Frame, selected: Selected) -> Mask | None:
+    """Return which rows are page views that were answered with an error, None when none is."""
+    if "errors" not in selected.kept:
+        codes = frame.codes(selected.table, "status_code")
+        values = frame.vocabularies["status_code"].values
+        failed = np.fromiter((value is not None and value >= 400 for value in values), np.bool_, len(values))
+        found = failed[selected.take(codes)] & selected.take(pages(frame, selected.table)) if failed.any() else None
+        selected.kept["errors"] = found
+    mask: Mask | None = selected.kept["errors"]
+    return mask

@@ -5,24 +5,24 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from analytics_middleware.store._arrays import Int32s, Int64s, Mask, NDArray, changes, np
+from analytics_middleware.store._arrays import Codes, Int64s, Mask, NDArray, changes, np
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_counting import count_bots
 from analytics_middleware.store._np_funnel import median
+from analytics_middleware.store._np_people import distinct, once
 from analytics_middleware.store._np_select import (
     Grouping,
     Selected,
     Spans,
     both,
     count_codes,
-    distinct,
     errors,
-    once,
     pages,
     passing,
     top,
     within,
 )
+from analytics_middleware.store._np_visits import visits
 from analytics_middleware.store.columns import micros
 from analytics_middleware.store.questions import Overview, Paths, Sessions, Trend
 from analytics_middleware.store.results import Count, Group, Path, SessionSummary, Totals, TrendPoint
@@ -40,11 +40,11 @@ class Found(NamedTuple):
     length: Int64s
     bounced: Mask
     few: Mask
-    entry: Int32s
-    exit: Int32s
+    entry: Codes
+    exit: Codes
 
 
-def sessions_in(frame: Frame, question: Sessions | Paths | Overview, *, with_pages: bool = False) -> list[Found]:
+def sessions_in(frame: Frame, question: Sessions | Paths, *, with_pages: bool = False) -> list[Found]:
     """Return the sessions that begin in the range and have an event that passes the filters, whole."""
     found: list[Found] = []
     begin, end = micros(question.start), micros(question.end)
@@ -150,7 +150,7 @@ def _summary(frame: Frame, question: Sessions, found: Sequence[Found]) -> Sessio
     )
 
 
-def _counts(frame: Frame, columns: Sequence[Int32s], limit: int) -> list[Count]:
+def _counts(frame: Frame, columns: Sequence[Codes], limit: int) -> list[Count]:
     return [
         Count(key=key, count=count) for key, count in top(frame, "path", count_codes(frame, "path", columns), limit)
     ]
@@ -159,14 +159,15 @@ def _counts(frame: Frame, columns: Sequence[Int32s], limit: int) -> list[Count]:
 def overview(frame: Frame, question: Overview) -> Totals:
     """The figures above an overview page."""
     rows = within(frame, question)
-    found = sessions_in(frame, question)
+    found = visits(frame, question)
     visitors = distinct(frame, rows, question)
     views = failed = 0
     for selected in rows:
         check_time()
         views += int(selected.take(pages(frame, selected.table)).sum())
-        failed += int(selected.take(errors(frame, selected.table)).sum())
-    count = sum(len(each.first) for each in found)
+        found_errors = errors(frame, selected)
+        failed += 0 if found_errors is None else int(found_errors.sum())
+    count = sum(len(each.began) for each in found)
     return Totals(
         visitors=len(visitors),
         pageviews=views - failed,
@@ -193,12 +194,14 @@ def trend(frame: Frame, question: Trend, now: datetime) -> list[TrendPoint]:
         places = spans.find(selected)
         count(places, events)
         count(places[selected.take(pages(frame, selected.table))], views)
-        count(places[selected.take(errors(frame, selected.table))], failed)
+        found_errors = errors(frame, selected)
+        if found_errors is not None:
+            count(places[found_errors], failed)
         first, day = once(frame, selected, question, places)
         count(places[first], visitors)
         count(places[first[day >= 0]], few)
-    for each in sessions_in(frame, question):
-        places = spans.of_times(each.rows.take(each.rows.table.time)[each.first])
+    for each in visits(frame, question):
+        places = spans.of_times(each.began)
         count(places, begun)
         count(places[each.bounced], bounced)
     return [
@@ -246,16 +249,16 @@ def _sequences(frame: Frame, found: Found, question: Paths) -> list[tuple[list[i
         steps = [(place + k, place + k <= last) for k in range(1, question.depth + 1)]
     else:
         steps = [(place - k, place - k >= first) for k in range(question.depth, 0, -1)]
+    base = np.int64(column.max()) + 1
     keys = np.zeros(len(place), np.int64)
     tables: list[NDArray[Any]] = []
     for at, there in steps:
         codes = np.where(there, column[np.clip(at, 0, len(column) - 1)], 0)
         # Sequences so far are numbered anew at each step, so that the numbers stay small.
-        distinct_keys, keys = np.unique(keys * np.int64(column.max() + 1) + codes, return_inverse=True)
+        distinct_keys, keys = np.unique(keys * base + codes, return_inverse=True)
         tables.append(distinct_keys)
     counts = np.bincount(keys)
     sequences = np.zeros((len(counts), 0), np.int64)
-    base = np.int64(column.max() + 1)
     numbers = np.arange(len(counts))
     for table in reversed(tables):
         numbers, codes = np.divmod(table[numbers], base)

@@ -8,8 +8,9 @@ from analytics_middleware.properties import Scalar
 from analytics_middleware.store._arrays import ALWAYS, NEVER, Int64s, NDArray, Rows, np, pa
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_funnel import entrants
+from analytics_middleware.store._np_people import People, distinct
 from analytics_middleware.store._np_retention import LifecyclePeople, MatrixPeople, StickinessPeople, returned
-from analytics_middleware.store._np_select import People, Selected, Spans, distinct, passing, within
+from analytics_middleware.store._np_select import Selected, Spans, passing, within
 from analytics_middleware.store._tables import Table
 from analytics_middleware.store.calendar import Bucket
 from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json, instant, micros

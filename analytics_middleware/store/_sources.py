@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from analytics_middleware.event import EventType
 from analytics_middleware.money import Money
-from analytics_middleware.store._arrays import Floats, Int32s, Int64s, Mask, NDArray, Rows, np, pa, pc
+from analytics_middleware.store._arrays import Codes, Floats, Int32s, Int64s, Mask, NDArray, Rows, narrowed, np, pa, pc
 from analytics_middleware.store._vocabulary import Vocabularies
 from analytics_middleware.store.actors import Actors
 from analytics_middleware.store.columns import PROPERTY, USER, actor_kind, from_json, to_json
@@ -25,7 +25,7 @@ class Source(Protocol):
         """The number of each event's id, -1 for nobody's."""
         ...
 
-    def codes(self, field: str) -> Int32s:
+    def codes(self, field: str) -> Codes:
         """The codes of a field's values."""
         ...
 
@@ -54,26 +54,26 @@ def numbers_of(column: Any, field: str) -> NDArray[Any]:
     return values
 
 
-def major_units(minor: Int64s, currencies: Int32s, known: Sequence[str | None]) -> Floats:
+def major_units(minor: Int64s, currencies: Codes, known: Sequence[str | None]) -> Floats:
     """Return amounts in major units, NaN where there is no currency."""
     units = [float("nan") if code is None else 10.0 ** Money.from_minor(0, code).exponent for code in known]
     amounts: Floats = minor / np.array(units)[currencies]
     return amounts
 
 
-def encode_property(vocabularies: Vocabularies, field: str, column: Any) -> Int32s:
+def encode_property(vocabularies: Vocabularies, field: str, column: Any) -> Codes:
     """Return the codes of one property, taken from the JSON objects in *column*."""
     name = field.removeprefix(PROPERTY)
     vocabulary = vocabularies[field]
-    parts: list[Int32s] = []
+    parts: list[Codes] = []
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
         objects = (from_json(text) for text in encoded.dictionary.to_pylist())
         tokens = [to_json(each[name]) if name in each else None for each in objects]
-        codes = np.append(vocabulary.codes(tokens), np.int32(0))
+        codes = narrowed(np.append(vocabulary.codes(tokens), np.int32(0)), len(vocabulary.values))
         indexes = encoded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
         parts.append(codes[indexes])
-    return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
 
 def names_in(column: Any, but: Set[str] = frozenset()) -> Counter[str]:
@@ -104,7 +104,7 @@ class Block(Source):
         """The number of each event's id."""
         return self._actors
 
-    def codes(self, field: str) -> Int32s:
+    def codes(self, field: str) -> Codes:
         """The codes of a field's values."""
         if field not in self._columns:
             if field.startswith(PROPERTY):
@@ -146,7 +146,7 @@ class Picked(Source):
             self._columns[""] = self._joined([source.actors()[rows] for source, rows in self._parts])
         return self._columns[""]
 
-    def codes(self, field: str) -> Int32s:
+    def codes(self, field: str) -> Codes:
         """The codes of a field's values."""
         if field not in self._columns:
             self._columns[field] = self._joined([source.codes(field)[rows] for source, rows in self._parts])

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from analytics_middleware.store._arrays import Int32s, Mask, np, pa
+from analytics_middleware.store._arrays import Codes, Int32s, Mask, narrowed, np, pa
 from analytics_middleware.store.columns import from_json
 from analytics_middleware.store.filters import Filter, as_text
 
@@ -34,17 +34,18 @@ class Vocabulary:
             found.append(code)
         return np.array(found, np.int32)
 
-    def encode(self, column: Any) -> Int32s:
+    def encode(self, column: Any) -> Codes:
         """Return the codes of an Arrow column."""
-        parts: list[Int32s] = []
+        parts: list[Codes] = []
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
             encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
             codes = np.append(self.codes(encoded.dictionary.to_pylist()), np.int32(0))
+            codes = narrowed(codes, len(self.values))
             indexes = encoded.indices
             if indexes.null_count:
                 indexes = indexes.fill_null(len(codes) - 1)
             parts.append(codes[indexes.to_numpy(zero_copy_only=False)])
-        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
     def code(self, token: Any) -> int | None:
         """Return the code of *token*, None when no event had it."""
