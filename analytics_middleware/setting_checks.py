@@ -227,6 +227,21 @@ def _count(key: str, value: object) -> int:
     return value
 
 
+def _mail(key: str, value: object) -> object:
+    # Imported when it is used, like the next: few applications do.
+    from analytics_middleware.reports.mail import read_mail
+
+    return read_mail(key, value)
+
+
+def _destinations(key: str, value: object) -> tuple[Any, ...]:
+    if value == ():
+        return ()
+    from analytics_middleware.reports.destinations import read_destinations
+
+    return read_destinations(f"analytics setting {key!r}", value)
+
+
 CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "collectors": _sequence,
     "data_dir": _directory,
@@ -269,4 +284,6 @@ CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "dashboard_path": _url_path,
     "api_max_body": _positive_int,
     "api_rate_limit": _count,
+    "mail": _mail,
+    "report_to": _destinations,
 }

@@ -85,6 +85,8 @@ class Settings:
     dashboard_path: str = _setting("/analytics", "Where the dashboard is served.")
     api_max_body: int = _setting(65_536, "Bytes of a request body that the API accepts.")
     api_rate_limit: int = _setting(600, "Requests a minute that an address may make without a key; 0 for no limit.")
+    mail: Any = _setting(None, "How e-mail is sent: {'host', 'sender', …}, or a callable (to, subject, text, html).")
+    report_to: tuple[Any, ...] = _setting((), "Where reports go: e-mail addresses and webhooks' URLs.")
 
     def __post_init__(self) -> None:
         """Check every value; fields arrive in whatever form a settings file can hold."""

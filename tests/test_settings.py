@@ -76,6 +76,16 @@ CASES = {
         ["Mars/Olympus", "", "../UTC", "/etc/localtime", "Europe", "a\0b", None, 5],
         "IANA|string",
     ),
+    "mail": (
+        [(None, None), (hook, hook)],
+        ["smtp.example", 5, {}, {"host": "smtp.example"}],
+        "dict",
+    ),
+    "report_to": (
+        [((), ()), ([], ())],
+        ["ops@shop.example", None, ["ops"], [5], ["ftp://a.example"]],
+        "list|address",
+    ),
     "retention_days": ([(None, None), (90, 90)], [0, -1, "90", True, 1.5], "integer of at least 1"),
     "store": (
         [(None, None), ("default", "default"), ("https://hub.example/api", "https://hub.example/api")],
@@ -159,7 +169,7 @@ def test_an_invalid_value_is_refused_with_the_key_the_value_and_what_would_be_ri
     with pytest.raises(ConfigurationError, match=right) as caught:
         Settings(**{key: value})
     message = str(caught.value)
-    shown = "***" if key in ("read_token", "secret_key", "store_key") else repr(value)
+    shown = "***" if key in ("read_token", "secret_key", "store_key", "mail", "report_to") else repr(value)
     assert f"analytics setting {key!r} is {shown}; it must be " in message
     assert "\n" not in message
 

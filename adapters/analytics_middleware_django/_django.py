@@ -9,6 +9,7 @@ from django.apps import apps as _apps
 from django.conf import settings as _settings
 from django.core import checks as _checks
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
+from django.core.mail import send_mail as _send_mail
 from django.core.signals import request_started as _request_started
 from django.core.signals import setting_changed as _setting_changed
 from django.db import transaction as _transaction
@@ -25,6 +26,7 @@ settings: Any = _settings
 checks: Any = _checks
 request_started: Any = _request_started
 setting_changed: Any = _setting_changed
+send_mail: Any = _send_mail
 transaction: Any = _transaction
 get_script_prefix: Any = _get_script_prefix
 get_token: Any = _get_token
@@ -50,6 +52,7 @@ __all__ = [
     "import_string",
     "path",
     "request_started",
+    "send_mail",
     "setting_changed",
     "settings",
     "transaction",

@@ -56,9 +56,17 @@ def _build() -> Analytics:
         if given.get("visitor") == "cookie" and given.get("secret_key") is None:
             mapping = {key: value for key, value in mapping.items() if str(key).lower() != "secret_key"}
             mapping["SECRET_KEY"] = derived_key(_django.settings.SECRET_KEY)
+        if given.get("mail") is None:
+            mapping = {key: value for key, value in mapping.items() if str(key).lower() != "mail"}
+            mapping["MAIL"] = _mail
         return Analytics.from_settings(mapping)
     except (AnalyticsError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"settings.{SETTING}: {error}") from error
+
+
+def _mail(to: str, subject: str, text: str, html: str) -> None:
+    """Send a report or an alert as Django sends e-mail."""
+    _django.send_mail(subject, text, None, [to], html_message=html)
 
 
 def _forget(*, setting: str, **_: Any) -> None:

@@ -71,10 +71,11 @@ class WebhookCollector(HTTPCollector):
         """Post *events* in one request."""
         # An identity that depends on the events alone: a receiver that has seen it has seen them.
         ids = "\n".join(event.event_id for event in events)
-        self._post(f"evt_{hashlib.sha256(ids.encode()).hexdigest()[:32]}", events)
-
-    def _post(self, message_id: str, events: Sequence[Event]) -> None:
         body = b"[" + b",".join(self._encoded(event) for event in events) + b"]"
+        self.post_signed(f"evt_{hashlib.sha256(ids.encode()).hexdigest()[:32]}", body)
+
+    def post_signed(self, message_id: str, body: bytes) -> None:
+        """Post *body*, JSON, signed; *message_id* is the same whenever it is sent again. Raises `DeliveryError`."""
         headers: dict[str, str | Secret] = dict(self._headers)
         if self._gzip and len(body) >= GZIP_FROM:
             body = compressed(body)

@@ -12,6 +12,7 @@ COMMANDS: Final = (
     "tail",
     "worker",
     "doctor",
+    "report",
     "collectors",
     "dead-letters",
     "replay",

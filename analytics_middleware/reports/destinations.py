@@ -1,0 +1,109 @@
+"""Where reports and alerts go: mailboxes, and webhooks through the same care as events."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from analytics_middleware.collectors.webhook import WebhookCollector
+from analytics_middleware.errors import ConfigurationError, DeliveryError
+from analytics_middleware.outgoing.secret import MASK
+from analytics_middleware.reports.mail import Mail, MailServer, SendError, is_address
+
+if TYPE_CHECKING:
+    from analytics_middleware.reports.message import Message
+
+
+class Destination(Protocol):
+    """Takes messages."""
+
+    @property
+    def id(self) -> str:
+        """What tells it from others, the same in every process; holds no secret."""
+        ...
+
+    def send(self, message: "Message", mail: Mail | None) -> None:
+        """Send *message*. Raises `SendError`."""
+        ...
+
+
+class Mailbox:
+    """An e-mail address."""
+
+    def __init__(self, address: str) -> None:
+        self.id = address
+
+    def __repr__(self) -> str:
+        return f"<Mailbox {self.id}>"
+
+    def send(self, message: "Message", mail: Mail | None) -> None:
+        """Send *message* by *mail*. Raises `SendError`."""
+        if mail is None:
+            raise SendError(f"{self.id}: the setting 'mail' does not say through which server")
+        if isinstance(mail, MailServer):
+            mail.send(self.id, message)
+            return
+        failed = None
+        try:
+            mail(self.id, message.subject, message.text, message.html)
+        except Exception as error:  # noqa: BLE001 - somebody else's code; that it failed is what counts
+            # Its text may hold what that code knows.
+            failed = type(error).__name__
+        if failed is not None:
+            raise SendError(f"{self.id}: sending failed with {failed}")
+
+
+class Webhook:
+    """A URL that takes JSON; *options* are those of `WebhookCollector`."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._collector = WebhookCollector(url, **options)
+        # The path of such a URL is often its secret.
+        digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+        self.id = f"{self._collector.endpoint.origin} ({digest})"
+
+    def __repr__(self) -> str:
+        return f"<Webhook {self.id}>"
+
+    def send(self, message: "Message", mail: Mail | None) -> None:
+        """Post *message*. Raises `SendError`."""
+        failed = None
+        try:
+            self._collector.post_signed(message.id, message.json())
+        except DeliveryError as error:
+            failed = str(error)
+        finally:
+            self._collector.close()
+        if failed is not None:
+            raise SendError(failed)
+
+
+def read_destinations(what: str, value: object) -> tuple[Destination, ...]:
+    """Return the destinations that *value* lists: addresses, https URLs, or dicts with ``url`` and its options.
+
+    Raises `ConfigurationError`, which names *what* and repeats no URL: its path is often a secret.
+    """
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+        raise ConfigurationError(f"{what} is {MASK}; it must be a list of e-mail addresses and webhooks' URLs")
+    return tuple(read_destination(what, each) for each in cast("Sequence[Any]", value))
+
+
+def read_destination(what: str, value: Any) -> Destination:
+    """Return the destination that *value* names. Raises `ConfigurationError` likewise."""
+    if isinstance(value, (Mailbox, Webhook)):
+        return value
+    right = "an e-mail address, a webhook's https URL, or a dict with 'url' and its options"
+    if isinstance(value, str) and "://" not in value:
+        if not is_address(value):
+            raise ConfigurationError(f"{what} is {MASK}; it must be {right}; {value!r:.100} is none")
+        return Mailbox(value)
+    options: Any = {"url": value} if isinstance(value, str) else value
+    if not isinstance(options, Mapping) or "url" not in options:
+        raise ConfigurationError(f"{what} is {MASK}; it must be {right}")
+    try:
+        return Webhook(**{str(name): each for name, each in cast("Mapping[Any, Any]", options).items()})
+    except TypeError as error:
+        # An option that there is not; the message has its name and no value.
+        problem = str(error).rpartition("() ")[2]
+    except ConfigurationError as error:
+        problem = str(error)
+    raise ConfigurationError(f"{what} is {MASK}; it must be {right}: {problem}")

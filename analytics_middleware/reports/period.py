@@ -1,0 +1,42 @@
+"""The days that a report is about, and those that it stands beside."""
+
+import dataclasses
+from datetime import date, timedelta
+from typing import Any, Final
+
+from analytics_middleware.store.calendar import day_start
+from analytics_middleware.store.insights import Insights
+from analytics_middleware.web.pages.scope import Scope, Span, read_scope
+
+_DAY: Final = timedelta(days=1)
+LENGTHS: Final = ("day", "week", "month")
+"""The whole periods of the calendar that there are reports of; weeks begin on Monday."""
+
+
+def whole_period(insights: Insights, length: str) -> Scope:
+    """Return the last whole *length*, one of `LENGTHS`, beside the one before."""
+    today = _today(insights)
+    if length == "day":
+        return between(insights, (today - _DAY).isoformat(), (today - _DAY).isoformat())
+    if length == "week":
+        monday = today - timedelta(days=today.weekday())
+        return between(insights, (monday - timedelta(days=7)).isoformat(), (monday - _DAY).isoformat())
+    last = today.replace(day=1) - _DAY
+    scope = between(insights, last.replace(day=1).isoformat(), last.isoformat())
+    # The month before has days of its own, and not as many as this one.
+    earlier = last.replace(day=1) - _DAY
+    before = Span(start=day_start(earlier.replace(day=1), scope.tz), end=scope.start)
+    return dataclasses.replace(scope, before=before, before_whole=before)
+
+
+def between(insights: Insights, first: str | None, last: str | None) -> Scope:
+    """Return the days from *first* to *last* (default: yesterday), both included, beside as many before.
+
+    Raises `QuestionError` for what is no date, or no range of dates.
+    """
+    asked: dict[str, Any] = {"period": "custom", "from": first, "to": last or (_today(insights) - _DAY).isoformat()}
+    return read_scope(insights, asked)
+
+
+def _today(insights: Insights) -> date:
+    return read_scope(insights, {"period": "today"}).last
