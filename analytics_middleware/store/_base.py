@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from analytics_middleware.store._arrays import Codes, Int32s, Int64s, Mask, NDArray, Rows, np, pa, pc
+from analytics_middleware.store._arrays import Codes, Int32s, Int64s, Mask, NDArray, Rows, np, pa, pc, side_by_side
 from analytics_middleware.store._sources import Source, encode_property, major_units, names_in, numbers_of, plain
-from analytics_middleware.store._vocabulary import Vocabularies
+from analytics_middleware.store._vocabulary import Vocabularies, Vocabulary
 from analytics_middleware.store.actors import Actors
 from analytics_middleware.store.catalogue import State
 from analytics_middleware.store.columns import ACTOR, PROPERTY, VISITOR, from_json
@@ -51,7 +51,7 @@ class Base(Source):
         self._files = [segments.open(segment.file) for segment in state.months]
         self._vocabularies = vocabularies
         self._cache = ColumnCache(cache_bytes)
-        visitors = [_integers(file.read(columns=[VISITOR]).column(0)) for file in self._files]
+        visitors = side_by_side(lambda file: _integers(file.read(columns=[VISITOR]).column(0)), self._files)
         self._places, self.who = _merged(visitors, actors.sealed)
         self.time: Int64s = self.numbers("timestamp")
 
@@ -64,7 +64,8 @@ class Base(Source):
 
     def codes(self, field: str) -> Codes:
         """The codes of a field's values."""
-        return self._cached(field, lambda file: self._codes(file, field))
+        vocabulary = self._vocabularies[field]
+        return self._cached(field, lambda file: self._codes(file, field, vocabulary))
 
     def numbers(self, field: str) -> NDArray[Any]:
         """The values of a numeric field."""
@@ -111,23 +112,26 @@ class Base(Source):
                 yield file, found[mine], mine
 
     def _cached(self, name: str, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
-        return self._cache.get(name, lambda: self._placed([read(file) for file in self._files]))
+        return self._cache.get(name, lambda: self._placed(side_by_side(read, self._files)))
 
     def _placed(self, columns: list[NDArray[Any]]) -> NDArray[Any]:
         if len(columns) == 1:
             return columns[0]
         merged = np.empty(sum(map(len, columns)), np.result_type(*columns) if columns else np.int64)
-        for places, column in zip(self._places, columns, strict=True):
-            merged[places] = column
+
+        def place(index: int) -> None:
+            merged[self._places[index]] = columns[index]
+
+        side_by_side(place, range(len(columns)))
         return merged
 
-    def _codes(self, file: Any, field: str) -> Codes:
+    def _codes(self, file: Any, field: str, vocabulary: Vocabulary) -> Codes:
         if field in file.schema_arrow.names:
-            return self._vocabularies[field].encode(file.read(columns=[field]).column(0))
+            return vocabulary.encode(file.read(columns=[field]).column(0))
         if field.removeprefix(PROPERTY) not in _all_properties(file):
             rows: int = file.metadata.num_rows
             return np.zeros(rows, np.uint8)
-        return encode_property(self._vocabularies, field, file.read(columns=["properties"]).column(0))
+        return encode_property(vocabulary, field, file.read(columns=["properties"]).column(0))
 
 
 def _all_properties(file: Any) -> list[str]:
@@ -168,15 +172,20 @@ def _merged(visitors: list[Int32s], count: int) -> tuple[list[Rows], Int32s]:
         return [], np.zeros(0, np.int32)
     if len(visitors) == 1:
         return [np.arange(len(visitors[0]))], visitors[0]
-    counts = [np.bincount(who + 1, minlength=count + 1) for who in visitors]
+    counts = side_by_side(lambda who: np.bincount(who + 1, minlength=count + 1), visitors)
     totals = np.sum(counts, axis=0)
     begins = np.cumsum(totals) - totals
-    places: list[Rows] = []
-    for who, own in zip(visitors, counts, strict=True):
-        shift = begins - (np.cumsum(own) - own)
-        places.append(np.repeat(shift, own) + np.arange(len(who)))
+    shifts: list[Rows] = []
+    for own in counts:
+        shifts.append(begins - (np.cumsum(own) - own))
         begins = begins + own
-    return places, np.repeat(np.arange(-1, count, dtype=np.int32), totals)
+
+    def places(index: int) -> Rows:
+        found: Rows = np.repeat(shifts[index], counts[index])
+        found += np.arange(len(found))
+        return found
+
+    return side_by_side(places, range(len(visitors))), np.repeat(np.arange(-1, count, dtype=np.int32), totals)
 
 
 def _pick(file: Any, rows: Rows, names: list[str]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from analytics_middleware.event import EventType
 from analytics_middleware.money import Money
 from analytics_middleware.store._arrays import Codes, Floats, Int32s, Int64s, Mask, NDArray, Rows, narrowed, np, pa, pc
-from analytics_middleware.store._vocabulary import Vocabularies
+from analytics_middleware.store._vocabulary import Vocabularies, Vocabulary
 from analytics_middleware.store.actors import Actors
 from analytics_middleware.store.columns import PROPERTY, USER, actor_kind, from_json, to_json
 from analytics_middleware.store.filters import as_text
@@ -61,10 +61,9 @@ def major_units(minor: Int64s, currencies: Codes, known: Sequence[str | None]) -
     return amounts
 
 
-def encode_property(vocabularies: Vocabularies, field: str, column: Any) -> Codes:
+def encode_property(vocabulary: Vocabulary, field: str, column: Any) -> Codes:
     """Return the codes of one property, taken from the JSON objects in *column*."""
     name = field.removeprefix(PROPERTY)
-    vocabulary = vocabularies[field]
     parts: list[Codes] = []
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
@@ -108,7 +107,9 @@ class Block(Source):
         """The codes of a field's values."""
         if field not in self._columns:
             if field.startswith(PROPERTY):
-                self._columns[field] = encode_property(self._vocabularies, field, self.table.column("properties"))
+                self._columns[field] = encode_property(
+                    self._vocabularies[field], field, self.table.column("properties")
+                )
             else:
                 self._columns[field] = self._vocabularies[field].encode(self.table.column(field))
         return self._columns[field]

@@ -17,6 +17,7 @@ class Vocabulary:
 
     def __init__(self, decode: Callable[[Any], Any] | None = None) -> None:
         self._decode = decode
+        self._lock = threading.Lock()
         self._codes: dict[Any, int] = {}
         self.values: list[Any] = [None]
         self._text_numbers: dict[str, int] = {}
@@ -26,12 +27,13 @@ class Vocabulary:
     def codes(self, tokens: Iterable[Any]) -> Int32s:
         """Return the codes of *tokens*, values as they are stored; None is absent."""
         known, found = self._codes, list[int]()
-        for token in tokens:
-            code = 0 if token is None else known.get(token)
-            if code is None:
-                known[token] = code = len(self.values)
-                self.values.append(token if self._decode is None else self._decode(token))
-            found.append(code)
+        with self._lock:
+            for token in tokens:
+                code = 0 if token is None else known.get(token)
+                if code is None:
+                    known[token] = code = len(self.values)
+                    self.values.append(token if self._decode is None else self._decode(token))
+                found.append(code)
         return np.array(found, np.int32)
 
     def encode(self, column: Any) -> Codes:

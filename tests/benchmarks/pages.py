@@ -101,7 +101,7 @@ def measure(arguments, directory):
         server.get(filtered)
         taken = [server.get(page(arguments, back=back, where=FILTER))[0] for back in range(1, arguments.rounds + 1)]
         yield "not asked before, filtered", taken
-        whole = (page(arguments, days=arguments.days - back, where="") for back in range(arguments.rounds))
+        whole = (page(arguments, days=arguments.days - back) for back in range(arguments.rounds))
         yield "not asked before, all days", [server.get(path)[0] for path in whole]
         yield "again", [server.get(plain)[0] for _ in range(arguments.rounds)]
         yield "again, filtered", [server.get(filtered)[0] for _ in range(arguments.rounds)]
