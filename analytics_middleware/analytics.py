@@ -107,7 +107,12 @@ class Analytics:
         the number of rows looked at. Raises `ValueError` for an empty *user_id*.
         """
         name, record = erase_record(user_id)
-        return self._outbox.erase(name, record, progress)
+        # A store that reads the log for the first time begins at its end.
+        self.ensure_started()
+        erased = self._outbox.erase(name, record, progress)
+        # Nor need it wait for the next event to come to the record.
+        self._engine.look()
+        return erased
 
     def context(self, event_name: str | None = None, **fields: Any) -> AbstractContextManager[RequestContext]:
         """Give jobs and scripts what a request gives views: a context that `track` fills events from.

@@ -95,11 +95,17 @@ class Engine:
             runner.start()
             self._runners.append(runner)
 
+    def look(self) -> None:
+        """Have what is in the log read on, which somebody else has written to, and `flush` wait for it."""
+        self._last_seq = self._outbox.append((), {})
+        for runner in self._runners:
+            runner.wake()
+
     def work(self) -> None:
         """Deliver here whatever the settings say of the web processes, and have `flush` wait for the whole log."""
         if not self._runners:
             self.start_delivery()
-        self._last_seq = self._outbox.append((), {})
+        self.look()
 
     def flush(self, timeout: float) -> bool:
         """Wait until every collector has passed the last event accepted here; return whether it was in time."""

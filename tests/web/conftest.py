@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from dashboard_sites import dashboard_on
 from web_sites import STACKS, Site, site_on
 
 
@@ -18,6 +19,13 @@ def build() -> Iterator[Callable[..., Site]]:
     """Makes sites, by default on plain ASGI: ``build("Flask", authorize=...)``; all are closed after the test."""
     with ExitStack() as stack:
         yield lambda name="ASGI", **settings: stack.enter_context(site_on(name, **settings))
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Site]]:
+    """Makes dashboards, by default on plain ASGI; all are closed after the test."""
+    with ExitStack() as stack:
+        yield lambda name="ASGI", **settings: stack.enter_context(dashboard_on(name, **settings))
 
 
 @pytest.fixture(params=list(STACKS))

@@ -5,64 +5,27 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from web_sites import READER, TOKEN, Site, site_on
+from dashboard_sites import STACKS, visits
+from web_sites import READER, Site
 
-from analytics_middleware import Analytics, Event, EventType, Money
 from analytics_middleware.errors import MissingExtraError
-from analytics_middleware.event import Visit
 from analytics_middleware.store import Insights, MemoryStore
 from analytics_middleware.web import templating
-from analytics_middleware.web.asgi import ASGIRunner
 from analytics_middleware.web.charts import line_chart, nice_ceiling, shade, share
-from analytics_middleware.web.dashboard import PAGES, Dashboard
+from analytics_middleware.web.dashboard import PAGES
 from analytics_middleware.web.links import web_address
 from analytics_middleware.web.pages.scope import read_scope
 from analytics_middleware.web.tables import csv_of, table
-from analytics_middleware.web.wsgi import WSGIRunner
 
 NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)
 PATHS = [f"/analytics/{page.name}" for page in PAGES]
-
-
-@contextmanager
-def plain(name: str, **settings: Any) -> Iterator[Site]:
-    """The dashboard alone, on plain ASGI or WSGI or mounted in Starlette."""
-    analytics = Analytics(**{"enabled": True, "read_token": TOKEN, **settings})
-    app: Any
-    if name == "WSGI":
-        app = WSGIRunner(Dashboard(analytics))
-    elif name == "ASGI":
-        app = ASGIRunner(Dashboard(analytics))
-    else:
-        from starlette.applications import Starlette
-        from starlette.routing import Mount
-
-        from analytics_middleware_starlette import AnalyticsDashboard
-
-        app = Starlette(routes=[Mount("/analytics", AnalyticsDashboard(analytics))])
-    try:
-        yield Site(name, app, "wsgi" if name == "WSGI" else "asgi", analytics)
-    finally:
-        analytics.close()
-
-
-STACKS = ("ASGI", "WSGI", "Starlette", "Flask", "Django WSGI", "Django ASGI")
-
-
-@pytest.fixture
-def make() -> Iterator[Callable[..., Site]]:
-    with ExitStack() as stack:
-        yield lambda name="ASGI", **settings: stack.enter_context(
-            plain(name, **settings) if name in ("ASGI", "WSGI", "Starlette") else site_on(name, **settings)
-        )
 
 
 @pytest.fixture(params=STACKS)
@@ -72,23 +35,6 @@ def dashboard(request: pytest.FixtureRequest, make: Callable[..., Site]) -> Site
     assert site.analytics.store is not None
     site.analytics.store.apply(visits())
     return site
-
-
-def visits() -> list[Any]:
-    def seen(user: str, country: str, hours: float, **fields: Any) -> Event:
-        at = datetime.now(UTC) - timedelta(hours=hours)
-        visit = Visit(country=country, source="Google", channel="Organic Search")
-        return Event(
-            type=EventType.PAGEVIEW, timestamp=at, user_id=user, matched_pattern="/x", path="/x", visit=visit, **fields
-        )
-
-    return [
-        seen("ann", "GB", 0.1),
-        seen("ann", "GB", 0.05),
-        seen("bob", "DE", 0.02),
-        seen("cyd", "DE", 26, status_code=404),
-        Event(event_name="buy", user_id="ann", revenue=Money("29.99", "GBP")),
-    ]
 
 
 def test_it_is_closed_to_strangers_on_every_page(dashboard: Site):
