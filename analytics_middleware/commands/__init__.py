@@ -17,6 +17,7 @@ COMMANDS: Final = (
     "dead-letters",
     "replay",
     "export",
+    "copy",
     "sql",
     "erase",
 )

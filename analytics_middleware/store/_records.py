@@ -135,6 +135,15 @@ class Records:
             found[user_id, anon_id] = known._replace(at=min(known.at, at), human_at=human)
         return list(found.values())
 
+    def add_first_seen(self, seen: FirstSeen) -> None:
+        """Keep when somebody was first seen, unless they are erased."""
+        for at, bot in ((seen.human_at, False), (seen.at if seen.at != seen.human_at else None, True)):
+            if at is None or self._gone(seen.user_id, seen.anon_id, at):
+                continue
+            key = (seen.user_id, seen.anon_id, bot)
+            self._first_seen[key] = min(self._first_seen.get(key, at), at)
+        _bound(self._first_seen, self._limit)
+
     def history(self) -> History:
         """Return all that questions need, unchanged by what is added later."""
         moments = self._all_traits()

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import threading
+import time
 from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
@@ -21,6 +22,8 @@ SALTS: Final = "/salts"
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _ENVELOPE: Final = len('{"records":[]}')
+_PATIENCE: Final = 120.0
+"""Seconds for which history is offered to a hub that is down or has no room."""
 _SALT_WAIT: Final = 3.0
 """Seconds that the writer thread waits for a salt: requests gather behind it."""
 
@@ -107,6 +110,22 @@ class HubStore(IdentifyingCollector):
         """Deliver records: events, and identities and erasures among them."""
         parts = [(record, _encoded(record)) for record in events]
         self.send_parts(parts, self.max_batch, self.max_bytes, self._post_records, _ENVELOPE)
+
+    def apply(self, records: Sequence[Event | Identify | Erase]) -> None:
+        """Deliver *records* that are in no log, such as history, and wait for the hub as long as it seems worth it.
+
+        Raises `DeliveryError`.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self.send(records)
+            except DeliveryError as error:
+                if error.permanent or error.rejected or time.monotonic() > deadline:
+                    raise
+                time.sleep(max(1.0, error.retry_after or 0.0))
+            else:
+                return
 
     def salt(self, day: date) -> bytes | None:
         """Return the salt that all hosts have on *day*; None, counted by the caller, when it can't be had soon."""

@@ -139,6 +139,13 @@ class MemoryStore(Store):
         with self._lock:
             return iter(self._records.first_seen())
 
+    def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
+        """Take in what another store's `first_seen` told."""
+        with self._lock:
+            for item in seen:
+                self._records.add_first_seen(item)
+            self._history = None
+
     def _read(self) -> History:
         with self._lock:
             if self._history is None:

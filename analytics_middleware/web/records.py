@@ -4,6 +4,7 @@ Only the secret key opens this: whoever has it is believed in every word.
 """
 
 import base64
+import time
 from datetime import UTC, date, datetime
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from analytics_middleware.admission import admit
-from analytics_middleware.analytics import Analytics
+from analytics_middleware.analytics import STORE, Analytics
 from analytics_middleware.context import identification
 from analytics_middleware.counters import logger
 from analytics_middleware.enrich.visit import BOT, FORWARDED
@@ -57,6 +58,8 @@ class Hub:
 
     def __init__(self, analytics: Analytics) -> None:
         self._analytics = analytics
+        self._looked_at = float("-inf")
+        self._lag = 0
 
     def records(self, body: bytes) -> Taken:
         """Write the records in *body* into the log before this returns.
@@ -79,6 +82,7 @@ class Hub:
                 raise Refusal(400, "invalid", f"{error!s:.200}", f"records[{index}].record") from None
         try:
             if drafts:
+                self._make_sure_of_room(len(drafts))
                 self._analytics.take_over(drafts)
             for user_id, draft in erasures:
                 self._analytics.outbox.erase(user_id, draft)
@@ -105,8 +109,21 @@ class Hub:
             raise Refusal(
                 503, "unavailable", "this instance has its own store elsewhere; name that one", headers=[_SOON]
             )
+        if self._analytics.store is None:
+            raise Refusal(503, "unavailable", "there is no store here", headers=[_SOON])
         if not self._analytics.active:
             raise Refusal(503, "unavailable", "analytics is off here", headers=[_SOON])
+
+    def _make_sure_of_room(self, count: int) -> None:
+        """Refuse for now what the log might have to let go again: what is taken in here is nobody else's care."""
+        now = time.monotonic()
+        if now - self._looked_at > 1.0:
+            self._looked_at = now
+            store = self._analytics.outbox.stats().consumers.get(STORE)
+            self._lag = 0 if store is None else store.pending
+        if self._lag > self._analytics.settings.max_pending // 2:
+            raise Refusal(503, "busy", "the store lags behind the log", headers=[_SOON])
+        self._lag += count
 
     def _unwritable(self) -> Refusal:
         counters = self._analytics.counters

@@ -165,6 +165,22 @@ def test_an_instance_whose_store_is_elsewhere_takes_nothing(build):
         assert answer.header("retry-after")
 
 
+@pytest.mark.parametrize("setting", [{"store": None}, {"enabled": False}])
+def test_an_instance_that_keeps_nothing_takes_nothing(build, setting):
+    assert send(build(**setting)).error["code"] == "unavailable"
+
+
+def test_while_the_store_lags_hosts_wait_and_nothing_taken_is_let_go_again(build, tmp_path):
+    site = build(data_dir=tmp_path, background=False, max_pending=20)
+    events = [of_event(Event(event_name="order", timestamp=AT)) for _ in range(11)]
+    assert send(site, *events).status == 200
+    answer = send(site, *events)
+    assert (answer.status, answer.error["code"], answer.header("retry-after")) == (503, "busy", "5")
+    # Erasing can't wait for room.
+    assert send(site, {"kind": "erase", "record": {"user_id": "ann"}}).status == 200
+    assert total(site) == 11
+
+
 def test_a_log_that_can_not_be_written_has_the_host_wait(build, tmp_path):
     site = build(data_dir=tmp_path / "data")
     (tmp_path / "data").write_text("a file where the directory should be")

@@ -1,0 +1,103 @@
+"""``copy``: what the embedded store holds, into another store, with everything that it knows of people."""
+
+import argparse
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from analytics_middleware.commands import CommandError, target
+from analytics_middleware.commands.progress import Progress
+from analytics_middleware.commands.text import amount, table
+from analytics_middleware.engine import build_hub, build_store
+from analytics_middleware.errors import AnalyticsError
+from analytics_middleware.outbox.shelf import SharedShelf
+from analytics_middleware.settings import Settings
+
+if TYPE_CHECKING:
+    from analytics_middleware.store.base import Store
+    from analytics_middleware.store.copying import Copy, Month
+
+NAME = "copy"
+HELP = "Copy what the embedded store holds into another store, and compare the counts."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    target.add_arguments(parser)
+    parser.add_argument(
+        "--to", metavar="URL", help="the other store: clickhouse://…, or a hub's URL; default: the application's own"
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="begin from the start, not where the last copy to the same place ended"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Copy, then compare; 1 when the other store has fewer events of some month."""
+    found = target.find(arguments)
+    try:
+        from analytics_middleware.store.copying import Copy
+        from analytics_middleware.store.duckdb import DuckDBStore
+    except ImportError as error:
+        raise CommandError(f"the embedded store can't be read: {error}") from None
+    destination, name, store = _destination(found, arguments.to)
+    source = DuckDBStore(found.durable)
+    if isinstance(store, DuckDBStore):
+        raise CommandError("the application's store is the embedded one itself: say --to where")
+    copy = Copy(source, destination, SharedShelf(found.durable.database), name)
+    if arguments.restart:
+        copy.restart()
+    try:
+        return _copy(copy, store, name)
+    finally:
+        destination.close()
+
+
+def _copy(copy: "Copy", store: "Store | None", name: str) -> int:
+    now = datetime.now(UTC)
+    position = copy.position
+    done = 0 if position is None else position.copied
+    if position is not None:
+        print(f"Going on after {amount(done, 'event')}, the last of {position.at.isoformat()}.", flush=True)
+    with Progress("copying", sum(month.here for month in copy.months(None, now))) as bar:
+        bar.reach(done)
+        copied = copy.events(bar.advance)
+    people, first = copy.people(), copy.first_seen()
+    print(f"{amount(copied, 'event')} and {amount(people, 'record')} of people copied to {name}.")
+    if first is None:
+        print("It takes no first dates of people whose first events are deleted here.")
+    if store is None:
+        print("It has confirmed each; its own counts are for you to compare.")
+        return 0
+    return _compare(copy.months(store, now))
+
+
+def _compare(months: "list[Month]") -> int:
+    missing = [month for month in months if month.there < month.here]
+    total, there = sum(month.here for month in months), sum(month.there for month in months)
+    if not missing:
+        more = f"; it has {there - total} others besides" if there > total else ""
+        print(f"Every month has all its events there: {total}{more}.")
+        return 0
+    rows = [("month", "here", "there", "missing")]
+    rows += [(f"{each.time:%Y-%m}", str(each.here), str(each.there), str(each.here - each.there)) for each in missing]
+    print(table(rows))
+    print("Events that came late are behind the place where the last copy ended: try --restart.")
+    return 1
+
+
+def _destination(found: target.Target, url: str | None) -> "tuple[Any, str, Store | None]":
+    """Return where the copy goes, how that is called, and the store to compare with."""
+    if url is None:
+        if found.analytics is None:
+            raise CommandError("say --to where, or name the application whose store it is with --app")
+        hub, store = found.analytics.hub, found.analytics.store
+    else:
+        key = None if found.analytics is None else found.analytics.settings.store_key
+        settings = Settings(store=url, store_key=key)
+        hub = build_hub(settings)
+        store = None if hub is not None else build_store(settings, found.durable)
+    if hub is not None:
+        return hub, hub.url, None
+    if store is None:
+        raise AnalyticsError("there is no store to copy to")
+    return store, str(getattr(store, "address", type(store).__name__)), store
