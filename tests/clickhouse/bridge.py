@@ -17,6 +17,7 @@ import threading
 import time
 import zlib
 from base64 import b64decode
+from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,9 @@ class Handler(BaseHTTPRequestHandler):
             encoding = self.headers.get("Content-Encoding", "")
             if encoding:
                 body = _CODECS[encoding][1](body)
+            if self.headers.get_content_type() == "multipart/form-data":
+                parameters |= _form(self.headers["Content-Type"], body)
+                body = b""
             asked = parameters.get("query", "").encode()
             sql, data = (asked, body) if _INSERT.match(asked) else (asked + body, b"")
             fault = self.server.fault(sql)
@@ -220,6 +224,16 @@ class Bridge(ThreadingHTTPServer):
         # A client that went away is what tests are about; anything else shows in the test's own failure.
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+
+def _form(content_type: str, body: bytes) -> dict[str, str]:
+    """Return the fields of a form, which hold parameters that are too long for a URL."""
+    message = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
+    fields: dict[str, str] = {}
+    for part in message.get_payload():
+        name = part.get_param("name", header="content-disposition")
+        fields[name] = part.get_payload(decode=True).decode()
+    return fields
 
 
 def _name(text: str) -> str:

@@ -53,6 +53,16 @@ def test_parameters_are_bound_and_settings_hold_for_one_query(client: Any) -> No
     assert client.command(wanted) == before
 
 
+def test_parameters_that_are_longer_than_a_url(server: ClickHouse, client: Any) -> None:
+    client.insert("t", ROWS, COLUMNS)
+    ids = list(range(2, 20_000))
+    with connect(server, form_encode_query_params=True) as forms:
+        wanted = {"ids": ids, "text": ROWS[1][1]}
+        found = forms.query("SELECT id FROM t WHERE id IN {ids:Array(UInt64)} AND text = {text:String}", wanted)
+        assert found.result_rows == [(2,)]
+        assert forms.insert("t", ROWS, COLUMNS).written_rows == 2
+
+
 def test_other_formats_and_rows_in_the_body(client: Any) -> None:
     client.raw_insert("t", ["id", "text"], '{"id": 7, "text": "seven"}\n', fmt="JSONEachRow")
     client.command("INSERT INTO t (id, text) VALUES (8, 'eight')")

@@ -65,3 +65,24 @@ def test_the_embedded_store_is_not_copied_to_itself(tmp_path, capsys):
     assert code == 1
     assert "store_key" in capsys.readouterr().err
     analytics.close()
+
+
+def test_a_host_that_changes_its_store_has_every_event_in_the_other_once(instance, tmp_path, capsys):
+    """Sealed or not: what the old store has not sealed goes on from the log, the rest is copied."""
+    hub = instance("hub")
+    hub.start()
+    history(tmp_path / "data", 10)
+    settings = {"data_dir": tmp_path / "data", "enabled": True}
+    for flushed in (True, False):
+        before = Analytics(**settings)
+        for _ in range(5):
+            before.track("order", user_id="eve")
+        assert not flushed or before.flush(20)
+        before.close(5)
+    after = Analytics(store=hub.url, store_key=KEY, **settings)
+    after.track("order", user_id="eve")
+    assert after.flush(20)
+    assert copy(after, capsys)[0] == 0
+    after.close(5)
+    assert hub.ask("active") == {"count": 2}
+    assert sum(point["count"] for point in hub.ask("volume", event="order")) == 21
