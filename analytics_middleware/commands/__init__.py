@@ -2,6 +2,7 @@
 
 import argparse
 from importlib import import_module
+from keyword import iskeyword
 from typing import Final, Protocol, cast
 
 from analytics_middleware.errors import AnalyticsError
@@ -17,11 +18,13 @@ COMMANDS: Final = (
     "dead-letters",
     "replay",
     "export",
+    "import",
     "copy",
     "sql",
     "erase",
 )
-"""Names of the commands. Each is a module here, with underscores for dashes, imported when it is asked for."""
+"""Names of the commands. Each is a module here, imported when it is asked for: with underscores for dashes, and one
+more after a word of Python's own."""
 
 
 class Command(Protocol):
@@ -45,4 +48,5 @@ class CommandError(AnalyticsError):
 
 def load(name: str) -> Command:
     """Return the command called *name*, one of `COMMANDS`."""
-    return cast("Command", import_module(f"{__name__}.{name.replace('-', '_')}"))
+    module = f"{name}_" if iskeyword(name) else name.replace("-", "_")
+    return cast("Command", import_module(f"{__name__}.{module}"))

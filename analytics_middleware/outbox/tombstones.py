@@ -67,6 +67,13 @@ class Tombstones:
         key = (ANON, of.anon_id) if of.user_id is None else (USER, of.user_id)
         return record.timestamp <= self._until.get((key[0], key[1] or ""), _NEVER)
 
+    def refuses(self, user_id: str | None, anon_id: str | None, at: float) -> bool:
+        """Whether an event with these ids, at *at* seconds since the epoch, is erased."""
+        if at > self._latest:
+            return False
+        key = (USER, user_id) if is_identity(user_id) else (ANON, anon_id)
+        return at <= self._until.get((key[0], key[1] or ""), _NEVER)
+
     def admitted(self, drafts: Sequence[Draft]) -> tuple[Sequence[Draft], int]:
         """Return those of *drafts* that may be written, and how many events may not."""
         refused = [draft for draft in drafts if self.covers(draft)] if self._until else ()

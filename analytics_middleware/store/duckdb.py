@@ -29,6 +29,7 @@ from analytics_middleware.store.sealing import Pace, Sealer
 from analytics_middleware.store.segments import Segments
 from analytics_middleware.store.snapshot import Reader
 from analytics_middleware.store.sql import Rows, run_sql
+from analytics_middleware.store.tail import Taken
 from analytics_middleware.store.timeout import time_limit
 
 T = TypeVar("T")
@@ -96,14 +97,14 @@ class DuckDBStore(Store):
         with self._applying:
             self._refused += self.sealer.apply(records)
 
-    def append_table(self, table: Any) -> None:
+    def append_table(self, table: Any) -> Taken:
         """Take in events as an Arrow table of `columns.SCHEMA`, for loading history fast; `maintain` compacts it.
 
         Its ids must be checked already: what names nobody is null. Events that are known, erased, too old or of the
-        future are left out.
+        future are left out; returns how many.
         """
         with self._applying:
-            self.sealer.append_table(table)
+            return self.sealer.append_table(table)
 
     def events(
         self,

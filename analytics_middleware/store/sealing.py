@@ -17,7 +17,7 @@ from analytics_middleware.store.columns import event_hashes, table_of
 from analytics_middleware.store.compaction import Compactor
 from analytics_middleware.store.feed import decoded, settlement_of
 from analytics_middleware.store.segments import Segments
-from analytics_middleware.store.tail import Tail
+from analytics_middleware.store.tail import Tail, Taken
 
 logger = logging.getLogger("analytics_middleware.store")
 
@@ -139,10 +139,10 @@ class Sealer:
             return prepared.tail.refused
         raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
 
-    def append_table(self, table: Any) -> None:
+    def append_table(self, table: Any) -> Taken:
         """Seal the rows of *table*, which has the columns of a segment, but for those that are known or must not be."""
         for _ in range(_TRIES):
-            prepared = self._prepare_table(table)
+            prepared, taken = self._prepare_table(table)
             try:
                 with self._outbox.database.write() as connection:
                     prepared.commit(connection)
@@ -152,17 +152,17 @@ class Sealer:
             except BaseException:
                 self._discard(prepared)
                 raise
-            return
+            return taken
         raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
 
-    def _prepare_table(self, table: Any) -> "_Prepared":
+    def _prepare_table(self, table: Any) -> "tuple[_Prepared, Taken]":
         with self._outbox.database.read() as connection:
             state = catalogue.read_state(connection)
             tail = Tail(connection, self._segments, state)
-            hashes, keep = tail.take_table(connection, table, int(self._clock() * 1_000_000))
+            hashes, keep, taken = tail.take_table(connection, table, int(self._clock() * 1_000_000))
         if not keep.all():
             table, hashes = table.filter(pa.array(keep)), hashes[keep]
-        return _Prepared(state.version, self._write(table, hashes) if table.num_rows else None, tail)
+        return _Prepared(state.version, self._write(table, hashes) if table.num_rows else None, tail), taken
 
     def _waiting(self) -> float | None:
         """Return the seconds until the tail is to be sealed, None when it is empty."""

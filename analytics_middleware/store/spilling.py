@@ -13,7 +13,7 @@ from analytics_middleware.store.columns import SCHEMA
 _BATCH: Final = 10_000
 
 
-def sorted_tables(batches: Iterable[Any], times: Int64s, directory: Path, *, at_once: int = 262_144) -> Iterator[Any]:
+def sorted_tables(batches: Iterable[Any], times: Int64s, directory: Path, *, at_once: int = 131_072) -> Iterator[Any]:
     """Yield the rows of *batches*, tables of `SCHEMA`, in order of time and event id, as tables of some thousand.
 
     *times* are those of all rows, perhaps of more: they say where to divide, so that *at_once* rows, some hundred MB,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.store._arrays import Hashes, Mask, np, pa, pc
@@ -17,6 +17,16 @@ from analytics_middleware.store.identity import identity, is_cookieless
 from analytics_middleware.store.segments import Segments
 
 _FUTURE = FUTURE // timedelta(microseconds=1)
+
+
+class Taken(NamedTuple):
+    """What became of the rows of a table."""
+
+    taken: int
+    known: int
+    """Sealed already, or a repetition within the table."""
+    refused: dict[str, int]
+    """By reason."""
 
 
 class Tail:
@@ -52,23 +62,29 @@ class Tail:
         self._events += taken
         return taken
 
-    def take_table(self, connection: Connection, table: Any, now: int) -> tuple[Hashes, Mask]:
-        """Take in the rows of *table*; return the hashes of their event ids and which of them count."""
+    def take_table(self, connection: Connection, table: Any, now: int) -> tuple[Hashes, Mask, Taken]:
+        """Take in the rows of *table*; return the hashes of their event ids, which of them count, and how many."""
         hashes = event_hashes(table.column("event_id").to_pylist())
         times = numbers_of(table.column("timestamp"), "timestamp")
-        keep = np.zeros(len(hashes), np.bool_)
-        keep[np.unique(hashes, return_index=True)[1]] = True
-        keep &= (times >= self._state.horizon) & (times <= now + _FUTURE)
-        keep &= ~self._known(hashes)
+        new = np.zeros(len(hashes), np.bool_)
+        new[np.unique(hashes, return_index=True)[1]] = True
+        new &= ~self._known(hashes)
+        old, ahead = times < self._state.horizon, times > now + _FUTURE
+        keep = new & ~old & ~ahead
+        refused = {"too old": int((new & old).sum()), "of the future": int((new & ahead).sum())}
         # Only rows with both ids say who is who; where somebody was erased, every row must be looked at.
         names = ["user_id", "anon_id", "event_id"]
         look = pc.and_(pc.is_valid(table.column("user_id")), pc.is_valid(table.column("anon_id"))).to_numpy()
         if self.identities.erased_users:
             look = np.ones(len(hashes), np.bool_)
-        for index in np.flatnonzero(look & keep).tolist():
-            user_id, anon_id, event_id = (table.column(name)[index].as_py() for name in names)
+        rows = np.flatnonzero(look & keep)
+        columns = [table.column(name).take(pa.array(rows)).to_pylist() for name in names]
+        self.identities.prefetch(connection, {anon_id for anon_id in columns[1] if anon_id is not None})
+        for index, user_id, anon_id, event_id in zip(rows.tolist(), *columns, strict=True):
             keep[index] = self.identities.add_event(connection, user_id, anon_id, int(times[index]), event_id)
-        return hashes, keep
+        refused["erased"] = len(rows) - int(keep[rows].sum())
+        counted = {reason: count for reason, count in refused.items() if count}
+        return hashes, keep, Taken(int(keep.sum()), len(new) - int(new.sum()), counted)
 
     def surviving(self) -> list[Event]:
         """Return the events taken in that no later record erased."""

@@ -1,0 +1,105 @@
+"""``import``: files of `export`, access logs, and the exports of Plausible and Umami, into the store."""
+
+import argparse
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analytics_middleware.commands import CommandError, target
+from analytics_middleware.commands.progress import Progress
+from analytics_middleware.commands.text import amount, safe, when
+from analytics_middleware.outbox.tombstones import read_tombstones
+from analytics_middleware.settings import Settings
+
+if TYPE_CHECKING:
+    from analytics_middleware.importing.applying import Tally
+
+NAME = "import"
+HELP = "Take files of events into the store: exports of this package, access logs, Plausible's and Umami's exports."
+
+_FORMATS = ("parquet", "csv", "jsonl", "access-log", "plausible", "umami")
+_PEOPLE = "people.jsonl"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    target.add_arguments(parser)
+    parser.epilog = (
+        "Events go straight into the store and to no collector. An event that is known already counts once, so an "
+        "import may be said again, and goes on where it was interrupted."
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, also packed (gz), or a directory")
+    parser.add_argument("--format", choices=_FORMATS, help="what the files are; default: what they seem to be")
+    parser.add_argument("--hostname", metavar="NAME", help="access logs: the site's name, such as shop.example")
+    parser.add_argument("--from", dest="start", type=when, metavar="WHEN", help="only events from then on")
+    parser.add_argument("--to", dest="end", type=when, metavar="WHEN", help="only events before then")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Take the files in, and say what became of their lines."""
+    found = target.find(arguments)
+    store = found.store
+    from analytics_middleware.importing.applying import Importer
+    from analytics_middleware.importing.enriching import Enrichment
+    from analytics_middleware.importing.formats import Reading
+    from analytics_middleware.importing.records import FileError
+
+    settings = Settings() if found.analytics is None else found.analytics.settings
+    reading = Reading(Enrichment(settings), hostname=arguments.hostname, timezone=settings.timezone)
+    with found.durable.database.read() as connection:
+        tombstones = read_tombstones(connection, -math.inf)
+    importer = Importer(store, tombstones, start=_instant(arguments.start), end=_instant(arguments.end))
+    files = list(_files(arguments.files))
+    failed = 0
+    with Progress("importing", sum(file.stat().st_size for file in files)) as bar:
+        done = 0
+        for file in files:
+            try:
+                importer.add(reading.items(file, arguments.format, partial(_reach, bar, done)))
+            except FileError as error:
+                failed += 1
+                print(safe(str(error), 300), file=sys.stderr)
+            done += file.stat().st_size
+            bar.reach(done)
+        importer.flush()
+        store.maintain()
+    store.close()
+    print(_said(importer.tally))
+    return 1 if failed else 0
+
+
+def _reach(bar: Progress, before: int, at: int) -> None:
+    bar.reach(before + at)
+
+
+def _files(paths: list[Path]) -> Iterator[Path]:
+    """Yield the files, those of a directory by name, what is known of people after all events."""
+    found = [each for path in paths for each in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    for path in sorted(found, key=lambda each: each.name == _PEOPLE):
+        if not path.exists():
+            raise CommandError(f"there is no file {str(path)!r}")
+        if path.is_file() and not path.name.startswith("."):
+            yield path
+
+
+def _said(tally: "Tally") -> str:
+    lines = [f"{amount(tally.imported, 'event')} imported, {tally.known} known already."]
+    if tally.people:
+        lines.append(f"{amount(tally.people, 'record')} of people taken.")
+    for what, counts in (("make no event", tally.left), ("refused", tally.refused)):
+        if counts:
+            lines.append(f"{counts.total()} {what}: {_listed(counts)}.")
+    return "\n".join(lines)
+
+
+def _listed(counts: "Counter[str]") -> str:
+    return ", ".join(f"{count} {safe(reason)}" for reason, count in counts.most_common())
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

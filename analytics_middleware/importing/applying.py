@@ -1,0 +1,93 @@
+"""Giving records to the store in bulk: sealed at once, each once, none of somebody erased."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.importing.records import Item, Left, Refused
+from analytics_middleware.outbox.tombstones import Tombstones
+from analytics_middleware.store import DuckDBStore
+from analytics_middleware.store.columns import table_of
+
+_BATCH: Final = 50_000
+"""Events that become one file of the store."""
+
+
+class Tally:
+    """What became of the lines of an import."""
+
+    def __init__(self) -> None:
+        self.imported = 0
+        self.people = 0
+        """Identities, traits and erasures that were taken."""
+        self.known = 0
+        """Events that the store, or a line before, had already."""
+        self.left: Counter[str] = Counter()
+        """What makes no event, by reason."""
+        self.refused: Counter[str] = Counter()
+        """What is wrong, or may not be kept, by reason."""
+
+
+class Importer:
+    """Takes items in. *tombstones* are the log's: who was erased, also before there was a store."""
+
+    def __init__(
+        self,
+        store: DuckDBStore,
+        tombstones: Tombstones,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> None:
+        self._store = store
+        self._tombstones = tombstones
+        self._start = start
+        self._end = end
+        self._events: list[Event] = []
+        self._people: list[Identify | Erase] = []
+        self.tally = Tally()
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Take *items* in; those of the last batch wait for `flush`."""
+        for item in items:
+            if isinstance(item, Event):
+                self._add_event(item)
+            elif isinstance(item, Refused):
+                self.tally.refused[item.reason] += 1
+            elif isinstance(item, Left):
+                self.tally.left[item.reason] += item.events
+            else:
+                self._people.append(item)
+                if len(self._people) >= _BATCH:
+                    self.flush()
+
+    def _add_event(self, event: Event) -> None:
+        if (self._start is not None and event.timestamp < self._start) or (
+            self._end is not None and event.timestamp >= self._end
+        ):
+            self.tally.left["out of range"] += 1
+        elif self._tombstones.refuses(event.user_id, event.anon_id, event.timestamp.timestamp()):
+            self.tally.refused["erased"] += 1
+        else:
+            self._events.append(event)
+            if len(self._events) >= _BATCH:
+                self.flush()
+
+    def flush(self) -> None:
+        """Give the store what waits: events before what is known of people."""
+        if self._events:
+            taken = self._store.append_table(table_of(self._events))
+            self._events.clear()
+            self.tally.imported += taken.taken
+            self.tally.known += taken.known
+            self.tally.refused += Counter(taken.refused)
+        if self._people:
+            before = self._store.refused
+            self._store.apply(self._people)
+            refused = self._store.refused - before
+            self.tally.people += len(self._people) - refused
+            if refused:
+                self.tally.refused["erased"] += refused
+            self._people.clear()

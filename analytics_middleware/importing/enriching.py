@@ -1,0 +1,80 @@
+"""Events of other programs, enriched as the pipeline does it; visitors are told apart by salts that nobody keeps."""
+
+from collections.abc import Callable, Iterable
+from datetime import date
+from typing import Final
+
+from analytics_middleware.admission import admit
+from analytics_middleware.counters import Counters
+from analytics_middleware.enrich.sessions import PrivateRecords
+from analytics_middleware.enrich.visit import Enricher, Seen
+from analytics_middleware.event import Event
+from analytics_middleware.exclusions import Exclusions
+from analytics_middleware.importing.records import Item, Items
+from analytics_middleware.request import Request
+from analytics_middleware.settings import Settings
+
+_BATCH: Final = 1000
+
+
+class ThrownAwaySalts:
+    """A random salt for every day, for as long as an import lasts.
+
+    The salts under which the days' own visitors were hashed are destroyed, so the visitors of an import are others.
+    """
+
+    def __init__(self) -> None:
+        self._salts: dict[date, bytes] = {}
+
+    def salt(self, day: date, fresh: Callable[[], bytes]) -> bytes:
+        """Return the salt of *day*."""
+        if day not in self._salts:
+            self._salts[day] = fresh()
+        return self._salts[day]
+
+    shared = salt
+
+    def forget(self, day: date) -> None:
+        """Keep them all: files may go back in time."""
+
+
+class Enrichment:
+    """Fills visits as *settings* say, as far as nobody must be asked who made the request."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.exclusions = Exclusions(settings.exclude)
+        self._enricher = Enricher(
+            Settings(
+                visitor=None if settings.visitor is None else "cookieless",
+                privacy=settings.privacy,
+                keep_query=settings.keep_query,
+                session_timeout=settings.session_timeout,
+                geoip_database=settings.geoip_database,
+                timezone=settings.timezone,
+            ),
+            ThrownAwaySalts(),
+            PrivateRecords(),
+            Counters(),
+        )
+
+    def see(self, event: Event, request: Request | None) -> Seen:
+        """Return *event* enriched from *request*; it has no session yet."""
+        admit(event)
+        seen = self._enricher.enrich(event, request)
+        seen.event.client_ip = None
+        return seen
+
+    def with_sessions(self, items: Iterable[Item | Seen]) -> Items:
+        """Yield *items*, the seen ones as events that have their sessions."""
+        waiting: list[Item | Seen] = []
+        for item in items:
+            waiting.append(item)
+            if len(waiting) >= _BATCH:
+                yield from self._assigned(waiting)
+                waiting = []
+        yield from self._assigned(waiting)
+
+    def _assigned(self, items: list[Item | Seen]) -> Items:
+        self._enricher.assign_sessions([item for item in items if isinstance(item, Seen)])
+        for item in items:
+            yield item.event if isinstance(item, Seen) else item

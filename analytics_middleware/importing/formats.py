@@ -1,0 +1,84 @@
+"""Which format a file has, and its items."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from analytics_middleware.importing import access_log, own, plausible, umami
+from analytics_middleware.importing.enriching import Enrichment
+from analytics_middleware.importing.records import FileError, Items
+from analytics_middleware.importing.sources import Source, opened
+
+FORMATS: Final = ("parquet", "csv", "jsonl", "access-log", "plausible", "umami")
+
+_PARQUET: Final = b"PAR1"
+
+
+class Reading:
+    """How files are read: of what *hostname* the logs are, what zone days are in, how visits are enriched."""
+
+    def __init__(self, enrichment: Enrichment, *, hostname: str | None, timezone: str) -> None:
+        self._enrichment = enrichment
+        self._hostname = hostname
+        self._timezone = timezone
+
+    def items(self, path: Path, chosen: str | None, at: Callable[[int], None]) -> Items:
+        """Yield what is in the file at *path*, of the format *chosen*, else of the one that it seems to have.
+
+        *at* is told from time to time how many of its bytes are done. Raises `FileError` for a file that can't be
+        read, `OSError` for one that is not there.
+        """
+        if chosen == "parquet" or (chosen is None and _begins(path, _PARQUET)):
+            yield from own.read_parquet(path, at)
+            return
+        with opened(path) as (sources, file):
+            kind = chosen or _recognised(path, sources)
+            for number, item in enumerate(self._of(kind, path, sources)):
+                yield item
+                if number % 1000 == 0:
+                    at(file.tell())
+
+    def _of(self, kind: str, path: Path, sources: list[Source]) -> Items:
+        if kind == "plausible":
+            yield from plausible.read(sources, self._timezone)
+        elif kind == "umami":
+            yield from umami.read(sources, self._enrichment)
+        else:
+            for source in sources:
+                yield from self._of_one(kind, path, source)
+
+    def _of_one(self, kind: str, path: Path, source: Source) -> Items:
+        if kind == "csv":
+            return own.read_csv(source)
+        if kind == "jsonl":
+            return own.read_json_lines(source)
+        if self._hostname is None and not access_log.names_host(source.first_line()):
+            raise FileError(
+                f"{path.name}: say --hostname: a log does not tell the site's name, and without it the site's own "
+                "links would pass for others'"
+            )
+        return access_log.read(source, self._enrichment, self._hostname or "")
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _recognised(path: Path, sources: list[Source]) -> str:
+    """Return the format that *sources*, what is in the file at *path*, seem to have."""
+    if any(plausible.is_table(source.name) for source in sources):
+        return "plausible"
+    heads = [source.first_line() for source in sources]
+    if any(umami.is_header(head) for head in heads):
+        return "umami"
+    head = heads[0] if heads else b""
+    if head.startswith(b"{"):
+        return "jsonl"
+    if own.is_header(head):
+        return "csv"
+    if access_log.is_log_line(head):
+        return "access-log"
+    if not head:
+        return "jsonl"
+    raise FileError(f"{path.name}: of no format that is known; say --format ({', '.join(FORMATS)})")

@@ -1,0 +1,206 @@
+"""Files of `export`: Parquet, CSV and JSON Lines, and what is known of people."""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from analytics_middleware.admission import admit
+from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
+from analytics_middleware.exporting.cells import from_cell
+from analytics_middleware.importing.records import FileError, Items, Refused, derived_id
+from analytics_middleware.importing.sources import TOO_LONG, Source
+from analytics_middleware.money import Money
+from analytics_middleware.store._arrays import pa, pq
+from analytics_middleware.store.columns import FACTS, SCHEMA, events_of
+from analytics_middleware.store.filters import VISIT_FIELDS
+
+_BATCH: Final = 10_000
+_OUTDATED: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TEXTS: Final = (
+    "event_name",
+    "action_name",
+    "locale",
+    "hostname",
+    "user_id",
+    "anon_id",
+    "matched_pattern",
+    "url",
+    "path",
+    "method",
+    "user_agent",
+    "referrer",
+)
+
+
+class _Given(msgspec.Struct):
+    """What a line must say itself, for there is no default that would be the same the next time."""
+
+    event_id: str | None = None
+    timestamp: datetime | None = None
+
+
+class _Person(msgspec.Struct):
+    """A line of what is known of people."""
+
+    identify: Identify | None = None
+    erase: Erase | None = None
+
+
+_given = msgspec.json.Decoder(_Given).decode
+_person = msgspec.json.Decoder(_Person).decode
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def read_parquet(path: Path, at: Callable[[int], None]) -> Items:
+    """Yield the events in a Parquet file; *at* is told how many bytes of it are done.
+
+    Raises `FileError` when it is none, or has not the columns of `export`.
+    """
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+        names = [name for name in SCHEMA.names if name in file.schema_arrow.names]
+        if not {"event_id", "timestamp"} <= set(names):
+            raise FileError(f"{path.name}: has no columns event_id and timestamp")
+        done, rows = 0, max(file.metadata.num_rows, 1)
+        for batch in file.iter_batches(_BATCH, columns=names):
+            yield from _of_batch(batch)
+            done += batch.num_rows
+            at(path.stat().st_size * done // rows)
+    except (pa.ArrowException, OSError) as error:
+        raise FileError(f"{path.name}: {' '.join(str(error).split())[:200]}") from None
+
+
+def _of_batch(batch: Any) -> Items:
+    columns: dict[str, Any] = {}
+    for name in SCHEMA.names:
+        kind = SCHEMA.field(name).type
+        column = batch.column(name).cast(kind) if name in batch.schema.names else pa.nulls(batch.num_rows, kind)
+        columns[name] = column.fill_null(False) if name in FACTS else column
+    table = pa.table(columns, schema=SCHEMA)
+    try:
+        for event in events_of(table):
+            yield _admitted(event)
+    except (*_UNREADABLE, TypeError):
+        # One row at a time: only those that are wrong are left out.
+        for index in range(table.num_rows):
+            yield _of_row(table.slice(index, 1))
+
+
+def _of_row(row: Any) -> Event | Refused:
+    try:
+        [event] = events_of(row)
+        return _admitted(event)
+    except (*_UNREADABLE, TypeError):
+        return Refused("not an event")
+
+
+def read_json_lines(source: Source) -> Items:
+    """Yield the records in a file of JSON Lines: events, or identities and erasures."""
+    for line in source.lines():
+        if not line.strip():
+            continue
+        if line == TOO_LONG:
+            yield Refused("too long")
+            continue
+        try:
+            yield from _of_line(line)
+        except _UNREADABLE:
+            yield Refused("not an event")
+
+
+def _of_line(line: bytes) -> Items:
+    if line.startswith((b'{"identify":', b'{"erase":')):
+        person = _person(line)
+        yield from filter(None, (person.identify, person.erase))
+        return
+    event = Event.decode(line)
+    given = _given(line)
+    if given.timestamp is None:
+        yield Refused("no timestamp")
+        return
+    if given.event_id is None:
+        event.event_id = derived_id(event.timestamp, "jsonl", line)
+    event.client_ip = None
+    yield _admitted(event)
+
+
+def is_header(line: bytes) -> bool:
+    """Return whether *line* is the first one of a CSV file that `export` wrote."""
+    names = {name.strip(b' "') for name in line.removeprefix(b"\xef\xbb\xbf").split(b",")}
+    return {b"event_id", b"timestamp", b"type"} <= names
+
+
+def read_csv(source: Source) -> Items:
+    """Yield the events in a CSV file that `export` wrote, or one with some of its columns."""
+    for row in rows_of(source):
+        if isinstance(row, Refused):
+            yield row
+            continue
+        try:
+            yield _admitted(_of_cells(row))
+        except (*_UNREADABLE, KeyError, TypeError):
+            yield Refused("not an event")
+
+
+def rows_of(source: Source) -> Iterator[Mapping[str, str] | Refused]:
+    """Yield the rows of a CSV file by the names in its first one."""
+    reader = csv.reader(source.texts(), strict=True)
+    header: list[str] | None = None
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield Refused("not CSV")
+            continue
+        if not row:
+            continue
+        if header is None:
+            header = [name.strip() for name in row]
+        elif len(row) != len(header):
+            yield Refused("wrong number of columns")
+        else:
+            yield dict(zip(header, row, strict=True))
+
+
+def _of_cells(cells: Mapping[str, str]) -> Event:
+    properties, currency = cells.get("properties", ""), from_cell(cells.get("currency", ""))
+    duration, status = cells.get("duration", ""), cells.get("status_code", "")
+    at = moment(cells["timestamp"])
+    texts: dict[str, Any] = {name: from_cell(cells.get(name, "")) for name in _TEXTS}
+    visit: dict[str, Any] = {name: from_cell(cells.get(name, "")) for name in VISIT_FIELDS.difference(FACTS)}
+    visit |= {name: cells.get(name) == "true" for name in FACTS}
+    return Event(
+        event_id=from_cell(cells.get("event_id", "")) or derived_id(at, "csv", *cells.values()),
+        type=EventType(from_cell(cells.get("type", "")) or "custom"),
+        timestamp=at,
+        duration=float(duration) if duration else None,
+        status_code=int(status) if status else None,
+        properties=msgspec.json.decode(properties, type=dict[str, Any]) if properties else {},
+        revenue=None if currency is None else Money.from_minor(int(cells["revenue_minor"]), currency),
+        visit=Visit(**visit),
+        **texts,
+    )
+
+
+def moment(text: str) -> datetime:
+    """Return the instant that *text* says; without a zone it is UTC. Raises `ValueError`."""
+    at = datetime.fromisoformat(text.strip())
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _admitted(event: Event) -> Event | Refused:
+    """Return *event* as the store may have it."""
+    if event.timestamp.tzinfo is None or event.timestamp < _OUTDATED:
+        return Refused("time before 1970 or without a zone")
+    given = event.event_id
+    admit(event)
+    if event.event_id != given:
+        # One that can't be kept; the same one must come of it the next time.
+        event.event_id = derived_id(event.timestamp, "id", given)
+    return event

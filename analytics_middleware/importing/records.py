@@ -1,0 +1,62 @@
+"""What a format makes of a file: records, and reasons why something makes none."""
+
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from analytics_middleware.errors import AnalyticsError
+from analytics_middleware.event import Erase, Event, Identify
+
+_REMEMBERED: Final = 100_000
+
+
+class Refused(NamedTuple):
+    """A line that is wrong."""
+
+    reason: str
+
+
+class Left(NamedTuple):
+    """A line that is right and makes no event, or several of them."""
+
+    reason: str
+    events: int = 1
+
+
+Item = Event | Identify | Erase | Refused | Left
+Items = Iterator[Item]
+
+
+class FileError(AnalyticsError):
+    """A file that can't be read, or no further; the message says why."""
+
+
+def derived_id(at: datetime, *parts: str | bytes) -> str:
+    """Return an event id in the form of a UUIDv7 that is the same for the same time and *parts*."""
+    digest = blake2b(digest_size=10)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    millis = int(at.astimezone(UTC).timestamp() * 1000) & 0xFFFF_FFFF_FFFF
+    low = int.from_bytes(digest.digest(), "big") & ((1 << 74) - 1)
+    high, rest = low >> 62, low & ((1 << 62) - 1)
+    return str(uuid.UUID(int=millis << 80 | 7 << 76 | high << 64 | 2 << 62 | rest))
+
+
+class Repetitions:
+    """Tells lines apart that are the same to the letter, as two hits within a second are: by counting them."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[bytes, int] = OrderedDict()
+
+    def number(self, line: bytes) -> str:
+        """Return how often *line* was among the last lines before."""
+        key = blake2b(line, digest_size=16).digest()
+        count = self._counts.pop(key, -1) + 1
+        self._counts[key] = count
+        if len(self._counts) > _REMEMBERED:
+            self._counts.popitem(last=False)
+        return str(count)

@@ -1,0 +1,100 @@
+"""Files as lines: plain, packed with gzip, or members of a zip archive; with limits on what they unpack into."""
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from analytics_middleware.importing.records import FileError
+
+MAX_LINE: Final = 1_000_000
+"""Bytes of a line; longer ones are passed over."""
+TOO_LONG: Final = b"\0too long"
+"""What stands in the place of such a line."""
+_LOOKED_AT: Final = 65_536
+_LINES_LOOKED_AT: Final = 10
+_FREE: Final = 64 * 2**20
+_RATIO: Final = 200
+"""How many times its own size a packed file may unpack into, beyond the first bytes; text seldom reaches a tenth."""
+
+_GZIP: Final = b"\x1f\x8b"
+_ZIP: Final = b"PK\x03\x04"
+_BROKEN: Final = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+
+
+class Source:
+    """One file, opened. *name* says what it is called, in an archive the member."""
+
+    def __init__(self, name: str, file: io.BufferedIOBase, packed: int | None = None) -> None:
+        self.name = name
+        self._file = file
+        self._allowed = None if packed is None else _FREE + packed * _RATIO
+        self._read = 0
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines without their ends, `TOO_LONG` for one that is. Raises `FileError` when it is broken."""
+        try:
+            while line := self._file.readline(MAX_LINE + 1):
+                self._count(line)
+                if len(line) > MAX_LINE and not line.endswith(b"\n"):
+                    while (rest := self._file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                        self._count(rest)
+                    yield TOO_LONG
+                else:
+                    yield line.rstrip(b"\r\n")
+        except _BROKEN as error:
+            raise FileError(f"{self.name}: {error or type(error).__name__}") from None
+
+    def first_line(self) -> bytes:
+        """Return the first line that is not empty, or its beginning, and begin anew."""
+        try:
+            lines = [self._file.readline(_LOOKED_AT).strip() for _ in range(_LINES_LOOKED_AT)]
+            self._file.seek(0)
+        except _BROKEN as error:
+            raise FileError(f"{self.name}: {error or type(error).__name__}") from None
+        return next(filter(None, lines), b"")
+
+    def texts(self) -> Iterator[str]:
+        """Yield the lines as text with their ends, as `csv` wants them; a byte-order mark is left out."""
+        for number, line in enumerate(self.lines()):
+            yield (line if number else line.removeprefix(b"\xef\xbb\xbf")).decode("utf-8", "replace") + "\n"
+
+    def _count(self, line: bytes) -> None:
+        self._read += len(line)
+        if self._allowed is not None and self._read > self._allowed:
+            raise FileError(f"{self.name}: unpacks into more than {_RATIO} times its size")
+
+
+@contextmanager
+def opened(path: Path) -> Generator[tuple[list[Source], io.BufferedReader]]:
+    """Open *path*; yield what is in it, several things for an archive, and the file itself, whose place is progress.
+
+    Raises `FileError` for an archive that can't be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(0)
+        size = path.stat().st_size
+        if head == _ZIP:
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    yield list(_members(archive)), file
+            except _BROKEN as error:
+                raise FileError(f"{path.name}: {error or type(error).__name__}") from None
+        elif head[:2] == _GZIP:
+            name = path.name.removesuffix(".gz")
+            yield [Source(name, gzip.GzipFile(fileobj=file), size)], file
+        else:
+            yield [Source(path.name, file)], file
+
+
+def _members(archive: zipfile.ZipFile) -> Iterator[Source]:
+    for info in archive.infolist():
+        if not info.is_dir() and info.filename.endswith(".csv"):
+            member: Any = archive.open(info)
+            name = info.filename.rpartition("/")[2]
+            yield Source(name, io.BufferedReader(member), info.compress_size)
