@@ -70,8 +70,8 @@ class CSVWriter:
 def _cells(name: str, column: Any) -> Any:
     kind = column.type
     if pa.types.is_timestamp(kind):
-        times: Any = column.to_numpy(zero_copy_only=False)
-        return pa.array([f"{text}Z" for text in np.datetime_as_string(times, "us")], pa.string())
+        texts = map(str, np.datetime_as_string(column.to_numpy(zero_copy_only=False), "us"))
+        return pa.array([f"{text}Z" for text in texts], pa.string())
     if not pa.types.is_string(kind):
         return column.cast(pa.string())
     # Most values come again and again: each is looked at once.
