@@ -1,15 +1,36 @@
-"""``replay``: sends a collector once more what is still there from a given time on."""
+"""``replay``: gives a collector what happened before, from the embedded store or from what is still in the log."""
 
 import argparse
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
 
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.collectors.base import Collector
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.collectors import named
 from analytics_middleware.commands.progress import Progress
-from analytics_middleware.commands.text import amount, instant, when
-from analytics_middleware.outbox.reading import count_passed, replay_log
+from analytics_middleware.commands.text import amount, instant, reasons, safe, seconds, when
+from analytics_middleware.delivery.replay import History, Replay
+from analytics_middleware.delivery.withhold import only_logs
+from analytics_middleware.enrich.visit import flags_of
+from analytics_middleware.errors import DeliveryError
+from analytics_middleware.outbox.base import ConsumerStats, Draft
+from analytics_middleware.outbox.replaying import (
+    ReplayedMeanwhile,
+    Span,
+    count_logged,
+    forget_spans,
+    logged_history,
+    missing_spans,
+    registered_at,
+)
+from analytics_middleware.outbox.sqlite import SqliteOutbox
 
 NAME = "replay"
-HELP = "Send a collector once more what is still in the log since a given time."
+HELP = "Give a collector what happened before: history it has missed, or what it has lost."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,33 +40,137 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", required=True, type=when, metavar="WHEN", help="from when on (15m, 2d, 2026-01-31, …T12:00:00Z)"
     )
+    parser.add_argument(
+        "--until",
+        type=when,
+        metavar="WHEN",
+        help="up to when; default: when the collector was first configured, if that is later than --since, else now",
+    )
+    parser.add_argument("--rate", type=seconds, metavar="N", help="events a second; default: as fast as it takes them")
+    parser.add_argument("--again", action="store_true", help="also what was replayed to it before")
     parser.add_argument("--dry-run", action="store_true", help="only say how many events it would be")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Hand the events over to delivery, which paces and retries them as any others."""
+    """Hand the events over to delivery, and deliver them."""
     found = target.find(arguments)
-    collector = named(found.configured.collectors, arguments.collector)
+    analytics, outbox = found.working, found.durable
+    collector = named(analytics.collectors, arguments.collector)
+    _refuse(collector, debug=analytics.settings.debug)
+    known = collector.name in outbox.stats().consumers
+    if not known and not arguments.dry_run:
+        # What happens from now on it gets as everybody does.
+        outbox.register(collector.name, reads_private=bool(getattr(collector, "needs", ())))
+    source = _source(analytics, outbox, collector)
+    registered = registered_at(outbox.database, collector.name) if known else time.time()
+    whole, until = _range(arguments, collector, source, registered)
+    if arguments.again and not arguments.dry_run:
+        forget_spans(outbox.database, collector.name, whole)
+    spans = [whole] if arguments.again else missing_spans(outbox.database, collector.name, whole)
+    total = sum(source.amount_of(each) for each in spans)
+    what = f"{amount(total, 'event')} from {_instant(whole.start)} up to {until}"
+    if arguments.dry_run:
+        print(f"{what} would be sent to {collector.name}.")
+        return 0
+    before = outbox.stats().consumers[collector.name]
+    replay = Replay(collector, outbox, source.history, rate=arguments.rate, debug=analytics.settings.debug)
+    try:
+        with Progress(f"replaying to {collector.name}", total) as bar:
+            for done in replay.run(whole):
+                bar.reach(done)
+    except DeliveryError as error:
+        raise CommandError(f"{safe(str(error), 500)}; say the same once more to go on") from None
+    except ReplayedMeanwhile:
+        raise CommandError(f"somebody else is replaying the same to {collector.name}") from None
+    print(f"{what} went to {collector.name}: {_became(before, outbox.stats().consumers[collector.name])}.")
+    if not total:
+        print(source.nothing)
+    elif not getattr(collector, "dedupes", False) and whole.stop > (registered or 0.0) * 1_000_000 + 1:
+        print(f"{collector.name} does not recognise an event that it has already: it counts them once more.")
+    return 0
+
+
+class _Source(NamedTuple):
+    """Where history comes from."""
+
+    history: History
+    amount_of: Callable[[Span], int]
+    nothing: str
+    fills: bool
+    """Whether it reaches back to before a collector was there."""
+
+
+def _source(analytics: Analytics, outbox: SqliteOutbox, collector: Collector) -> _Source:
+    name, database = collector.name, outbox.database
+    store: Any = analytics.store
+    if store is None or not hasattr(store, "events"):
+        return _Source(
+            partial(logged_history, database, name),
+            partial(count_logged, database, name),
+            "Without a store there is only the log, which keeps what some collector still waits for.",
+            fills=False,
+        )
+
+    def history(span: Span) -> Iterator[Draft]:
+        for event in store.events(start=_moment(span.start), end=_moment(span.stop)):
+            yield Draft("event", event.event_id, event.timestamp.timestamp(), event.encode(), None, flags_of(event))
+
+    def count(span: Span) -> int:
+        points = analytics.insights.volume(
+            start=_moment(span.start), end=_moment(span.stop), bucket="month", tz="UTC", bots=True
+        )
+        return sum(point.count for point in points)
+
+    nothing = "There is nothing in the store that was not replayed to it before; --again sends that once more."
+    return _Source(history, count, nothing, fills=True)
+
+
+def _range(
+    arguments: argparse.Namespace, collector: Collector, source: _Source, registered: float | None
+) -> tuple[Span, str]:
+    """Return which time it is about, and how its end is called."""
+    now = time.time()
+    since, until = arguments.since, arguments.until
+    max_age: float | None = getattr(collector, "max_age", None)
+    if max_age is not None and since < now - max_age:
+        since = now - max_age
+        print(f"{collector.name} takes no event older than {instant(since)}: those before are left out.")
+    if until is None and source.fills and registered is not None and since < registered:
+        until, called = registered, f"{instant(registered)}, since when it gets all that happens"
+    else:
+        until = min(now if until is None else until, now)
+        called = instant(until)
+    if since >= until:
+        raise CommandError(f"--since {instant(since)} is not before {called}")
+    return Span(round(since * 1_000_000), round(until * 1_000_000)), called
+
+
+def _refuse(collector: Collector, *, debug: bool) -> None:
     if not getattr(collector, "accepts_history", True):
         why = getattr(collector, "history_note", "") or "it dates events by their arrival"
         raise CommandError(f"{collector.name} can't take events of the past: {why}")
-    outbox = found.durable
-    if collector.name not in outbox.stats().consumers:
-        raise CommandError(f"{collector.name} has not been started yet, so nothing has passed it")
-    # The log is the one source so far; a store that keeps history can be another one here.
-    total = count_passed(outbox.database, collector.name, arguments.since)
-    since = instant(arguments.since)
-    if arguments.dry_run:
-        print(f"{amount(total, 'event')} since {since} would be sent to {collector.name} once more.")
-        return 0
-    sent = 0
-    with Progress("replaying", total) as bar:
-        for count in replay_log(outbox.database, collector.name, arguments.since):
-            sent += count
-            bar.advance(count)
-    print(f"{amount(sent, 'event')} since {since} will be sent to {collector.name} once more.")
-    if sent and not getattr(collector, "dedupes", False):
-        print(f"{collector.name} does not recognise an event that it has already: it counts them once more.")
-    if not sent:
-        print("The log keeps only what some collector still waits for.")
-    return 0
+    if only_logs(collector, debug=debug):
+        raise CommandError(f"{collector.name} is a third party and gets nothing in debug; debug_sends=True permits it")
+
+
+def _became(before: ConsumerStats, after: ConsumerStats) -> str:
+    """Return what became of what was sent meanwhile."""
+    dropped = {
+        reason: number
+        for reason, count in after.dropped.items()
+        if (number := count - before.dropped.get(reason, 0)) > 0
+    }
+    said = [f"{after.delivered - before.delivered} delivered"]
+    if dropped:
+        said.append(f"{sum(dropped.values())} dropped ({reasons(dropped)})")
+    if after.dead > before.dead:
+        said.append(f"{amount(after.dead - before.dead, 'dead letter')}")
+    return ", ".join(said)
+
+
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(at // 1_000_000, UTC).replace(microsecond=at % 1_000_000)
+
+
+def _instant(at: int) -> str:
+    return instant(at / 1_000_000)

@@ -65,6 +65,14 @@ class Target(NamedTuple):
             raise CommandError(f"this needs to know the collectors, which the data directory does not: {_HOW}")
         return self.analytics
 
+    @property
+    def working(self) -> Analytics:
+        """The analytics, to deliver with. Raises `CommandError` when it is switched off."""
+        analytics = self.configured
+        if not analytics.active:
+            raise CommandError("analytics is off: the setting 'enabled' says so, or a test runner is at work")
+        return analytics
+
 
 def add_arguments(parser: argparse.ArgumentParser, *, directory: bool = True) -> None:
     """Add the arguments that say what to work on; *directory* says whether a data directory is enough."""

@@ -11,9 +11,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from analytics_middleware.analytics import Analytics
-from analytics_middleware.commands import CommandError, target
+from analytics_middleware.commands import target
 from analytics_middleware.commands.progress import Progress
 from analytics_middleware.commands.text import amount, seconds
+from analytics_middleware.outbox.database import Database
+from analytics_middleware.outbox.replaying import anything_waits
 from analytics_middleware.outbox.spill import FAILURES
 
 NAME = "worker"
@@ -36,10 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Work until a signal comes, or with ``--once`` until everything is delivered."""
     found = target.find(arguments)
-    analytics = found.configured
-    directory = found.durable.database.directory
-    if not analytics.active:
-        raise CommandError("analytics is off: the setting 'enabled' says so, or a test runner is at work")
+    analytics = found.working
+    database = found.durable.database
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with _signals() as wait:
@@ -48,9 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             analytics.work()
             if arguments.once:
-                return _once(analytics, pending, arguments.timeout)
+                return _once(analytics, database, pending, arguments.timeout)
             names = ", ".join(collector.name for collector in analytics.collectors) or "no collector"
-            print(f"Delivering from {directory} to {names}; SIGTERM or Ctrl-C ends it.", file=sys.stderr, flush=True)
+            print(
+                f"Delivering from {database.directory} to {names}; SIGTERM or Ctrl-C ends it.",
+                file=sys.stderr,
+                flush=True,
+            )
             # Its threads do the rest: they deliver, seal, compact and prune as in any process.
             wait()
         finally:
@@ -58,12 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _once(analytics: Analytics, pending: int, timeout: float) -> int:
+def _once(analytics: Analytics, database: Database, pending: int, timeout: float) -> int:
     deadline = time.monotonic() + timeout
     done = False
     with Progress("delivering", pending) as bar:
         while not done and time.monotonic() < deadline:
             done = analytics.flush(min(_LOOK_EVERY, max(0.0, deadline - time.monotonic())))
+            if done and anything_waits(database):
+                # Of the past: nobody's flush waits for that.
+                time.sleep(_LOOK_EVERY)
+                done = False
             left = _pending(analytics)
             bar.reach(pending - left)
             if not done and left and _all_stuck(analytics):

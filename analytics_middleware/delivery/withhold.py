@@ -12,15 +12,20 @@ logger = logging.getLogger("analytics_middleware.delivery")
 Rule = Callable[[Entry], str | None]
 
 
+def only_logs(collector: Collector, *, debug: bool) -> bool:
+    """Whether what *collector* would get is logged instead: in *debug*, of a third party not told to send even so."""
+    return debug and bool(getattr(collector, "third_party", True)) and not getattr(collector, "debug_sends", False)
+
+
 def withholding(collector: Collector, *, debug: bool) -> Rule:
     """Return the rule for *collector*: entry to the reason for which it is withheld, or None.
 
-    With *debug* a third party gets nothing, unless it was told to send all the same; what it would get is logged.
+    What it would get is logged where `only_logs` says so.
     """
     third_party = bool(getattr(collector, "third_party", True))
     wants_bots = bool(getattr(collector, "bots", False))
     requires_consent = bool(getattr(collector, "requires_consent", False))
-    only_log = debug and third_party and not getattr(collector, "debug_sends", False)
+    only_log = only_logs(collector, debug=debug)
 
     def reason(entry: Entry) -> str | None:
         flags = entry.flags

@@ -1,7 +1,6 @@
-"""Reading along: the log as it grows, without being a consumer of it, and sending again what is still in it."""
+"""Reading along: the log as it grows, without being a consumer of it."""
 
 import time
-from collections.abc import Generator
 from sqlite3 import Connection
 from typing import Final
 from uuid import uuid4
@@ -65,45 +64,3 @@ class Reader:
             "INSERT OR REPLACE INTO reader (name, cursor, until) VALUES (?, ?, ?)",
             (self._name, self._cursor, now + TTL),
         )
-
-
-def count_passed(database: Database, consumer: str, since: float) -> int:
-    """Return how many events since *since* are still in the log although *consumer* is past them."""
-    with database.read() as connection:
-        (found,) = connection.execute(
-            "SELECT count(*) FROM log WHERE seq <= (SELECT cursor FROM consumer WHERE name = ?) "
-            "AND timestamp >= ? AND kind = 'event' AND payload != x''",
-            (consumer, since),
-        ).fetchone()
-    return int(found)
-
-
-def replay_log(database: Database, consumer: str, since: float) -> Generator[int]:
-    """Have *consumer* sent once more what is still in the log since *since* and behind it; yield how many at a time.
-
-    They count as accepted once more, so that the accounting stays exact. What waits for a retry or is a dead letter
-    is not sent twice.
-    """
-    last = 0
-    while True:
-        with database.write() as connection:
-            chunk = connection.execute(
-                "SELECT seq FROM log WHERE seq > ? AND seq <= (SELECT cursor FROM consumer WHERE name = ?) "
-                "AND timestamp >= ? AND kind = 'event' AND payload != x'' "
-                "AND seq NOT IN (SELECT seq FROM dead WHERE consumer = ?) ORDER BY seq LIMIT ?",
-                (last, consumer, since, consumer, _CHUNK),
-            ).fetchall()
-            added = sum(
-                connection.execute(
-                    "INSERT OR IGNORE INTO retry (consumer, seq, due, attempts, reason, kind, record_id, timestamp, "
-                    "payload, flags) SELECT ?, seq, ?, 0, 'replay', kind, record_id, timestamp, payload, flags "
-                    "FROM log WHERE seq = ?",
-                    (consumer, time.time(), seq),
-                ).rowcount
-                for (seq,) in chunk
-            )
-            connection.execute("UPDATE consumer SET baseline = baseline - ? WHERE name = ?", (added, consumer))
-        if not chunk:
-            return
-        yield added
-        last = chunk[-1][0]

@@ -157,6 +157,18 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
+    # Since when a consumer gets what happens, and of which times before that it has been given the events.
+    (
+        "ALTER TABLE consumer ADD COLUMN registered REAL",
+        """
+        CREATE TABLE replayed (
+            consumer TEXT NOT NULL,
+            start INTEGER NOT NULL,
+            stop INTEGER NOT NULL,
+            PRIMARY KEY (consumer, start)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 VERSION: Final = len(_STEPS)
 

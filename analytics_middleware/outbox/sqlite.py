@@ -111,7 +111,8 @@ class SqliteOutbox:
         """See `Outbox.register`."""
         with self.database.write() as connection:
             connection.execute(
-                "INSERT INTO consumer (name, cursor, baseline, seen, reads_private) VALUES (?, ?, ?, ?, ?) "
+                "INSERT INTO consumer (name, cursor, baseline, seen, registered, reads_private) "
+                "VALUES (?1, ?2, ?3, ?4, ?4, ?5) "
                 "ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, reads_private = excluded.reads_private",
                 (consumer, last_seq(connection), counter_value(connection, "accepted"), self._clock(), reads_private),
             )
@@ -246,7 +247,9 @@ class SqliteOutbox:
         with self.database.read() as connection:
             row = connection.execute("SELECT cursor FROM consumer WHERE name = ?", (consumer,)).fetchone()
             waiting = connection.execute(
-                "SELECT 1 FROM retry WHERE consumer = ? AND seq <= ? LIMIT 1", (consumer, seq)
+                # Below 0 is what happened long before.
+                "SELECT 1 FROM retry WHERE consumer = ? AND seq > 0 AND seq <= ? LIMIT 1",
+                (consumer, seq),
             ).fetchone()
         return row is not None and row[0] >= seq and waiting is None
 

@@ -71,6 +71,11 @@ class Shop:
         self.data = path / "data"
         (path / "shop.py").write_text(SHOP)
 
+    def configure(self, collector: str) -> None:
+        """Have one more collector, made by the expression *collector*."""
+        source = (self.path / "shop.py").read_text()
+        (self.path / "shop.py").write_text(source.replace("    ],\n", f"        {collector},\n    ],\n", 1))
+
     def environment(self, **more: str) -> dict[str, str]:
         """This process's, without what says that tests are running, for then analytics is off."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "ANALYTICS"))}
@@ -147,3 +152,11 @@ PATH = [each for each in sys.path if each and Path(each).is_dir()]
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
+
+
+@pytest.fixture
+def stored(shop: Shop) -> Shop:
+    """A shop whose store keeps what has left the log."""
+    source = (shop.path / "shop.py").read_text()
+    (shop.path / "shop.py").write_text(source.replace("    store=None,\n", ""))
+    return shop
