@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Final
 
 from analytics_middleware.outbox.base import (
     DeadLetter,
@@ -15,10 +14,11 @@ from analytics_middleware.outbox.base import (
     OutboxStats,
     Settlement,
 )
-from analytics_middleware.outbox.counting import consumer_stats, count, counter_value, last_seq, pending_events
-from analytics_middleware.outbox.database import Database, bytes_in_use
+from analytics_middleware.outbox.counting import consumer_stats, count, counter_value, last_seq
+from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.erasure import erase_user
 from analytics_middleware.outbox.leases import Leases
+from analytics_middleware.outbox.limits import OVERFLOW, Limits
 from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 
 _DRAFT = "kind, record_id, timestamp, payload, private, flags"
@@ -27,16 +27,10 @@ _ROWS = 50
 _INSERT = f"INSERT INTO log ({_DRAFT}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
 _INSERT_ROWS = _INSERT + ", (?, ?, ?, ?, ?, ?)" * (_ROWS - 1)
 _ENTRY = "seq, kind, record_id, timestamp, payload, private, flags"
-_PRUNE_EVERY = 1.0
-_PRUNE_ROWS = 2000
-"""Rows deleted in one transaction at most: other writers wait no longer than for a group of events."""
-_OVERFLOW_EVERY = 256
+_LIMIT_EVERY = 256
 """Appends between two looks at how far consumers lag."""
 _DEAD_KEPT = 10_000
 """Dead letters kept for a consumer; of older ones only the count remains."""
-RETIRED_AFTER: Final = 7 * 86400.0
-OVERFLOW: Final = "overflow"
-"""The reason under which what is not kept is counted."""
 
 
 class SqliteOutbox:
@@ -57,19 +51,16 @@ class SqliteOutbox:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database = Database(directory)
-        self._max_pending = max_pending
-        self._max_bytes = max_bytes
         self._clock = clock
         self._monotonic = monotonic
+        self._limits = Limits(max_pending, max_bytes, clock, monotonic)
         self._known: dict[str, bool] = {}
         self._reset()
 
     def _reset(self) -> None:
         self._leases = Leases(self._monotonic)
+        self._limits.reset()
         self._in_flight: dict[str, Sequence[Entry]] = {}
-        self._pruned_at = 0.0
-        self._more_to_prune = False
-        self._cleared = 0
         self._appends = 0
 
     def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
@@ -80,14 +71,15 @@ class SqliteOutbox:
                 drafts, erased = tombstones.admitted(drafts)
                 if erased:
                     counts = {**counts, f"dropped.{ERASED}": counts.get(f"dropped.{ERASED}", 0) + erased}
+            if self._limits.more_to_prune or len(drafts) >= _ROWS:
+                # First: the new rows then take the pages that old ones leave, and these are written once for both.
+                self._limits.prune(connection)
             accepted = sum(draft.kind == "event" for draft in drafts)
             _insert(connection, drafts)
             count(connection, {**counts, "accepted": accepted} if accepted else counts)
             self._appends += 1
-            if self._appends % _OVERFLOW_EVERY == 1:
-                self._limit(connection)
-            if self._more_to_prune:
-                self._prune(connection)
+            if self._appends % _LIMIT_EVERY == 1:
+                self._limits.apply(connection)
             if self._leases.due():
                 self._leases.renew(connection)
             return last_seq(connection)
@@ -98,14 +90,14 @@ class SqliteOutbox:
         with self.database.write(durable=False) as connection:
             self._leases.renew(connection)
             connection.executemany("UPDATE consumer SET seen = ? WHERE name = ?", [(now, name) for name in consumers])
-            self._retire(connection, now)
-            self._limit(connection)
-            self._prune(connection)
+            self._limits.retire(connection, self._leases, now)
+            self._limits.apply(connection)
+            self._limits.prune(connection)
 
     @property
     def more_to_prune(self) -> bool:
         """Whether there was more to delete than one transaction should."""
-        return self._more_to_prune
+        return self._limits.more_to_prune
 
     def register(self, consumer: str, *, reads_private: bool = False) -> None:
         """See `Outbox.register`."""
@@ -204,8 +196,8 @@ class SqliteOutbox:
                 "WHERE name = ?",
                 (max(cursor, settlement.cursor or 0), settlement.error, settlement.breaker, consumer),
             )
-            if self._more_to_prune or self._monotonic() - self._pruned_at >= _PRUNE_EVERY:
-                self._prune(connection)
+            if self._limits.due():
+                self._limits.prune(connection)
         self._in_flight.pop(consumer, None)
 
     def _settle_retries(self, connection: Connection, consumer: str, settlement: Settlement) -> None:
@@ -220,7 +212,7 @@ class SqliteOutbox:
                 "private, flags, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(consumer, retry.due, retry.reason, *retry.entry) for retry in settlement.retries],
             )
-            _drop_retries(connection, consumer, self._max_pending)
+            self._limits.keep_retries(connection, consumer)
 
     def _bury(self, connection: Connection, consumer: str, dead: Sequence[DeadLetter], now: float) -> None:
         if dead:
@@ -283,62 +275,6 @@ class SqliteOutbox:
         with self.database.read() as connection:
             return connection.execute("SELECT 1 FROM consumer WHERE name = ?", (consumer,)).fetchone() is not None
 
-    def _limit(self, connection: Connection) -> None:
-        """Move consumers forward that lag by more than is kept."""
-        _skip(connection, last_seq(connection) - self._max_pending)
-        if bytes_in_use(connection) <= self._max_bytes:
-            return
-        rows, first = connection.execute("SELECT count(*), min(seq) FROM log").fetchone()
-        if not rows:
-            for name, waiting in connection.execute(
-                "SELECT consumer, count(*) FROM retry GROUP BY consumer"
-            ).fetchall():
-                _drop_retries(connection, name, waiting - max(1, waiting // 10))
-        elif first > self._passed(connection):
-            # A tenth at a time, and not again before it is gone: one look too many must not cost more than that.
-            _skip(connection, first - 1 + max(1, rows // 10))
-        self._more_to_prune = True
-
-    def _prune(self, connection: Connection) -> None:
-        """Delete entries that every consumer has passed, and everybody who reads along."""
-        self._pruned_at = self._monotonic()
-        passed = self._passed(connection)
-        (first,) = connection.execute("SELECT min(seq) FROM log").fetchone()
-        last = passed if first is None else min(passed, first + _PRUNE_ROWS - 1)
-        connection.execute("DELETE FROM log WHERE seq <= ?", (last,))
-        self._more_to_prune = last < passed
-        (read,) = connection.execute("SELECT min(cursor) FROM consumer WHERE reads_private").fetchone()
-        cleared = last_seq(connection) if read is None else read
-        connection.execute(
-            "UPDATE log SET private = NULL WHERE seq > ? AND seq <= ? AND private IS NOT NULL", (self._cleared, cleared)
-        )
-        # What is cleared stays so: not to be looked at every second while another consumer lags.
-        self._cleared = max(self._cleared, cleared)
-
-    def _passed(self, connection: Connection) -> int:
-        """Return the last entry that nobody needs any more."""
-        (passed,) = connection.execute("SELECT min(cursor) FROM consumer").fetchone()
-        if passed is None:
-            passed = last_seq(connection)
-        (kept_from,) = connection.execute(
-            "SELECT min(cursor) FROM reader WHERE until >= ?", (self._clock(),)
-        ).fetchone()
-        return int(passed if kept_from is None else min(passed, kept_from))
-
-    def _retire(self, connection: Connection, now: float) -> None:
-        """Forget consumers that no process has configured for a week, and count what they never got."""
-        for name, cursor, *lease in connection.execute(
-            "SELECT name, cursor, holder, boot, lease_until FROM consumer WHERE seen < ?", (now - RETIRED_AFTER,)
-        ).fetchall():
-            if self._leases.live(*lease):
-                # The clock has jumped: somebody delivers for it at this moment.
-                continue
-            # Its own counters end with it: if it comes back it starts at the end of the log, from zero.
-            count(connection, {"dropped.retired": pending_events(connection, name, cursor)[0]})
-            connection.execute("DELETE FROM counter WHERE substr(name, 1, ?) = ?", (len(name) + 1, f"{name}/"))
-            connection.execute("DELETE FROM retry WHERE consumer = ?", (name,))
-            connection.execute("DELETE FROM consumer WHERE name = ?", (name,))
-
 
 def _insert(connection: Connection, drafts: Sequence[Draft]) -> None:
     drafts = list(drafts)
@@ -346,25 +282,3 @@ def _insert(connection: Connection, drafts: Sequence[Draft]) -> None:
     for start in range(0, whole, _ROWS):
         connection.execute(_INSERT_ROWS, list(chain.from_iterable(drafts[start : start + _ROWS])))
     connection.executemany(_INSERT, drafts[whole:])
-
-
-def _skip(connection: Connection, seq: int) -> None:
-    """Move consumers that lag behind *seq* there, and count what they don't get."""
-    for name, cursor in connection.execute("SELECT name, cursor FROM consumer WHERE cursor < ?", (seq,)).fetchall():
-        (lost,) = connection.execute(
-            "SELECT count(*) FROM log WHERE seq > ? AND seq <= ? AND kind = 'event'", (cursor, seq)
-        ).fetchone()
-        connection.execute("UPDATE consumer SET cursor = ? WHERE name = ?", (seq, name))
-        count(connection, {f"{name}/dropped.{OVERFLOW}": lost})
-
-
-def _drop_retries(connection: Connection, consumer: str, keep: int) -> None:
-    """Let *keep* retries of *consumer* wait, and count the others, the oldest events."""
-    (waiting,) = connection.execute("SELECT count(*) FROM retry WHERE consumer = ?", (consumer,)).fetchone()
-    if waiting > keep:
-        lost = connection.execute(
-            "DELETE FROM retry WHERE consumer = ? AND seq IN "
-            "(SELECT seq FROM retry WHERE consumer = ? ORDER BY seq LIMIT ?) RETURNING kind",
-            (consumer, consumer, waiting - keep),
-        ).fetchall()
-        count(connection, {f"{consumer}/dropped.{OVERFLOW}": sum(kind == "event" for (kind,) in lost)})

@@ -1,0 +1,127 @@
+"""What the log does not keep: entries that everybody has passed, more than a consumer may lag, and retired consumers.
+
+All of it happens within write transactions of others; what is lost by it is counted in them.
+"""
+
+from collections.abc import Callable
+from sqlite3 import Connection
+from typing import Final
+
+from analytics_middleware.outbox.counting import count, last_seq, pending_events
+from analytics_middleware.outbox.database import bytes_in_use
+from analytics_middleware.outbox.leases import Leases
+
+RETIRED_AFTER: Final = 7 * 86400.0
+"""Seconds that a consumer is kept which no process has configured."""
+OVERFLOW: Final = "overflow"
+"""The reason under which what is not kept is counted."""
+
+_PRUNE_EVERY = 1.0
+_PRUNE_ROWS = 2000
+"""Rows deleted in one transaction at most: other writers wait no longer than for a group of events."""
+
+
+class Limits:
+    """Keeps the log within *max_pending* entries for a consumer that lags, and *max_bytes* of database."""
+
+    def __init__(
+        self, max_pending: int, max_bytes: int, clock: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
+        self._max_pending = max_pending
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._monotonic = monotonic
+        self.reset()
+
+    def reset(self) -> None:
+        """Start over, at first and in a forked child."""
+        self.more_to_prune = False
+        """Whether there was more to delete than one transaction should."""
+        self._pruned_at = 0.0
+        self._cleared = 0
+
+    def due(self) -> bool:
+        """Whether it is time to prune."""
+        return self._monotonic() - self._pruned_at >= _PRUNE_EVERY
+
+    def prune(self, connection: Connection) -> None:
+        """Delete entries that every consumer has passed, and everybody who reads along; clear what is private."""
+        self._pruned_at = self._monotonic()
+        passed = self._passed(connection)
+        (first,) = connection.execute("SELECT min(seq) FROM log").fetchone()
+        last = passed if first is None else min(passed, first + _PRUNE_ROWS - 1)
+        connection.execute("DELETE FROM log WHERE seq <= ?", (last,))
+        self.more_to_prune = last < passed
+        (read,) = connection.execute("SELECT min(cursor) FROM consumer WHERE reads_private").fetchone()
+        cleared = last_seq(connection) if read is None else read
+        connection.execute(
+            "UPDATE log SET private = NULL WHERE seq > ? AND seq <= ? AND private IS NOT NULL", (self._cleared, cleared)
+        )
+        # What is cleared stays so: not to be looked at every second while another consumer lags.
+        self._cleared = max(self._cleared, cleared)
+
+    def apply(self, connection: Connection) -> None:
+        """Move consumers forward that lag by more than is kept."""
+        _skip(connection, last_seq(connection) - self._max_pending)
+        if bytes_in_use(connection) <= self._max_bytes:
+            return
+        rows, first = connection.execute("SELECT count(*), min(seq) FROM log").fetchone()
+        if not rows:
+            for name, waiting in connection.execute(
+                "SELECT consumer, count(*) FROM retry GROUP BY consumer"
+            ).fetchall():
+                _drop_retries(connection, name, waiting - max(1, waiting // 10))
+        elif first > self._passed(connection):
+            # A tenth at a time, and not again before it is gone: one look too many must not cost more than that.
+            _skip(connection, first - 1 + max(1, rows // 10))
+        self.more_to_prune = True
+
+    def keep_retries(self, connection: Connection, consumer: str) -> None:
+        """Let no more retries of *consumer* wait than entries of the log may."""
+        _drop_retries(connection, consumer, self._max_pending)
+
+    def retire(self, connection: Connection, leases: Leases, now: float) -> None:
+        """Forget consumers that no process has configured for a week, and count what they never got."""
+        for name, cursor, *lease in connection.execute(
+            "SELECT name, cursor, holder, boot, lease_until FROM consumer WHERE seen < ?", (now - RETIRED_AFTER,)
+        ).fetchall():
+            if leases.live(*lease):
+                # The clock has jumped: somebody delivers for it at this moment.
+                continue
+            # Its own counters end with it: if it comes back it starts at the end of the log, from zero.
+            count(connection, {"dropped.retired": pending_events(connection, name, cursor)[0]})
+            connection.execute("DELETE FROM counter WHERE substr(name, 1, ?) = ?", (len(name) + 1, f"{name}/"))
+            connection.execute("DELETE FROM retry WHERE consumer = ?", (name,))
+            connection.execute("DELETE FROM consumer WHERE name = ?", (name,))
+
+    def _passed(self, connection: Connection) -> int:
+        """Return the last entry that nobody needs any more."""
+        (passed,) = connection.execute("SELECT min(cursor) FROM consumer").fetchone()
+        if passed is None:
+            passed = last_seq(connection)
+        (kept_from,) = connection.execute(
+            "SELECT min(cursor) FROM reader WHERE until >= ?", (self._clock(),)
+        ).fetchone()
+        return int(passed if kept_from is None else min(passed, kept_from))
+
+
+def _skip(connection: Connection, seq: int) -> None:
+    """Move consumers that lag behind *seq* there, and count what they don't get."""
+    for name, cursor in connection.execute("SELECT name, cursor FROM consumer WHERE cursor < ?", (seq,)).fetchall():
+        (lost,) = connection.execute(
+            "SELECT count(*) FROM log WHERE seq > ? AND seq <= ? AND kind = 'event'", (cursor, seq)
+        ).fetchone()
+        connection.execute("UPDATE consumer SET cursor = ? WHERE name = ?", (seq, name))
+        count(connection, {f"{name}/dropped.{OVERFLOW}": lost})
+
+
+def _drop_retries(connection: Connection, consumer: str, keep: int) -> None:
+    """Let *keep* retries of *consumer* wait, and count the others, the oldest events."""
+    (waiting,) = connection.execute("SELECT count(*) FROM retry WHERE consumer = ?", (consumer,)).fetchone()
+    if waiting > keep:
+        lost = connection.execute(
+            "DELETE FROM retry WHERE consumer = ? AND seq IN "
+            "(SELECT seq FROM retry WHERE consumer = ? ORDER BY seq LIMIT ?) RETURNING kind",
+            (consumer, consumer, waiting - keep),
+        ).fetchall()
+        count(connection, {f"{consumer}/dropped.{OVERFLOW}": sum(kind == "event" for (kind,) in lost)})
