@@ -36,7 +36,6 @@ class Request:
 
     def __init__(
         self,
-        *,
         method: str = "GET",
         scheme: str = "http",
         path: str = "/",

@@ -79,7 +79,9 @@ class BatchSender:
     def _decode(self, entry: Entry, outcome: Outcome) -> "Item | None":
         try:
             if entry.kind == "event":
-                event = reveal(Event.decode(entry.payload), entry.private, self._needs)
+                event = Event.decode(entry.payload)
+                if entry.private is not None:
+                    reveal(event, entry.private, self._needs)
                 reason = None if self._declines is None else self._declines(event)
                 if reason is None:
                     return event

@@ -142,7 +142,7 @@ class Enricher:
         self._describe(event, visit)
         if address is not None and self._privacy != "raw":
             event.client_ip = None if self._privacy == "strict" else truncate_ip(address)
-        return Seen(event, flags_of(event), private, at)
+        return Seen._make((event, flags_of(event), private, at))
 
     def flags(self, request: Request | None) -> int:
         """Return what decides who may get what was said of a user in *request*; outside of one nobody consents."""
