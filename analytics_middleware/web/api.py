@@ -16,6 +16,7 @@ from analytics_middleware.web.access import access_of
 from analytics_middleware.web.http import PRIVATE, Framework, Refusal, WebRequest, WebResponse, json_response
 from analytics_middleware.web.parameters import Parameter, ParameterError, parse, renamed, text
 from analytics_middleware.web.questions import QUESTIONS, Question
+from analytics_middleware.web.saving import RESOURCES, Saving
 
 Handler = Callable[[WebRequest], WebResponse]
 
@@ -24,6 +25,7 @@ TOKEN: Final = text("token", "What the login URL in the server's log says.", req
 
 _BODY_TYPES = frozenset({"", "application/json", "text/plain"})
 _ANSWER_HEADERS = (("content-type", "application/json"), *PRIVATE)
+_SAVED = frozenset(each.path for each in RESOURCES)
 _to_json = msgspec.json.Encoder().encode
 
 
@@ -43,6 +45,7 @@ class API:
         self._access = access_of(analytics, framework)
         self._ingest = ingest.Ingest(analytics, self._access)
         hub = records.Hub(analytics)
+        saving = Saving(analytics, self._access)
         self.max_body = analytics.settings.api_max_body
         self.mount = analytics.settings.api_path
         self.routes: Mapping[str, Mapping[str, Route]] = {
@@ -51,6 +54,14 @@ class API:
             "/records": {"POST": Route(partial(self._take_over, hub.records))},
             "/salts": {"POST": Route(partial(self._take_over, hub.salts))},
             **{each.path: {"GET": Route(partial(self._ask, each), each.parameters)} for each in QUESTIONS},
+            **{
+                each.path: {
+                    "GET": Route(partial(saving.list, each)),
+                    "POST": Route(partial(saving.save, each)),
+                    "DELETE": Route(partial(saving.delete, each), (each.key,)),
+                }
+                for each in RESOURCES
+            },
             "/login": {"GET": Route(self._login, (TOKEN,))},
             "/openapi.json": {"GET": Route(self._document)},
             "/analytics.js": {"GET": Route(lambda request: snippet.serve(request.facts))},
@@ -67,7 +78,7 @@ class API:
             self._analytics.counters.log("api", logger.error, "analytics: the API failed", exc_info=True)
             response = Refusal(500, "internal", "this failed; the server's log says why").response()
         self._access.origins.mark(request.facts, response)
-        if request.facts.method == "POST" and response.status >= 400:
+        if request.facts.method == "POST" and response.status >= 400 and request.path not in _SAVED:
             self._analytics.counters.add("ingest_refused")
         return response
 

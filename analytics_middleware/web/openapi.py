@@ -8,12 +8,14 @@ from analytics_middleware.store.hub import SharedSalt, Taken
 from analytics_middleware.web import ingest, records
 from analytics_middleware.web.parameters import Parameter
 from analytics_middleware.web.questions import QUESTIONS, Question
+from analytics_middleware.web.saving import RESOURCES, Resource
 
 _REF: Final = "#/components/schemas/{name}"
 _ERRORS: Final = {
     "400": "The request is wrong; field says where.",
     "401": "A token, a key or a login is missing or wrong.",
-    "403": "Pages of that origin may not do this.",
+    "403": "Pages of that origin may not do this, or the caller may only read.",
+    "404": "There is nothing of that name.",
     "405": "The method is not possible here.",
     "408": "The body took too long to arrive.",
     "413": "The body is too long.",
@@ -45,6 +47,7 @@ def document(max_body: int) -> dict[str, Any]:
     types = [question.answer for question in QUESTIONS] + [each.grouped for each in QUESTIONS if each.grouped]
     types += [ingest.SentEvents, ingest.SentIdentify, ingest.Accepted]
     types += [records.SentRecords, records.SaltWanted, Taken, SharedSalt]
+    types += [resource.type for resource in RESOURCES]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     named = dict(zip(map(repr, types), schemas, strict=True))
     paths: dict[str, Any] = {question.path: {"get": _operation(question, named)} for question in QUESTIONS}
@@ -82,6 +85,7 @@ def document(max_body: int) -> dict[str, Any]:
             named[repr(SharedSalt)],
         )
     }
+    paths |= {resource.path: _saved(resource, named[repr(resource.type)]) for resource in RESOURCES}
     paths["/openapi.json"] = {"get": _public("openapi", "This document.", "application/json", {"type": "object"})}
     paths["/analytics.js"] = {"get": _public("snippet", "The browser's script.", "text/javascript", {"type": "string"})}
     return {
@@ -156,6 +160,43 @@ def _between_hosts(name: str, about: str, schema: Any, answer: Any) -> dict[str,
             "200": _response("Done.", answer),
             **_errors("400", "401", "405", "408", "413", "415", "429", "503"),
         },
+    }
+
+
+def _saved(resource: Resource, schema: Any) -> dict[str, Any]:
+    def operation(verb: str, about: str, data: Any, *errors: str, **more: Any) -> dict[str, Any]:
+        answer = {"type": "object", "properties": {"data": data}, "required": ["data"]}
+        return {
+            "operationId": f"{verb}-{resource.path.strip('/')}",
+            "summary": about,
+            "security": [{"token": []}, {"login": []}],
+            **more,
+            "responses": {"200": _response("Done.", answer), **_errors("400", "401", "403", "405", "429", *errors)},
+        }
+
+    deleted = {"type": "object", "properties": {"deleted": {"const": True}}, "required": ["deleted"]}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return {
+        "get": operation("list", f"All {resource.many}.", {"type": "array", "items": schema}),
+        "post": operation(
+            "save",
+            f"Save a new {resource.one}; one of the same {resource.key.name} is replaced. Not for read_token.",
+            schema,
+            "408",
+            "413",
+            "415",
+            requestBody=body,
+        ),
+        "delete": operation(
+            "delete",
+            f"Delete a {resource.one}. Not for read_token.",
+            deleted,
+            "404",
+            "408",
+            "413",
+            "415",
+            parameters=[_parameter(resource.key)],
+        ),
     }
 
 

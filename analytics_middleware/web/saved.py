@@ -52,7 +52,7 @@ class Annotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     day: date
     text: Annotated[str, msgspec.Meta(pattern=r"\S", max_length=_MAX_TEXT)]
-    id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    id: Annotated[str, msgspec.Meta(max_length=64, extra_json_schema={"readOnly": True})] = ""
     """Given by the server."""
 
 

@@ -1,0 +1,93 @@
+"""What people save, over REST: listed for readers, saved and deleted for those who may change things."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.store.filters import QuestionError
+from analytics_middleware.web.access import Access
+from analytics_middleware.web.body import decoded
+from analytics_middleware.web.http import Refusal, WebRequest, WebResponse, json_response
+from analytics_middleware.web.parameters import Parameter, ParameterError, parse, text
+from analytics_middleware.web.saved import Annotation, Named, Saved, SavedFilter, SavedFunnel, saved_of
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of what is saved."""
+
+    path: str
+    many: str
+    """What they are called."""
+    one: str
+    type: type[Named | Annotation]
+    key: Parameter
+    """Which one to delete."""
+    list: Callable[[Saved], Any]
+    save: Callable[[Saved, Any], Any]
+
+
+def _save(saved: Saved, what: Named) -> Named:
+    saved.save(what)
+    return what
+
+
+_NAME: Final = text("name", "Its name.", required=True)
+
+RESOURCES: Final[tuple[Resource, ...]] = (
+    Resource("/saved-funnels", "saved funnels", "funnel", SavedFunnel, _NAME, Saved.funnels, _save),
+    Resource("/saved-filters", "saved filters", "filter", SavedFilter, _NAME, Saved.filters, _save),
+    Resource(
+        "/annotations",
+        "annotations of days",
+        "annotation",
+        Annotation,
+        text("id", "Its id.", required=True),
+        Saved.annotations,
+        Saved.annotate,
+    ),
+)
+"""Every kind."""
+
+
+class Saving:
+    """Answers requests about what is saved."""
+
+    def __init__(self, analytics: Analytics, access: Access) -> None:
+        self._analytics = analytics
+        self._access = access
+
+    def list(self, resource: Resource, request: WebRequest) -> WebResponse:
+        """Answer with all of them."""
+        self._access.check_reader(request)
+        _parsed(request)
+        return json_response({"data": resource.list(saved_of(self._analytics))})
+
+    def save(self, resource: Resource, request: WebRequest) -> WebResponse:
+        """Save what the body says, instead of what has its name."""
+        self._access.check_changer(request)
+        _parsed(request)
+        what = decoded(request.body, msgspec.json.Decoder(resource.type))
+        try:
+            kept = resource.save(saved_of(self._analytics), what)
+        except (ParameterError, QuestionError) as error:
+            raise Refusal(400, "invalid", str(error), error.field) from None
+        return json_response({"data": kept})
+
+    def delete(self, resource: Resource, request: WebRequest) -> WebResponse:
+        """Delete the one that the query names."""
+        self._access.check_changer(request)
+        key: str = _parsed(request, resource.key)[resource.key.name]
+        if not saved_of(self._analytics).delete(resource.type, key):
+            raise Refusal(404, "not_found", f"there is no such {resource.one}", resource.key.name)
+        return json_response({"data": {"deleted": True}})
+
+
+def _parsed(request: WebRequest, *parameters: Parameter) -> dict[str, Any]:
+    try:
+        return parse(request.facts.query, parameters)
+    except ParameterError as error:
+        raise Refusal(400, "invalid", str(error), error.field) from None
