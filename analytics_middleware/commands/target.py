@@ -51,6 +51,8 @@ class Target(NamedTuple):
 
         if self.analytics is None:
             return DuckDBStore(self.durable)
+        if self.analytics.hub is not None:
+            raise CommandError(f"this application keeps its events elsewhere: {self.analytics.hub.url}")
         store = self.analytics.store
         if isinstance(store, DuckDBStore):
             return store

@@ -46,6 +46,8 @@ def test_history_goes_to_the_hub_once_and_a_hub_that_is_down_is_said(instance, t
     assert "Going on after 300 events" in out
     assert "0 events" in out
     assert copy(analytics, capsys, "--restart")[0] == 0
+    assert cli.main(("sql", "SELECT 1"), application=lambda: analytics) == 1
+    assert f"elsewhere: {hub.url}" in capsys.readouterr().err
     month = {"from": (NOW - timedelta(days=30)).isoformat(), "to": (NOW + timedelta(hours=1)).isoformat()}
     assert sum(point["count"] for point in hub.ask("volume", **month)) == 300
     assert hub.ask("traits", user_id="ann") == {"plan": "pro"}
