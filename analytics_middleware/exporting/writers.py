@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import IO, Any, Final, Protocol
 
 from analytics_middleware.exporting.cells import json_cell, to_cell
-from analytics_middleware.store._arrays import np, pa, pq
+from analytics_middleware.store._arrays import pa, pc, pq
 from analytics_middleware.store.columns import COLUMNS, SCHEMA, events_of
 
 _ROW_GROUP: Final = 65_536
@@ -70,8 +70,7 @@ class CSVWriter:
 def _cells(name: str, column: Any) -> Any:
     kind = column.type
     if pa.types.is_timestamp(kind):
-        texts = map(str, np.datetime_as_string(column.to_numpy(zero_copy_only=False), "us"))
-        return pa.array([f"{text}Z" for text in texts], pa.string())
+        return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
     if not pa.types.is_string(kind):
         return column.cast(pa.string())
     # Most values come again and again: each is looked at once.

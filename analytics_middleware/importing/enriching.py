@@ -46,7 +46,8 @@ class Enrichment:
         self._enricher = Enricher(
             Settings(
                 visitor=None if settings.visitor is None else "cookieless",
-                privacy=settings.privacy,
+                # Addresses are thrown away in any case.
+                privacy="raw" if settings.privacy == "raw" else "strict",
                 keep_query=settings.keep_query,
                 session_timeout=settings.session_timeout,
                 geoip_database=settings.geoip_database,

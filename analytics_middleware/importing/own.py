@@ -82,12 +82,11 @@ def _of_batch(batch: Any) -> Items:
         columns[name] = column.fill_null(False) if name in FACTS else column
     table = pa.table(columns, schema=SCHEMA)
     try:
-        for event in events_of(table):
-            yield _admitted(event)
+        found = [_admitted(event) for event in events_of(table)]
     except (*_UNREADABLE, TypeError):
         # One row at a time: only those that are wrong are left out.
-        for index in range(table.num_rows):
-            yield _of_row(table.slice(index, 1))
+        found = [_of_row(table.slice(index, 1)) for index in range(table.num_rows)]
+    yield from found
 
 
 def _of_row(row: Any) -> Event | Refused:
@@ -199,6 +198,8 @@ def _admitted(event: Event) -> Event | Refused:
     if event.timestamp.tzinfo is None or event.timestamp < _OUTDATED:
         return Refused("time before 1970 or without a zone")
     given = event.event_id
+    if not given:
+        return Refused("no event_id")
     admit(event)
     if event.event_id != given:
         # One that can't be kept; the same one must come of it the next time.

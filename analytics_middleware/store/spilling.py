@@ -11,12 +11,14 @@ from analytics_middleware.store._sources import numbers_of
 from analytics_middleware.store.columns import SCHEMA
 
 _BATCH: Final = 10_000
+_MAX_PARTS: Final = 256
+"""Files that are open at once."""
 
 
-def sorted_tables(batches: Iterable[Any], times: Int64s, directory: Path, *, at_once: int = 131_072) -> Iterator[Any]:
+def sorted_tables(batches: Iterable[Any], times: Int64s, directory: Path, *, at_once: int = 65_536) -> Iterator[Any]:
     """Yield the rows of *batches*, tables of `SCHEMA`, in order of time and event id, as tables of some thousand.
 
-    *times* are those of all rows, perhaps of more: they say where to divide, so that *at_once* rows, some hundred MB,
+    *times* are those of all rows, perhaps of more: they say where to divide, so that *at_once* rows, some ten MB,
     are in memory. The others wait in files in *directory* that have no name, so that no crash can leave them.
     """
     with ExitStack() as stack:
@@ -44,7 +46,7 @@ def _distribute(batches: Iterable[Any], bounds: Int64s, files: Sequence[IO[bytes
 
 def _bounds(times: Int64s, at_once: int) -> Int64s:
     """Return the times that divide rows into parts of about the same size."""
-    parts = -(-len(times) // at_once)
+    parts = min(-(-len(times) // at_once), _MAX_PARTS)
     if parts <= 1:
         return np.zeros(0, np.int64)
     places = np.arange(1, parts) * len(times) // parts
