@@ -169,6 +169,11 @@ class Analytics:
         if self._engine.stop(timeout):
             self._outbox.close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether this process's part has ended."""
+        return self._closed
+
     def stats(self) -> dict[str, Any]:
         """Return all counters: what was accepted and dropped, and where each collector stands.
 

@@ -40,6 +40,8 @@ NOTES: Mapping[str, str] = {
     "identity_ignored": "user ids and traits sent by somebody who may not claim them; the rest was kept",
     "ingest_refused": "requests to record something that the API answered with an error; nothing of them was kept",
     "salts_apart": "days on which this host's cookieless visitors count apart: the store's salt could not be had",
+    "streams_refused": "live pages beyond the connections that a process holds; they ask every few seconds instead",
+    "streams_slow": "live pages that were let go because they did not read what they were sent",
     "rate_limited": "requests to the API beyond an address's limit; nothing of them was kept",
 }
 """What else is counted."""

@@ -87,7 +87,7 @@ def _respond(app: WebApp, request: Any) -> Any:
     }
     # To Django a body without a length is empty under WSGI; the server may know where it ends.
     unmeasured = "wsgi.input" in environ and not environ.get("CONTENT_LENGTH")
-    answer = respond(app, environ, request, None if unmeasured else request.read)
+    answer = respond(app, environ, request, None if unmeasured else request.read, streams=bool(scope))
     content = answer.body
     if isinstance(content, bytes):
         # Not every server that Django runs under leaves the body of an answer to HEAD out.

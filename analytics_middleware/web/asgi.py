@@ -1,6 +1,8 @@
 """Runs a framework-free application under ASGI, in a thread: a long question must not hold up the event loop."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Any, cast
 
 from asgiref.sync import sync_to_async
@@ -40,7 +42,7 @@ class ASGIRunner:
             return
         except Refusal as refusal:
             response = refusal.response()
-        await _send(response, method == "HEAD", send)
+        await _send(response, method == "HEAD", receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, context: RequestContext | None) -> WebResponse:
         request = self._request(scope, context)
@@ -73,10 +75,11 @@ class ASGIRunner:
             content_type=facts.header("content-type") or "",
             native=self.native(scope),
             context=context,
+            streams=True,
         )
 
 
-async def _send(response: WebResponse, head: bool, send: Send) -> None:
+async def _send(response: WebResponse, head: bool, receive: Receive, send: Send) -> None:
     content = response.body
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
     if isinstance(content, bytes):
@@ -85,12 +88,39 @@ async def _send(response: WebResponse, head: bool, send: Send) -> None:
     if isinstance(content, bytes) or head:
         await send({"type": "http.response.body", "body": b"" if head else content})
         return
-    async for part in content if isinstance(content, AsyncIterator) else _in_thread(content):
-        await send({"type": "http.response.body", "body": part, "more_body": True})
+    if isinstance(content, AsyncGenerator):
+        await _send_while_there(content, receive, send)
+    else:
+        await _send_all(_in_thread(content), send)
+
+
+async def _send_all(parts: AsyncGenerator[bytes, None], send: Send) -> None:
+    async with aclosing(parts):
+        async for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _in_thread(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+async def _send_while_there(parts: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
+    """Send *parts* until they end, the client is gone, or who makes them cancels it."""
+    sending = asyncio.create_task(_send_all(parts, send))
+    leaving = asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+    if not sending.cancelled() and (error := sending.exception()) is not None:
+        raise error
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
+async def _in_thread(parts: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
     iterator = iter(parts)
     step = sync_to_async(cast("Any", next), thread_sensitive=False)
     while (part := await step(iterator, None)) is not None:

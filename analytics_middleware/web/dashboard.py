@@ -23,10 +23,16 @@ from analytics_middleware.web.parameters import Parameter, ParameterError, choic
 from analytics_middleware.web.saved import saved_of
 from analytics_middleware.web.serving import HEADERS, check_method, csv_file, shared_headers, static_file, wants_json
 from analytics_middleware.web.share import check_impersonal, shares_of
+from analytics_middleware.web.streaming import HEADERS as STREAM
+from analytics_middleware.web.streaming import State, Streams
 from analytics_middleware.web.templating import environment, render, static_files
 
 _FORMS: Final[tuple[Parameter, ...]] = (
-    choice("format", "html, json or csv. Default: by the Accept header, else html.", ("html", "json", "csv")),
+    choice(
+        "format",
+        "html, json, csv, or stream: what changes, as server-sent events. Default: by the Accept header, else html.",
+        ("html", "json", "csv", "stream"),
+    ),
     text("table", "With format=csv: which table of the page."),
 )
 _ROWS: Final = 10
@@ -47,11 +53,13 @@ class Page:
     parameters: tuple[Parameter, ...] = ()
     shareable: bool = False
     """Whether a link may open it to strangers: it shows figures, and nobody in person."""
+    part: str | None = None
+    """The template of what is sent again whenever it changes, where that is done."""
 
 
 PAGES: Final[tuple[Page, ...]] = (
     Page("", "Overview", overview.overview, overview.PARAMETERS, shareable=True),
-    Page("live", "Live", live.live),
+    Page("live", "Live", live.live, part="here.html"),
     Page("events", "Events", events.events, events.PARAMETERS),
     Page("funnels", "Funnels", funnels.funnels, funnels.PARAMETERS, shareable=True),
     Page("retention", "Retention", retention.retention, retention.PARAMETERS, shareable=True),
@@ -79,6 +87,7 @@ class Dashboard:
         self._pages = {page.name: page for page in PAGES}
         self._shares = shares_of(analytics)
         self._changes = Changes(saved_of(analytics), self._shares, self._check_shareable)
+        self._streams = Streams(analytics.counters, lambda: analytics.closed)
         self._shared_headers = shared_headers(analytics.settings.frame_ancestors)
 
     def __call__(self, request: WebRequest) -> WebResponse:
@@ -148,15 +157,30 @@ class Dashboard:
         caller: Caller = Caller.STRANGER,
     ) -> WebResponse:
         form = asked.get("format") or ("json" if wants_json(request) else "html")
+        if form == "stream":
+            return self._streamed(request, page, asked, links)
         view = page.view(self._analytics, scope, asked, _CSV_ROWS if form == "csv" else _ROWS)
         if form == "json":
             return WebResponse(200, _to_json({"data": view}), [("content-type", JSON)])
         if form == "csv":
             return csv_file(page.name or "overview", view.tables, asked.get("table"), scope)
-        values = {"view": view, "scope": scope, "page": page, "links": links}
+        values = {"view": view, "scope": scope, "page": page, "links": links, "streams": request.streams}
         if not links.fixed:
             values |= self._saved_values(request, links, self._access.may_change(request, caller))
         return self._html(request, f"{page.name or 'overview'}.html", values)
+
+    def _streamed(self, request: WebRequest, page: Page, asked: dict[str, Any], links: Links) -> WebResponse:
+        template = page.part
+        if template is None or not request.streams:
+            raise ParameterError("format", "'stream' is for the live page under ASGI; ask for html every few seconds")
+
+        def state() -> State:
+            scope = read_scope(self._analytics.insights, asked)
+            view = page.view(self._analytics, scope, asked, _ROWS)
+            values = {"view": view, "scope": scope, "page": page, "links": links, "streams": True}
+            return State(view.news, render(template, values).decode())
+
+        return WebResponse(200, self._streams.open(links.same(), state), list(STREAM))
 
     def _saved_values(self, request: WebRequest, links: Links, may_change: bool) -> dict[str, Any]:
         found = saved_of(self._analytics)

@@ -1,7 +1,7 @@
 """A request and a response without a framework: what runners make and what the API and the pages answer."""
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -56,6 +56,8 @@ class WebRequest:
     """The framework's own request object."""
     context: RequestContext | None = None
     """What the middleware around knows of this request, if there is one."""
+    streams: bool = False
+    """Whether the answer may have an asynchronous body: where a held connection holds no worker."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,7 +65,7 @@ class WebResponse:
     """What to answer. A body in parts is sent part by part; an asynchronous one only under ASGI."""
 
     status: int = 200
-    body: bytes | Iterable[bytes] | AsyncIterator[bytes] = b""
+    body: bytes | Iterable[bytes] | AsyncGenerator[bytes, None] = b""
     headers: list[tuple[str, str]] = dataclasses.field(default_factory=list[tuple[str, str]])
 
 

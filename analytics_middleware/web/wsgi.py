@@ -35,9 +35,17 @@ class WSGIRunner:
 
 
 def respond(
-    app: WebApp, environ: WSGIEnvironment, native: Any, read: Callable[[int], bytes] | None = None
+    app: WebApp,
+    environ: WSGIEnvironment,
+    native: Any,
+    read: Callable[[int], bytes] | None = None,
+    *,
+    streams: bool = False,
 ) -> WebResponse:
-    """Return the answer of *app* to the request in *environ*; *read* reads its body where the framework has it."""
+    """Return the answer of *app* to the request in *environ*; *read* reads its body where the framework has it.
+
+    *streams* says that the framework runs under ASGI after all.
+    """
     context = environ.get(ENVIRON_KEY)
     if context is not None:
         context.excluded = True
@@ -60,6 +68,7 @@ def respond(
         content_type=environ.get("CONTENT_TYPE") or "",
         native=native,
         context=context,
+        streams=streams,
     )
     try:
         length = environ.get("CONTENT_LENGTH") or None

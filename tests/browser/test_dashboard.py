@@ -152,8 +152,12 @@ def test_dark_and_light_are_remembered(sites: Any, watched: Any):
     assert shown.locator("html").get_attribute("data-theme") == "dark"
 
 
-def test_live_shows_what_happens_while_it_is_looked_at(watched: Any):
-    with served("Flask", "empty") as site:
+@pytest.mark.parametrize(("framework", "streamed"), [("Flask", False), ("Starlette", True)])
+def test_live_shows_what_happens_while_it_is_looked_at(watched: Any, framework: str, streamed: bool):
+    """By a stream where the server can hold connections, else by asking again and again."""
+    with served(framework, "empty") as site:
+        asked: list[str] = []
+        watched.page.on("request", lambda request: asked.append(request.url))
         shown = watched.open(f"{site.url}/live")
         assert shown.locator("[data-now]").inner_text() == "0"
         site.analytics.track(Event(event_name="order.placed", user_id="ann"))
@@ -161,6 +165,12 @@ def test_live_shows_what_happens_while_it_is_looked_at(watched: Any):
         # Not by a function in the page: the policy forbids it to be compiled there.
         shown.locator("[data-now]", has_text="1").wait_for()
         assert "order.placed" in shown.locator("[data-table=stream]").inner_text()
+        assert any("format=stream" in url for url in asked) is streamed
+        assert sum(url.endswith("/live") for url in asked) == 1 or not streamed
+        site.analytics.track(Event(event_name=ATTACKS[0], user_id=ATTACKS[1]))
+        assert site.analytics.flush()
+        shown.locator("[data-now]", has_text="2").wait_for()
+        assert shown.evaluate(INTRUDERS) == 0
         shown.locator("[data-table=stream] a", has_text="ann").click()
         shown.wait_for_url("**/users?user_id=ann")
         assert "order.placed" in shown.locator("main").inner_text()

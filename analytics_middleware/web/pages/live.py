@@ -29,6 +29,11 @@ class Live:
     stream: tuple[LatestEvent, ...]
     tables: dict[str, Table]
 
+    @property
+    def news(self) -> tuple[Any, ...]:
+        """What makes it another page; that time passes does not."""
+        return self.visitors, self.stream, self.tables
+
 
 def live(analytics: Analytics, scope: Scope, _asked: dict[str, Any], rows: int) -> Live:
     """Return the page."""

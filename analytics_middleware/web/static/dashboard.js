@@ -100,15 +100,11 @@
     each.addEventListener("focus", () => each.select());
   });
 
-  // Live: the page is asked for again, and what has changed is put in its place. The server escapes it all, and a
-  // parsed document runs no scripts.
-  const seconds = Number(document.querySelector("[data-live]")?.dataset.live);
-  const refresh = async () => {
-    if (document.hidden || document.querySelector("[data-live] :is(:focus, details[open], .pointed)")) return;
-    const answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
-    if (!answer.ok) return;
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-live]");
-    const stale = document.querySelector("[data-live]");
+  // Live: what has changed is put in its place. The server escapes it all, and a parsed document runs no scripts.
+  const shown = () => document.querySelector("[data-live]");
+  const put = (html) => {
+    const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("[data-live]");
+    const stale = shown();
     if (!fresh || !stale) return;
     stale.querySelectorAll("input[type=radio]:checked").forEach((each) => {
       const same = fresh.querySelector(`#${CSS.escape(each.id)}`);
@@ -118,5 +114,53 @@
     charts();
     document.dispatchEvent(new CustomEvent("analytics:refreshed"));
   };
-  if (seconds) setInterval(() => refresh().catch(() => {}), seconds * 1000);
+  // Not under somebody's pointer, focus or open menu.
+  const busy = () => document.hidden || document.querySelector("[data-live] :is(:focus, details[open], .pointed)");
+  const refresh = async () => {
+    if (busy()) return;
+    const answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
+    if (answer.ok) put(await answer.text());
+  };
+  const seconds = Number(shown()?.dataset.live);
+  const poll = () => setInterval(() => refresh().catch(() => {}), seconds * 1000);
+  const address = shown()?.dataset.stream;
+  if (address && window.EventSource) {
+    // The server sends it. Hidden pages hold no connection; the browser makes a new one whenever it ends.
+    let source = null;
+    let waiting = null;
+    const listen = () => {
+      if (document.hidden || source) return;
+      source = new EventSource(address);
+      source.addEventListener("message", (event) => {
+        waiting = JSON.parse(event.data).html;
+      });
+      source.addEventListener("error", () => {
+        if (source?.readyState !== EventSource.CLOSED) return;
+        document.removeEventListener("visibilitychange", turn);
+        poll();
+      });
+    };
+    const turn = () => {
+      if (!document.hidden) return listen();
+      source?.close();
+      source = null;
+    };
+    document.addEventListener("visibilitychange", turn);
+    setInterval(() => {
+      if (!waiting || busy()) return;
+      put(waiting);
+      waiting = null;
+    }, 200);
+    listen();
+  } else if (seconds) {
+    poll();
+  }
+  setInterval(() => {
+    document.querySelectorAll("time[data-ago]").forEach((each) => {
+      // From what the server said on: clocks differ.
+      each.since ??= Date.now() - Number(each.dataset.ago) * 1000;
+      const past = Math.floor((Date.now() - each.since) / 1000);
+      each.textContent = past < 1 ? "now" : past < 60 ? `${past}s ago` : `${Math.floor(past / 60)}m ago`;
+    });
+  }, 1000);
 })();
