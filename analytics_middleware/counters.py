@@ -14,6 +14,7 @@ REASONS: Mapping[str, str] = {
     "internal_error": "recording failed inside; please report it",
     "overflow": "a collector lagged by more events than are kept; the oldest were dropped",
     "overflow_memory": "the disk could not be written and memory was full",
+    "removed": "the data directory's database was removed or replaced while events waited in it",
     "exit": "the process ended before an in-memory event was delivered",
     "debug": "debug is on and the collector sends to a third party",
     "consent": "the visitor objects (DNT, Sec-GPC), or has not consented and the collector requires it",

@@ -97,7 +97,10 @@ def _database(database: Database) -> Generator[Finding]:
     finally:
         database.close()
     if broken is not None:
-        advice = "stop the web processes, move it away and start again; what was not delivered is in the moved file"
+        advice = (
+            "stop the web processes and recover it (sqlite3 OLD .recover | sqlite3 NEW): "
+            "what was not delivered and the list of the store's files are in it"
+        )
         yield Finding("problem", "database", f"{database.path} is damaged: {broken}", advice)
     if pragmas != ["wal", 0]:
         yield Finding("problem", "database", f"journal mode and automatic checkpoints are {pragmas}, not ['wal', 0]")

@@ -84,6 +84,7 @@ class Database:
         self._reader: sqlite3.Connection | None = None
         self._lock_fd: int | None = None
         self._in_write = False
+        self._identity: tuple[int, int] | None = None
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
@@ -136,6 +137,16 @@ class Database:
             with self._lock():
                 busy, _, _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
+
+    def misplaced(self) -> bool:
+        """Whether the file that is open is not the one in the directory: somebody removed or replaced it meanwhile."""
+        identity = self._identity
+        if identity is None:
+            return False
+        try:
+            return _identity(self.path) != identity
+        except FileNotFoundError:
+            return True
 
     def size(self) -> int:
         """Return the bytes in use, free pages not counted."""
@@ -213,6 +224,7 @@ class Database:
                 ):
                     connection.execute(f"PRAGMA {pragma}")
                 migrate(connection)
+                self._identity = _identity(self.path)
             except BaseException:
                 connection.close()
                 raise
@@ -245,6 +257,12 @@ class Database:
         except (OSError, sqlite3.Error):
             # The disk is full, say. The transaction itself is committed: nobody must write it again.
             return
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells a file from any other that had its name."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def bytes_in_use(connection: sqlite3.Connection) -> int:

@@ -1,5 +1,7 @@
 """The durable outbox: the log, cursors, retries, dead letters and counters in one SQLite database."""
 
+import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -21,6 +23,8 @@ from analytics_middleware.outbox.leases import Leases
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
 from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 
+logger = logging.getLogger("analytics_middleware")
+
 _DRAFT = "kind, record_id, timestamp, payload, private, flags"
 _ROWS = 50
 """Rows that one statement inserts: the log's sequence number is written once for each statement."""
@@ -29,6 +33,8 @@ _INSERT_ROWS = _INSERT + ", (?, ?, ?, ?, ?, ?)" * (_ROWS - 1)
 _ENTRY = "seq, kind, record_id, timestamp, payload, private, flags"
 _LIMIT_EVERY = 256
 """Appends between two looks at how far consumers lag."""
+REMOVED = "removed"
+"""The reason under which events count whose database somebody removed."""
 _DEAD_KEPT = 10_000
 """Dead letters kept for a consumer; of older ones only the count remains."""
 
@@ -86,6 +92,8 @@ class SqliteOutbox:
 
     def tick(self, consumers: Iterable[str]) -> None:
         """Keep leases alive and note which consumers are configured; called about every second."""
+        if self.database.misplaced():
+            self._start_over()
         now = self._clock()
         with self.database.write(durable=False) as connection:
             self._leases.renew(connection)
@@ -93,6 +101,25 @@ class SqliteOutbox:
             self._limits.retire(connection, self._leases, now)
             self._limits.apply(connection)
             self._limits.prune(connection)
+
+    def _start_over(self) -> None:
+        """Go on in the directory's present file, or a new one: a removed one ends with this process."""
+        try:
+            lost = max((each.pending for each in self.stats().consumers.values()), default=0)
+        except (sqlite3.Error, OSError):
+            lost = 0
+        logger.error(
+            "analytics: %s was removed or replaced while in use; %d events that had not been delivered are gone, "
+            "what comes now goes to the file that is there",
+            self.database.path,
+            lost,
+        )
+        self.database.close()
+        self._reset()
+        for consumer, reads_private in list(self._known.items()):
+            self.register(consumer, reads_private=reads_private)
+        with self.database.write() as connection:
+            count(connection, {f"dropped.{REMOVED}": lost})
 
     @property
     def more_to_prune(self) -> bool:

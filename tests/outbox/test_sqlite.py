@@ -979,3 +979,43 @@ def test_a_second_connection_leaves_the_first_its_locks(make, tmp_path):
     assert run(other, tmp_path / "data") == "True\n"
     outbox.append(drafts(2, 2), {})
     assert deliver(outbox) == ["1", "2"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_database_that_is_removed_or_replaced_while_in_use_costs_what_was_not_delivered_and_no_more(
+    make, tmp_path, caplog, replaced
+):
+    outbox = make()
+    outbox.register("a", reads_private=True)
+    outbox.register("b")
+    outbox.append(drafts(1, 5), {})
+    epoch = outbox.claim("b")
+    outbox.settle("b", epoch, Settlement(cursor=outbox.read("b", 2, FAR)[-1].seq, delivered=2))
+    other = SqliteOutbox(tmp_path / "other")
+    other.append(drafts(1, 1), {})
+    other.close()
+
+    for path in outbox.database.directory.iterdir():
+        path.unlink()
+    if replaced:
+        (tmp_path / "other" / "analytics.sqlite3").rename(outbox.database.path)
+    outbox.tick(["a", "b"])
+
+    assert "removed or replaced" in caplog.text
+    outbox.append(drafts(6, 7), {})
+    assert outbox.stats().counters["dropped.removed"] == 5
+    assert names(outbox.read("a", 10, FAR)) == ["6", "7"]
+    with pytest.raises(LeaseLost):
+        outbox.settle("b", epoch, Settlement(delivered=1))
+    assert outbox.claim("b") is not None
+
+
+def test_a_damaged_database_keeps_events_in_memory_and_is_left_as_it_is(tmp_path, caplog):
+    database = tmp_path / "analytics.sqlite3"
+    database.write_bytes(b"not a database" * 1000)
+    analytics = Analytics([lambda _event: None], data_dir=tmp_path, enabled=True, store=None)
+    analytics.track("kept")
+    assert not analytics.flush(0.2)
+    analytics.close(1.0)
+    assert "can't be written" in caplog.text
+    assert database.read_bytes() == b"not a database" * 1000
