@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -242,6 +242,21 @@ def _destinations(key: str, value: object) -> tuple[Any, ...]:
     return read_destinations(f"analytics setting {key!r}", value)
 
 
+def _alerts(key: str, value: object) -> tuple[Any, ...]:
+    if value == ():
+        return ()
+    from analytics_middleware.reports.alert import read_alerts
+
+    return read_alerts(key, value)
+
+
+def check_mail(mail: object, destinations: Iterable[Any]) -> None:
+    """Raise `ConfigurationError` when one of *destinations* is a mailbox and the setting *mail* sends none."""
+    for each in destinations:
+        if mail is None and each.by_mail:
+            raise _wrong("mail", None, f"{{'host': …, 'sender': …}}, for {each.id!r} is to get e-mail")
+
+
 CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "collectors": _sequence,
     "data_dir": _directory,
@@ -286,4 +301,5 @@ CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "api_rate_limit": _count,
     "mail": _mail,
     "report_to": _destinations,
+    "alerts": _alerts,
 }

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.outgoing.secret import Secret
-from analytics_middleware.setting_checks import CHECKS, Hook
+from analytics_middleware.setting_checks import CHECKS, Hook, check_mail
 
 DEFAULT_EXCLUDE: Final = (
     "/favicon.ico",
@@ -87,6 +87,9 @@ class Settings:
     api_rate_limit: int = _setting(600, "Requests a minute that an address may make without a key; 0 for no limit.")
     mail: Any = _setting(None, "How e-mail is sent: {'host', 'sender', …}, or a callable (to, subject, text, html).")
     report_to: tuple[Any, ...] = _setting((), "Where reports go: e-mail addresses and webhooks' URLs.")
+    alerts: tuple[Any, ...] = _setting(
+        (), "Thresholds on questions: [{'name', 'question', 'number', 'above', 'to', …}]."
+    )
 
     def __post_init__(self) -> None:
         """Check every value; fields arrive in whatever form a settings file can hold."""
@@ -95,6 +98,8 @@ class Settings:
             value = getattr(self, field.name)
             if check is not None:
                 object.__setattr__(self, field.name, check(field.name, value))
+        told = (destination for alert in self.alerts for destination in alert.to)
+        check_mail(self.mail, (*self.report_to, *told))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:

@@ -81,6 +81,7 @@ CASES = {
         ["smtp.example", 5, {}, {"host": "smtp.example"}],
         "dict",
     ),
+    "alerts": ([((), ()), ([], ())], [{"name": "x"}, "orders", None, 5], "list of dicts"),
     "report_to": (
         [((), ()), ([], ())],
         ["ops@shop.example", None, ["ops"], [5], ["ftp://a.example"]],

@@ -14,6 +14,7 @@ COMMANDS: Final = (
     "worker",
     "doctor",
     "report",
+    "alerts",
     "collectors",
     "dead-letters",
     "replay",

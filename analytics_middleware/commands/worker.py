@@ -17,6 +17,7 @@ from analytics_middleware.commands.text import amount, seconds
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.replaying import anything_waits
 from analytics_middleware.outbox.spill import FAILURES
+from analytics_middleware.reports.schedule import checking_alerts
 
 NAME = "worker"
 HELP = "Deliver events outside the web processes, until SIGTERM or Ctrl-C."
@@ -56,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
                 flush=True,
             )
             # Its threads do the rest: they deliver, seal, compact and prune as in any process.
-            wait()
+            with checking_alerts(analytics, found.durable.database):
+                wait()
         finally:
             analytics.close(analytics.settings.shutdown_timeout)
     return 0

@@ -169,6 +169,32 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
+    # What was found when alerts were last checked, and what each destination has been told of it.
+    (
+        """
+        CREATE TABLE alert (
+            name TEXT PRIMARY KEY,
+            firing INTEGER NOT NULL,
+            since REAL NOT NULL,
+            checked REAL NOT NULL,
+            value REAL,
+            before REAL
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE alert_told (
+            name TEXT NOT NULL,
+            destination TEXT NOT NULL,
+            firing INTEGER NOT NULL DEFAULT 0,
+            fired REAL NOT NULL DEFAULT 0,
+            claimed_until REAL NOT NULL DEFAULT 0,
+            sent INTEGER NOT NULL DEFAULT 0,
+            failed INTEGER NOT NULL DEFAULT 0,
+            last_error TEXT,
+            PRIMARY KEY (name, destination)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 VERSION: Final = len(_STEPS)
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class Destination(Protocol):
     """Takes messages."""
 
+    by_mail: bool
+    """Whether the setting `mail` must say how."""
+
     @property
     def id(self) -> str:
         """What tells it from others, the same in every process; holds no secret."""
@@ -28,6 +31,8 @@ class Destination(Protocol):
 
 class Mailbox:
     """An e-mail address."""
+
+    by_mail = True
 
     def __init__(self, address: str) -> None:
         self.id = address
@@ -54,6 +59,8 @@ class Mailbox:
 
 class Webhook:
     """A URL that takes JSON; *options* are those of `WebhookCollector`."""
+
+    by_mail = False
 
     def __init__(self, url: str, **options: Any) -> None:
         self._collector = WebhookCollector(url, **options)

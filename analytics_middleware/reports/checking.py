@@ -1,0 +1,73 @@
+"""Checks alerts: asks, notes what was found, and tells whom it concerns."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.errors import AnalyticsError
+from analytics_middleware.outbox.database import Database
+from analytics_middleware.reports.alert import Alert, Measured
+from analytics_middleware.reports.alert_message import alert_message
+from analytics_middleware.reports.message import one_line
+from analytics_middleware.reports.told import Telling
+
+
+class Outcome(NamedTuple):
+    """What came of checking one alert."""
+
+    alert: Alert
+    firing: bool
+    value: float | None
+    sent: Sequence[str]
+    """The destinations that were told."""
+    failures: Sequence[str]
+    """What went wrong, a line each: the question could not be asked, or somebody not be told."""
+
+
+def check(
+    analytics: Analytics,
+    database: Database,
+    *,
+    every: float = 0.0,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[Outcome]:
+    """Check the alerts of the settings, except those that were within the last *every* seconds.
+
+    What goes wrong with one does not concern the others.
+    """
+    telling = Telling(database)
+    for alert in analytics.settings.alerts:
+        at = clock()
+        known = telling.state(alert.name)
+        if known is not None and 0 <= at - known.checked < every:
+            continue
+        measured = measure(analytics, alert, at)
+        if isinstance(measured, str):
+            yield Outcome(alert, known is not None and known.firing, None, (), (measured,))
+            continue
+        state = telling.note(alert.name, alert.holds(measured), measured.value, measured.before, at)
+        sent: list[str] = []
+        failures: list[str] = []
+        for destination in alert.to:
+            due = telling.claim(alert.name, destination.id, alert.quiet.total_seconds(), clock())
+            if due is None:
+                continue
+            try:
+                destination.send(alert_message(alert, due, analytics.settings.timezone), analytics.settings.mail)
+            except AnalyticsError as error:
+                telling.failed(alert.name, destination.id, str(error))
+                failures.append(f"not sent: {error}")
+            else:
+                telling.sent(alert.name, destination.id, due, clock())
+                sent.append(destination.id)
+        yield Outcome(alert, state.firing, state.value, sent, failures)
+
+
+def measure(analytics: Analytics, alert: Alert, at: float) -> Measured | str:
+    """Return what *alert* is about at a time, or why that can't be said."""
+    try:
+        return alert.measure(analytics, datetime.fromtimestamp(at, UTC))
+    except Exception as error:  # noqa: BLE001 - whatever one question runs into, the others are to be asked
+        return f"not asked: {type(error).__name__}: {one_line(error, 300)}"
