@@ -1003,7 +1003,7 @@ def test_a_database_that_is_removed_or_replaced_while_in_use_costs_what_was_not_
 
     assert "removed or replaced" in caplog.text
     outbox.append(drafts(6, 7), {})
-    assert outbox.stats().counters["dropped.removed"] == 5
+    assert outbox.stats().counts["dropped.removed"] == 5
     assert names(outbox.read("a", 10, FAR)) == ["6", "7"]
     with pytest.raises(LeaseLost):
         outbox.settle("b", epoch, Settlement(delivered=1))
