@@ -72,7 +72,7 @@ class Settings:
     timezone: str = _setting("UTC", "IANA zone of the calendar days in questions and pages.")
     authorize: Hook | None = _setting(None, "framework request -> bool: who may read; by default Django's staff.")
     authorize_changes: Hook | None = _setting(
-        None, "framework request -> bool: which readers may save, share and erase; None: all but read_token."
+        None, "framework request -> bool: which readers may save, share and erase; set it with authorize."
     )
     read_token: Secret | None = _setting(None, "Token that reads over REST: 'Authorization: Bearer …'.")
     secret_key: Secret | None = _setting(None, "Signs cookies and links; as a Bearer token, marks your own servers.")

@@ -81,11 +81,16 @@ class Access:
         return caller
 
     def may_change(self, request: WebRequest, caller: Caller) -> bool:
-        """Return whether *caller*, who makes *request*, may save, share and erase: not with a key that only reads."""
+        """Return whether *caller*, who makes *request*, may save, share and erase.
+
+        A key that only reads does not, nor does whom `authorize` lets read: that setting was asked about reading.
+        """
         if caller is Caller.SERVER:
             return _same(_bearer(request) or "", self._settings.secret_key)
         hook = self._settings.authorize_changes
-        return caller is Caller.READER and (hook is None or bool(self._ask("authorize_changes", hook, request)))
+        if caller is Caller.STRANGER or hook is None:
+            return caller is Caller.READER and self._settings.authorize is None
+        return bool(self._ask("authorize_changes", hook, request))
 
     def check_changer(self, request: WebRequest, *, form: bool = True) -> None:
         """Raise `Refusal` unless *request* may save, share and erase.
@@ -96,7 +101,7 @@ class Access:
         if caller is Caller.STRANGER:
             raise Refusal(401, "unauthorized", "this is for authorised readers only: sign in", headers=_CHALLENGE)
         if not self.may_change(request, caller):
-            raise Refusal(403, "read_only", "whoever asks may read this, and change nothing")
+            raise Refusal(403, "read_only", "reading is all that is allowed here: see authorize_changes")
         if caller is Caller.READER:
             if form:
                 self.origins.check_own(request.facts)

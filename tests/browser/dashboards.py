@@ -98,6 +98,7 @@ def served(framework: str, data: str) -> Iterator[Served]:
         "enabled": True,
         "store": store,
         "authorize": lambda request: True,
+        "authorize_changes": lambda request: True,
         "timezone": "Europe/Berlin",
         "collectors": [Broken()] if data == "hostile" else [],
     }
@@ -151,7 +152,10 @@ def _django(settings: dict[str, Any]) -> Iterator[Any]:
     with override_settings(
         ALLOWED_HOSTS=["*"],
         ANALYTICS={key.upper(): value for key, value in settings.items()},
-        MIDDLEWARE=["analytics_middleware_django.AnalyticsMiddleware"],
+        MIDDLEWARE=[
+            "analytics_middleware_django.AnalyticsMiddleware",
+            "django.middleware.csrf.CsrfViewMiddleware",
+        ],
         ROOT_URLCONF=urls,
     ):
         urls.urlpatterns = [path("", include("analytics_middleware_django.urls"))]  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from visiting import OWN, Forms, Visitor
 from web_sites import READER, SERVER, Site
 
 from analytics_middleware.outbox.shelf import PrivateShelf
+from analytics_middleware.web.access import access_of
 from analytics_middleware.web.saved import MOST, MOST_ANNOTATIONS
 
 FUNNEL = "/analytics/funnels?step=pageview&step=buy&window=7d&order=any&breakdown=country&period=7d"
@@ -40,7 +41,7 @@ def visitor(request: pytest.FixtureRequest, make: Make) -> Visitor:
 
 
 def on(make: Make, name: str = "ASGI", **settings: Any) -> Visitor:
-    site = make(name, **{"authorize": open_to_all, **settings})
+    site = make(name, **{"authorize": open_to_all, "authorize_changes": open_to_all, **settings})
     assert site.analytics.store is not None
     site.analytics.store.apply(visits())
     return Visitor(site)
@@ -127,7 +128,10 @@ def test_saved_things_are_csv_files(make: Make):
 
 def test_workers_that_share_a_data_directory_see_the_same(make: Make, tmp_path: Path):
     pytest.importorskip("duckdb")
-    one, two = (Visitor(make(authorize=open_to_all, data_dir=tmp_path, background=False)) for _ in range(2))
+    one, two = (
+        Visitor(make(authorize=open_to_all, authorize_changes=open_to_all, data_dir=tmp_path, background=False))
+        for _ in range(2)
+    )
     one.submit(FUNNEL, {"do": "funnel"}, name="both")
     assert [each["name"] for each in saved(two, "funnels")] == ["both"]
     two.submit("/analytics/saved", {"do": "delete", "kind": "funnel"})
@@ -298,6 +302,31 @@ def test_a_token_that_reads_sees_what_is_saved_and_no_form(make: Make):
     assert visitor.send("/analytics/saved", [("do", "delete"), ("kind", "funnel"), ("key", "Till")]).status == 401
     visitor.headers = READER
     assert len(saved(visitor, "funnels")) == 1
+
+
+def test_whom_authorize_lets_read_may_change_nothing_until_authorize_changes_says_so(visitor: Visitor, make: Make):
+    reader = on(make, visitor.site.name, authorize_changes=None)
+    assert 'method="post"' not in reader.page(FUNNEL)
+    assert "authorize_changes" in reader.page("/analytics/saved")
+    assert reader.get("/analytics/erase?user_id=ann").status == 403
+
+
+@pytest.mark.parametrize("name", ["Django WSGI with staff", "Django ASGI with staff"])
+def test_djangos_staff_may_save_and_erase(build: Make, name: str):
+    site = build(name, read_token=None, secret_key=None)
+    site.analytics.store.apply(visits())
+    staff, customer = (Visitor(site, headers={"x-user": user}) for user in ("staff", "ann"))
+    assert staff.submit("/analytics/", {"do": "annotate"}, text="x").status == 303
+    assert staff.submit("/analytics/erase?user_id=ann", {"user_id": "ann"}, sure="yes").status == 200
+    assert customer.get("/analytics/saved").status == 401
+
+
+def test_whoever_signed_in_by_the_login_url_may_save(make: Make):
+    site = make(read_token=None)
+    visitor = Visitor(site)
+    assert visitor.get(access_of(site.analytics).login_path("/analytics")).status == 303
+    assert visitor.submit("/analytics/", {"do": "annotate"}, text="x").status == 303
+    assert len(saved(visitor, "annotations")) == 1
 
 
 def test_authorize_changes_says_who_of_the_readers_may(visitor: Visitor, make: Make):

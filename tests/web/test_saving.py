@@ -59,7 +59,8 @@ def test_who_only_reads_changes_nothing_and_strangers_see_nothing(site: Site, pa
 
 @pytest.mark.parametrize("name", ["ASGI", "Flask", "Django WSGI with staff"])
 def test_a_page_of_another_site_saves_nothing_with_a_readers_cookies(build: Any, name: str):
-    site = build(name, authorize=lambda request: True, allowed_origins=["https://friend.example"])
+    readers = {"authorize": lambda request: True, "authorize_changes": lambda request: True}
+    site = build(name, allowed_origins=["https://friend.example"], **readers)
     for headers in ({"origin": "https://friend.example"}, {"origin": "https://evil.example"}, {}):
         assert site.post("annotations", NOTE, headers).error["code"] == "origin"
     assert site.post("annotations", NOTE, OWN).status == 200

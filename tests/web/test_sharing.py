@@ -1,6 +1,7 @@
 """Share links: what they open, to whom, for how long, and what they keep to themselves."""
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def open_to_all(request: Any) -> bool:
 
 def on(make: Make, name: str = "ASGI", **settings: Any) -> Visitor:
     """Somebody who may read and change, by the secret key or on Django by a form."""
-    site = make(name, **{"authorize": signed_in(name), **settings})
+    site = make(name, **{"authorize": signed_in(name), "authorize_changes": signed_in(name), **settings})
     assert site.analytics.store is not None
     site.analytics.store.apply(visits())
     return Visitor(site, headers={"x-user": "ann"})
@@ -52,8 +53,9 @@ def share(visitor: Visitor, path: str, **filled: str) -> str:
     location = answer.header("location") or ""
     assert location.startswith("/analytics/saved?made=")
     page = visitor.page(location)
-    row = page[page.index('class="made"') :]
-    return next(each for each in Forms(row).addresses if "/shared/" in each)
+    found = re.search(r'class="made".*?href="(/analytics/shared/[^"]+)"', page, re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
 @pytest.fixture(params=STACKS)
@@ -240,7 +242,13 @@ def test_workers_that_share_a_data_directory_open_and_revoke_the_same_links(
     make: Make, tmp_path: Path, secret: str | None
 ):
     pytest.importorskip("duckdb")
-    settings = {"authorize": open_to_all, "data_dir": tmp_path, "background": False, "secret_key": secret}
+    settings = {
+        "authorize": open_to_all,
+        "authorize_changes": open_to_all,
+        "data_dir": tmp_path,
+        "background": False,
+        "secret_key": secret,
+    }
     one, two = (Visitor(make(**settings)) for _ in range(2))
     link = share(one, "/analytics/?period=7d")
     assert two.get(link).status == 200
@@ -250,7 +258,7 @@ def test_workers_that_share_a_data_directory_open_and_revoke_the_same_links(
 
 def test_another_secret_opens_no_link(make: Make, tmp_path: Path):
     pytest.importorskip("duckdb")
-    settings = {"authorize": open_to_all, "data_dir": tmp_path, "background": False}
+    settings = {"authorize": open_to_all, "authorize_changes": open_to_all, "data_dir": tmp_path, "background": False}
     one, two = (Visitor(make(secret_key=f"a-secret-of-number-{number}", **settings)) for number in range(2))
     assert two.get(share(one, "/analytics/")).status == 410
 

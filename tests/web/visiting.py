@@ -14,6 +14,7 @@ OWN = {"origin": "http://shop.example", "sec-fetch-site": "same-origin"}
 class Form:
     action: str = ""
     method: str = "get"
+    id: str = ""
     fields: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -29,7 +30,12 @@ class Forms(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         if tag == "form":
-            self.found.append(Form(given.get("action") or "", given.get("method") or "get"))
+            self.found.append(Form(given.get("action") or "", given.get("method") or "get", given.get("id") or ""))
+        elif tag == "button" and given.get("form"):
+            # Each is a way to send its form.
+            form = next(each for each in self.found if each.id == given["form"])
+            pressed = [(str(given["name"]), given.get("value") or "")]
+            self.found.append(Form(form.action, form.method, "", [*form.fields, *pressed]))
         elif tag == "input" and given.get("name") and self.found and given.get("type") != "checkbox":
             self.found[-1].fields.append((str(given["name"]), given.get("value") or ""))
         for name in ("href", "src", "action"):
@@ -58,6 +64,8 @@ class Visitor:
     def submit(self, path: str, wanted: dict[str, str], **filled: str) -> Answer:
         """Open the page at *path* and send the form with the hidden fields *wanted*, *filled* in."""
         forms = [form for form in Forms(self.page(path)).found if wanted.items() <= dict(form.fields).items()]
+        # Of one whose buttons stand elsewhere, only with a button.
+        forms = [form for form in forms if not form.id]
         assert len(forms) == 1, [form.fields for form in forms]
         fields = [(name, value) for name, value in forms[0].fields if name not in filled]
         return self.send(forms[0].action, [*fields, *filled.items()])
