@@ -224,9 +224,13 @@ def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
 
     Without the extra `insights` there is none in a data directory; asking it says so (`Analytics.insights`).
     """
-    if settings.store != "default":
+    if settings.store is None or hasattr(settings.store, "apply"):
         store: Store | None = settings.store
         return store
+    if settings.store != "default":
+        from analytics_middleware.store.clickhouse import ClickHouseStore
+
+        return ClickHouseStore(settings.store, retention_days=settings.retention_days)
     # Not at import: an application that only forwards events never needs it.
     if isinstance(outbox, SqliteOutbox):
         try:

@@ -167,7 +167,17 @@ def _store(key: str, value: object) -> object:
         return value
     if isinstance(value, str) and value.startswith(("https://", "http://")):
         return value
-    raise _wrong(key, value, "a Store such as MemoryStore(), a hub's URL 'https://…', 'default' or None")
+    if isinstance(value, str) and "://" in value:
+        # What is kept prints without the password.
+        from analytics_middleware.store.clickhouse.address import read_address
+
+        return read_address(value)
+    raise _wrong(
+        key,
+        value,
+        "a Store such as MemoryStore(), 'clickhouse://user:password@host/database', a hub's URL 'https://…', "
+        "'default' or None",
+    )
 
 
 def _zone(key: str, value: object) -> str:

@@ -57,6 +57,7 @@ from analytics_middleware.store.results import (
 )
 
 if TYPE_CHECKING:
+    from analytics_middleware.store.clickhouse import ClickHouseStore
     from analytics_middleware.store.duckdb import DuckDBStore
     from analytics_middleware.store.hub import HubStore
 
@@ -65,6 +66,7 @@ __all__ = [
     "Active",
     "ActiveUsers",
     "Cell",
+    "ClickHouseStore",
     "Cohort",
     "Count",
     "Dashboard",
@@ -128,4 +130,8 @@ def __getattr__(name: str) -> Any:
         from analytics_middleware.store.hub import HubStore
 
         return HubStore
+    if name == "ClickHouseStore":
+        from analytics_middleware.store.clickhouse import ClickHouseStore
+
+        return ClickHouseStore
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,7 @@ from analytics_middleware.store._np_select import (
     within,
 )
 from analytics_middleware.store.calendar import day_start, local_day
-from analytics_middleware.store.columns import micros
+from analytics_middleware.store.instants import micros
 from analytics_middleware.store.parameters import RangeQuestion
 from analytics_middleware.store.questions import (
     ActiveUsers,

@@ -11,7 +11,7 @@ from analytics_middleware.store._base import Base
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._sources import NUMERIC
 from analytics_middleware.store._tables import QUARTER, Table
-from analytics_middleware.store.columns import micros
+from analytics_middleware.store.instants import micros
 from analytics_middleware.store.parameters import RangeQuestion
 from analytics_middleware.store.timeout import check_time
 

@@ -11,8 +11,8 @@ from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._sources import NUMERIC
 from analytics_middleware.store._tables import QUARTER, Table
 from analytics_middleware.store.calendar import Bucket, Unit, buckets
-from analytics_middleware.store.columns import micros
 from analytics_middleware.store.filters import Filter
+from analytics_middleware.store.instants import micros
 from analytics_middleware.store.parameters import Question, RangeQuestion
 from analytics_middleware.store.results import Group
 from analytics_middleware.store.timeout import check_time

@@ -23,7 +23,7 @@ from analytics_middleware.store._np_select import (
     within,
 )
 from analytics_middleware.store._np_visits import visits
-from analytics_middleware.store.columns import micros
+from analytics_middleware.store.instants import micros
 from analytics_middleware.store.questions import Overview, Paths, Sessions, Trend
 from analytics_middleware.store.results import Count, Group, Path, SessionSummary, Totals, TrendPoint
 from analytics_middleware.store.timeout import check_time

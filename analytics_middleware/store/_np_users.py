@@ -13,9 +13,10 @@ from analytics_middleware.store._np_retention import LifecyclePeople, MatrixPeop
 from analytics_middleware.store._np_select import Selected, Spans, passing, within
 from analytics_middleware.store._tables import Table
 from analytics_middleware.store.calendar import Bucket
-from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json, instant, micros
+from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json
 from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.store.identity import identity
+from analytics_middleware.store.instants import instant, micros
 from analytics_middleware.store.questions import (
     ActiveUsers,
     Funnel,

@@ -8,7 +8,7 @@ from analytics_middleware.store._base import Base
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_select import pages, passing
 from analytics_middleware.store._tables import Table
-from analytics_middleware.store.columns import micros
+from analytics_middleware.store.instants import micros
 from analytics_middleware.store.questions import Overview
 from analytics_middleware.store.timeout import check_time
 

@@ -1,7 +1,6 @@
 """The layout of a segment: which columns an event becomes, and what their values mean. One place for both ways."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
@@ -13,12 +12,10 @@ from analytics_middleware.money import Money
 from analytics_middleware.store._arrays import Hashes, np, pa
 from analytics_middleware.store.filters import EVENT_FIELDS, VISIT_FIELDS
 from analytics_middleware.store.identity import identity, is_cookieless
+from analytics_middleware.store.instants import instant, micros
 
 USER, ANON, COOKIELESS = 0, 1, 2
 KINDS: Final = ("user", "anon", "cookieless")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 FACTS: Final = ("is_bot", "opted_out", "consented")
 """Columns that are true or false."""
@@ -68,16 +65,6 @@ _BOTH_WAYS: Final = ("event_id", "type", "user_id", "anon_id", "currency", "reve
 _to_json = msgspec.json.Encoder().encode
 _from_json = msgspec.json.Decoder().decode
 _identity = lru_cache(8192)(identity)
-
-
-def micros(at: datetime) -> int:
-    """Return *at* in microseconds since 1970; without a zone it is UTC."""
-    return ((at.replace(tzinfo=UTC) if at.tzinfo is None else at) - _EPOCH) // _MICROSECOND
-
-
-def instant(at: int) -> datetime:
-    """Return the aware datetime that *at* microseconds are."""
-    return _EPOCH + at * _MICROSECOND
 
 
 def to_json(value: Any) -> str:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from analytics_middleware.event import Identify
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store._arrays import ALWAYS
-from analytics_middleware.store.columns import from_json, micros, to_json
+from analytics_middleware.store.columns import from_json, to_json
 from analytics_middleware.store.identity import identity, is_cookieless
+from analytics_middleware.store.instants import micros
 
 Moment = tuple[int, str]
 """A timestamp in microseconds and an event id."""

@@ -16,8 +16,9 @@ from analytics_middleware.store._arrays import ALWAYS, NEVER, Int64s, Mask, np, 
 from analytics_middleware.store._months import month_numbers
 from analytics_middleware.store._sources import numbers_of, plain
 from analytics_middleware.store.base import FirstSeen
-from analytics_middleware.store.columns import ANON, COLUMNS, COOKIELESS, USER, instant, micros, table_of
+from analytics_middleware.store.columns import ANON, COLUMNS, COOKIELESS, USER, table_of
 from analytics_middleware.store.identities import Identities, Moment
+from analytics_middleware.store.instants import instant, micros
 from analytics_middleware.store.people import people
 from analytics_middleware.store.point import Point, read_point
 from analytics_middleware.store.segments import Segments

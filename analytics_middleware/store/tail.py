@@ -11,9 +11,10 @@ from analytics_middleware.store._records import FUTURE
 from analytics_middleware.store._sources import numbers_of
 from analytics_middleware.store.base import Record
 from analytics_middleware.store.catalogue import State
-from analytics_middleware.store.columns import event_hashes, micros
+from analytics_middleware.store.columns import event_hashes
 from analytics_middleware.store.identities import Identities, Moment
 from analytics_middleware.store.identity import identity, is_cookieless
+from analytics_middleware.store.instants import micros
 from analytics_middleware.store.segments import Segments
 
 _FUTURE = FUTURE // timedelta(microseconds=1)

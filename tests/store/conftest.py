@@ -13,6 +13,8 @@ from analytics_middleware.outbox.base import Draft
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import DuckDBStore, Insights, MemoryStore, Record, Store
 
+from .clickhouse_engine import Fresh, TwoShards
+
 NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)  # a Wednesday
 
 _encode = msgspec.json.Encoder().encode
@@ -72,6 +74,8 @@ STORES: dict[str, Callable[[Path], Store]] = {
     "duckdb-sealed": lambda path: LoggedStore(path, seal=True),
     "duckdb-compacted": lambda path: LoggedStore(path, compact=True),
     "duckdb-applied": AppliedStore,
+    "clickhouse": lambda path: Fresh(),
+    "clickhouse-shards": lambda path: TwoShards(),
 }
 
 

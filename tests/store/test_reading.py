@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
 from analytics_middleware.money import Money
 from analytics_middleware.store import FirstSeen, Insights, MemoryStore
-from analytics_middleware.store.columns import events_of, micros, table_of
+from analytics_middleware.store.columns import events_of, table_of
+from analytics_middleware.store.instants import micros
 from analytics_middleware.store.spilling import sorted_tables
 
 from .conftest import NOW, LoggedStore

@@ -1,0 +1,136 @@
+"""The connection to ClickHouse: one client per process, made when it is first needed; errors without secrets."""
+
+import importlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from analytics_middleware.errors import AnalyticsError, MissingExtraError
+from analytics_middleware.outgoing.secret import redact
+from analytics_middleware.store.clickhouse.address import Address
+from analytics_middleware.store.timeout import QuestionTimeout
+
+Parameters = Mapping[str, Any]
+Columns = Mapping[str, Sequence[Any]]
+"""Values by the name of their column, all equally many."""
+
+_TIMED_OUT: Final = frozenset({159, 160})
+"""Codes of ClickHouse: TIMEOUT_EXCEEDED, TOO_SLOW."""
+_CONNECT: Final = 5
+"""Seconds that making a connection may take."""
+
+
+class ClickHouseError(AnalyticsError):
+    """ClickHouse could not be reached, or refused what it was asked; the message is its own. `code` is its number."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Connection:
+    """A client of *address* that may be used from several threads; statements may take *timeout* seconds.
+
+    Raises `MissingExtraError` when the library for it is not installed.
+    """
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._library = _library(address)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone."""
+        self._client: Any = None
+        self._making = threading.Lock()
+
+    def query(self, sql: str, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows that *sql*, with its ``{name:Type}`` bound to *parameters*, finds."""
+        try:
+            found: list[tuple[Any, ...]] = self._open().query(sql, parameters=dict(parameters or {})).result_rows
+        except Exception as error:  # noqa: BLE001 - the driver lets errors of the layers below through
+            raise self._error(error) from None
+        return found
+
+    def command(self, sql: str, parameters: Parameters | None = None) -> None:
+        """Run *sql*, which answers nothing."""
+        try:
+            self._open().command(sql, parameters=dict(parameters or {}))
+        except Exception as error:  # noqa: BLE001 - as above
+            raise self._error(error) from None
+
+    def insert(self, table: str, columns: Columns, types: Mapping[str, str]) -> None:
+        """Insert rows into *table* as one block; *types* are those of the columns."""
+        names = list(columns)
+        if not columns[names[0]]:
+            return
+        try:
+            self._open().insert(
+                table,
+                [columns[name] for name in names],
+                column_names=names,
+                column_type_names=[types[name] for name in names],
+                column_oriented=True,
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            raise self._error(error) from None
+
+    def close(self) -> None:
+        """Close what is open; another use opens it again."""
+        with self._making:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _open(self) -> Any:
+        with self._making:
+            if self._client is None:
+                self._client = self._library.get_client(
+                    **self._address.options(),
+                    **self._transport(),
+                    settings={
+                        "max_execution_time": max(1, round(self._timeout)),
+                        # One month's rows never replace another's: finished months are read as fast as without FINAL.
+                        "do_not_merge_across_partitions_select_final": 1,
+                        # An insert has arrived when it is on its shard, not when it is on its way there.
+                        "distributed_foreground_insert": 1,
+                        "max_partitions_per_insert_block": 0,
+                    },
+                )
+            return self._client
+
+    def _transport(self) -> dict[str, Any]:
+        if self._address.scheme == "chdb":
+            return {}
+        return {
+            "connect_timeout": _CONNECT,
+            "send_receive_timeout": max(1, round(self._timeout)) + _CONNECT,
+            # With a session two threads could not ask at once.
+            "autogenerate_session_id": False,
+            # A pool that no other client and no parent process uses.
+            "dedicated_pool": True,
+            # Lists of values are longer than a URL may be.
+            "form_encode_query_params": True,
+        }
+
+    def _error(self, error: Exception) -> Exception:
+        if isinstance(error, AnalyticsError):
+            return error
+        code = getattr(error, "code", None)
+        if code in _TIMED_OUT:
+            return QuestionTimeout(self._timeout)
+        text = redact(str(error) or type(error).__name__, [self._address.password])
+        return ClickHouseError(f"{self._address}: {text[:1000]}", code)
+
+
+def _library(address: Address) -> Any:
+    try:
+        if address.scheme == "chdb":
+            importlib.import_module("chdb")
+        return importlib.import_module("clickhouse_connect")
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the store {address} needs {error.name}: pip install "
+            + ("chdb" if error.name == "chdb" else "'analytics-middleware[clickhouse]'")
+        ) from None

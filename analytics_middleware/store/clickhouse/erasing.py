@@ -1,0 +1,119 @@
+"""Erasure: nothing up to a time is to be known of a user, and of the visitors that were seen with it by then.
+
+What hides a row is looked up, not stored with it: an event is its user's, or the anonymous visitor's whose id was
+seen with an erased user up to the time of the erasure (the row of that tie stays for good). So it does not matter in
+which order rows and erasures arrive, and what comes again stays hidden. The rows themselves go by a mutation.
+"""
+
+from collections.abc import Collection, Iterable
+
+from analytics_middleware.store.clickhouse.connection import Connection
+from analytics_middleware.store.clickhouse.schema import ANON_HASH, ERASED, USER_HASH, Layout
+from analytics_middleware.store.identity import COOKIELESS_PREFIX
+
+
+class Erased:
+    """Up to which time some users and anonymous visitors are erased."""
+
+    def __init__(self, users: dict[str, int], anons: dict[str, int]) -> None:
+        self._users = users
+        self._anons = anons
+
+    def note(self, ties: Iterable[tuple[str, str, int]]) -> None:
+        """Learn from *ties*, of an anonymous and a user's id at a time, whose anonymous visitors are erased, too."""
+        for anon_id, user_id, at in ties:
+            until = self._users.get(user_id)
+            if anon_id and until is not None and at <= until:
+                self._anons[anon_id] = max(until, self._anons.get(anon_id, until))
+
+    def until(self, user_id: str, anon_id: str) -> int | None:
+        """Return up to when what has these ids is erased, None when it is not."""
+        return self._users.get(user_id) if user_id else self._anons.get(anon_id)
+
+    def hides(self, user_id: str, anon_id: str, at: int) -> bool:
+        """Whether what happened *at* a time is not to be known."""
+        until = self.until(user_id, anon_id)
+        return until is not None and at <= until
+
+    def since(self, user_id: str, anon_id: str, at: int) -> int:
+        """Return the erasure that came before *at*, 0 without one: what is reckoned from then on starts anew."""
+        until = self.until(user_id, anon_id)
+        return 0 if until is None or at <= until else until
+
+
+def erased_among(connection: Connection, layout: Layout, *, users: Collection[str], anons: Collection[str]) -> Erased:
+    """Return which of *users* and *anons* are erased."""
+    erased = layout.table("erased")
+    [(count,)] = connection.query(f"SELECT count() FROM {erased}")
+    if not count:
+        return Erased({}, {})
+    untils = connection.query(
+        f"SELECT user_id, max(until) FROM {erased} WHERE user_id IN {{users:Array(String)}} GROUP BY user_id",
+        {"users": sorted(users)},
+    )
+    hidden = connection.query(
+        f"SELECT t.anon_id, max(e.until) FROM {layout.table('ties')} AS t "
+        f"{layout.spread}INNER JOIN {erased} AS e ON t.user_id = e.user_id "
+        "WHERE t.anon_id IN {anons:Array(String)} AND t.moment.1 <= e.until GROUP BY t.anon_id",
+        {"anons": sorted(anons)},
+    )
+    return Erased(dict(untils), dict(hidden))
+
+
+def erase(connection: Connection, layout: Layout, user_id: str, until: int) -> None:
+    """Forget everything about *user_id* up to *until*: at once for questions, soon on the disks."""
+    before = erased_among(connection, layout, users=[user_id], anons=[]).until(user_id, "")
+    until = until if before is None else max(until, before)
+    connection.insert(layout.table("erased"), {"user_id": [user_id], "until": [until]}, ERASED.columns)
+    found = connection.query(
+        f"SELECT DISTINCT anon_id FROM {layout.table('ties')} "
+        "WHERE user_id = {user:String} AND moment.1 <= {until:Int64}",
+        {"user": user_id, "until": until},
+    )
+    anons = sorted(anon_id for (anon_id,) in found)
+    hidden = erased_among(connection, layout, users=[], anons=anons)
+    ids = [(user_id, USER_HASH, until), *((anon, ANON_HASH, hidden.until("", anon) or until) for anon in anons)]
+    for name, kind, time in ids:
+        [(actor,)] = connection.query(f"SELECT {kind.format('{id:String}')}", {"id": name})
+        _reckon_anew(connection, layout, actor, time)
+        _delete(connection, layout, actor, time)
+    _tie_anew(connection, layout, user_id, until)
+
+
+def _reckon_anew(connection: Connection, layout: Layout, actor: int, until: int) -> None:
+    """Write down when the id with the number *actor* was seen first after *until*."""
+    connection.command(
+        f"INSERT INTO {layout.table('first_seen')} (kind, id, bot, since, at) "
+        "SELECT kind, if(user_id != '', user_id, anon_id) AS id, bot, {until:Int64}, "
+        f"min(toUnixTimestamp64Micro(timestamp)) FROM {layout.table('events')} "
+        "WHERE actor = {actor:UInt64} AND toUnixTimestamp64Micro(timestamp) > {until:Int64} GROUP BY kind, id, bot",
+        {"actor": actor, "until": until},
+    )
+
+
+def _tie_anew(connection: Connection, layout: Layout, user_id: str, until: int) -> None:
+    """Write down with which anonymous ids the user was seen first after *until*."""
+    connection.command(
+        f"INSERT INTO {layout.table('ties')} (anon_id, user_id, since, moment) "
+        "SELECT anon_id, {user:String}, {until:Int64}, min((at, event_id)) FROM ("
+        f"SELECT anon_id, toUnixTimestamp64Micro(timestamp) AS at, event_id FROM {layout.table('events')} "
+        f"WHERE actor = {USER_HASH.format('{user:String}')} AND NOT startsWith(anon_id, {{cookieless:String}}) "
+        f"UNION ALL SELECT anon_id, at, event_id FROM {layout.table('identified')} WHERE user_id = {{user:String}}"
+        ") WHERE anon_id != '' AND at > {until:Int64} GROUP BY anon_id",
+        {"user": user_id, "until": until, "cookieless": COOKIELESS_PREFIX},
+    )
+
+
+def _delete(connection: Connection, layout: Layout, actor: int, until: int) -> None:
+    """Have the rows of the id with the number *actor* taken off the disks."""
+    number = f"{USER_HASH.format('user_id')} = {{actor:UInt64}}"
+    for table, condition in (
+        ("events", "actor = {actor:UInt64} AND toUnixTimestamp64Micro(timestamp) <= {until:Int64}"),
+        ("first_seen", "actor = {actor:UInt64} AND at <= {until:Int64}"),
+        ("identified", f"{number} AND at <= {{until:Int64}}"),
+        ("traits", f"{number} AND latest.1 <= {{until:Int64}}"),
+    ):
+        connection.command(
+            f"ALTER TABLE {layout.local(table)}{layout.on_cluster} DELETE WHERE {condition}",
+            {"actor": actor, "until": until},
+        )

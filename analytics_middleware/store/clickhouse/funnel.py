@@ -1,0 +1,173 @@
+"""Funnels in SQL: how far each user got, with the rules of `_funnel.best_attempt` said once more for windows.
+
+One row is one instant of one user, with how many events of each step's name there are. Of all attempts that have
+done so many steps by an instant the one that began last is worth keeping: it has most of the window left, and what
+lies before it can't matter. So one pass per step is enough.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from analytics_middleware.store.clickhouse.breakdown import Row, ask_grouped, value_column
+from analytics_middleware.store.clickhouse.rows import storable
+from analytics_middleware.store.clickhouse.schema import COOKIELESS
+from analytics_middleware.store.clickhouse.scope import AT, Scope
+from analytics_middleware.store.instants import length
+from analytics_middleware.store.questions import Funnel
+from analytics_middleware.store.results import FunnelStep, Group
+
+_FOREVER = 2**61
+_BY_TIME = "PARTITION BY visitor ORDER BY at RANGE BETWEEN"
+_BEFORE = f"OVER ({_BY_TIME} UNBOUNDED PRECEDING AND 1 PRECEDING)"
+
+
+def entrants(scope: Scope, question: Funnel) -> str:
+    """Return the SELECT of every user who entered, the steps they did, and the microseconds to the last of them."""
+    names = list(dict.fromkeys(question.steps))
+    instants = _instants(scope, question, names)
+    if question.order == "any":
+        return _any_order(scope, question, names, instants)
+    return _in_order(scope, question, names, instants)
+
+
+def _instants(scope: Scope, question: Funnel, names: Sequence[str]) -> str:
+    """Return the SELECT of one row per user and instant: ``n0``, ``n1``, … events of each name, and others if asked."""
+    bound = [scope.bind("String", storable(name)) for name in names]
+    strict = question.order == "strict"
+    also = [scope.somebody]
+    if not strict:
+        also.append(f"e.name IN ({', '.join(bound)})")
+    columns = f"{scope.visitor} AS visitor, {scope.kind} AS kind, {AT} AS at, e.name AS name"
+    if question.breakdown is not None:
+        columns += f", e.event_id AS event_id{value_column(scope, question.breakdown)}"
+    counts = "".join(f", countIf(name = {name}) AS n{index}" for index, name in enumerate(bound))
+    if strict:
+        counts += f", countIf(name NOT IN ({', '.join(bound)})) AS others"
+    if question.breakdown is not None:
+        opening = "1" if question.order == "any" else f"name = {bound[0]}"
+        counts += f", argMaxIf(tuple(value), event_id, {opening}) AS opened"
+    rows = scope.within(columns, question, also=also)
+    return f"SELECT visitor, any(kind) AS visitor_kind, at{counts} FROM ({rows}) GROUP BY visitor, at"
+
+
+def _in_order(scope: Scope, question: Funnel, names: Sequence[str], instants: str) -> str:
+    """Of attempts that got equally far the one that began last counts, and of its ends the earliest.
+
+    ``s3`` is when the latest attempt began that does its third step at this instant, ``b3`` the latest of those
+    that did so before.
+    """
+    steps = [names.index(step) for step in question.steps]
+    window = None if question.window is None else scope.bind("Int64", length(question.window))
+    rows = instants
+    if question.order == "strict":
+        # What is none of the steps ends every attempt that began before it, unless it is over by then.
+        rows = f"SELECT *, maxIf(toNullable(at), others > 0) {_BEFORE} AS foreign FROM ({rows})"
+    for done in range(1, len(steps) + 1):
+        ways: list[str] = []
+        for before in range(done - 1, -1, -1):
+            # The steps from the one to the other all at this instant: there must be an event for each.
+            needed = Counter(steps[before:done])
+            here = " AND ".join(f"n{name} >= {count}" for name, count in needed.items())
+            begun = "at" if before == 0 else f"b{before}"
+            limits = [here]
+            if before and window is not None:
+                limits.append(f"at - b{before} <= {window}")
+            if before and question.order == "strict":
+                limits.append(f"ifNull(b{before} >= foreign, 1)")
+            ways.append(f"if({' AND '.join(limits)}, toNullable({begun}), NULL)")
+        # From nothing before to everything here is the latest that an attempt can begin.
+        latest = f"arrayMax(arrayFilter(x -> isNotNull(x), [{', '.join(ways)}]))" if len(ways) > 1 else ways[0]
+        rows = f"SELECT *, {latest} AS s{done} FROM ({rows})"
+        if done < len(steps):
+            rows = f"SELECT *, max(s{done}) {_BEFORE} AS b{done} FROM ({rows})"
+    best = ", ".join(f"max(s{done}) AS m{done}" for done in range(len(steps), 0, -1))
+    far = ", ".join(f"isNotNull(m{done}), {done}" for done in range(len(steps), 0, -1))
+    begin = f"assumeNotNull(coalesce({', '.join(f'm{done}' for done in range(len(steps), 0, -1))}))"
+    ends = ", ".join(f"argMin(at, (-s{done}, at)) AS e{done}" for done in range(len(steps), 0, -1))
+    end = ", ".join(f"isNotNull(m{done}), e{done}" for done in range(len(steps), 0, -1))
+    value = ""
+    if question.breakdown is not None:
+        value = f", arrayFirst(x -> x.1 = {begin}, opens).2.1 AS value"
+        ends += ", groupArrayIf((at, opened), n0 > 0) AS opens"
+    return (
+        f"SELECT visitor, kind, multiIf({far}, 0) AS steps, multiIf({end}, 0) - {begin} AS took{value} FROM ("
+        f"SELECT visitor, any(visitor_kind) AS kind, {best}, {ends} FROM ({rows}) GROUP BY visitor) WHERE isNotNull(m1)"
+    )
+
+
+def _any_order(scope: Scope, question: Funnel, names: Sequence[str], instants: str) -> str:
+    """Of all instants at which a window may begin, the last of those with most steps in it.
+
+    What lies in a window is what there is up to its end, less what there is before its beginning: two running totals
+    of one series, in which each instant stands a second time where the window that begins at it ends.
+    """
+    wanted = Counter(question.steps)
+    window = scope.bind("Int64", _FOREVER if question.window is None else length(question.window))
+    indexes = range(len(names))
+    own = ", ".join(f"if(ends, 0, n{index}) AS own{index}" for index in indexes)
+    totals = ", ".join(
+        f"sum(own{index}) OVER (PARTITION BY visitor ORDER BY at + ends * {window}, ends "
+        f"ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS total{index}"
+        for index in indexes
+    )
+    counts = ", ".join(
+        f"least(maxIf(total{index}, ends) - maxIf(total{index} - own{index}, NOT ends), {wanted[names[index]]:d}) "
+        f"AS c{index}, max(own{index}) AS n{index}"
+        for index in indexes
+    )
+    opened = "" if question.breakdown is None else ", any(opened) AS opened"
+    windows = (
+        f"SELECT visitor, at, any(visitor_kind) AS visitor_kind, {counts}{opened} FROM (SELECT *, {totals} FROM "
+        f"(SELECT *, {own} FROM (SELECT *, arrayJoin([false, true]) AS ends FROM ({instants})))) GROUP BY visitor, at"
+    )
+    score = " + ".join(f"c{index}" for index in indexes)
+    value = "" if question.breakdown is None else f", argMax(opened, ({score}, at)).1 AS value"
+    best = (
+        f"SELECT visitor, any(visitor_kind) AS kind, argMax((at, {', '.join(f'c{index}' for index in indexes)}), "
+        f"({score}, at)) AS chosen, max({score}) AS steps, "
+        f"arraySort(groupArray((at, {', '.join(f'n{index}' for index in indexes)}))) AS instants{value} "
+        f"FROM ({windows}) GROUP BY visitor"
+    )
+    # A step is done as often as it was wanted at the so-manieth of its events from the beginning on.
+    ends = ", ".join(
+        f"if(chosen.{index + 2} = 0, chosen.1, arrayFlatten(arrayMap(i -> arrayWithConstant(i.{index + 2}, i.1), "
+        f"arrayFilter(i -> i.1 >= chosen.1, instants)))[chosen.{index + 2}])"
+        for index in indexes
+    )
+    taken = ", value" if value else ""
+    return f"SELECT visitor, kind, steps, arrayMax([{ends}]) - chosen.1 AS took{taken} FROM ({best})"
+
+
+def funnel(scope: Scope, question: Funnel) -> list[Group[list[FunnelStep]]]:
+    """Users per step."""
+    last = len(question.steps)
+
+    def steps(rows: list[Row]) -> list[FunnelStep]:
+        [(found, low, high)] = rows
+        counted: list[int] = found or [0] * 2 * last  # of nobody there is no sum
+        return [
+            FunnelStep(
+                event=step,
+                count=counted[2 * index],
+                conversion=counted[2 * index] / counted[0] if counted[0] else 0.0,
+                median_seconds=(low / 10**6 + high / 10**6) / 2 if index == last - 1 and counted[2 * index] else None,
+                cookieless=counted[2 * index + 1],
+            )
+            for index, step in enumerate(question.steps)
+        ]
+
+    each = ", ".join(
+        f"toUInt64(steps > {index}), toUInt64(steps > {index} AND kind = {COOKIELESS})" for index in range(last)
+    )
+    return ask_grouped(
+        scope,
+        entrants(scope, question),
+        question.breakdown,
+        question.breakdown_limit,
+        [
+            f"sumForEach([{each}])",
+            f"quantileExactLowIf(took, steps = {last})",
+            f"quantileExactHighIf(took, steps = {last})",
+        ],
+        steps,
+    )

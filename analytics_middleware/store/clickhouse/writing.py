@@ -1,0 +1,159 @@
+"""Taking records in: what counts is inserted as one block, what is known or erased is left out.
+
+Every insert may be repeated: a row that is there already replaces itself. What follows from events (who is who, who
+was seen first when) is the least of something, so repeating it changes nothing either. The ids that mark events as
+known are written last, so what a crash cut short is done again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from itertools import groupby
+from typing import Any
+
+from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.store._records import FUTURE
+from analytics_middleware.store.base import FirstSeen, Record
+from analytics_middleware.store.clickhouse.connection import Connection
+from analytics_middleware.store.clickhouse.erasing import Erased, erase, erased_among
+from analytics_middleware.store.clickhouse.rows import Moment, Taken, event_columns, name_of, trait_of
+from analytics_middleware.store.clickhouse.schema import (
+    ANON,
+    EVENTS,
+    FIRST_SEEN,
+    IDENTIFIED,
+    TAKEN,
+    TIES,
+    TRAITS,
+    USER,
+    Layout,
+    Table,
+)
+from analytics_middleware.store.identity import is_cookieless
+from analytics_middleware.store.instants import length, micros
+
+_DAY = length(timedelta(days=1))
+
+
+class Writer:
+    """Takes records in. *retention_days* bounds how old an event may be; *clock* returns microseconds since 1970."""
+
+    def __init__(
+        self, connection: Connection, layout: Layout, retention_days: int | None, clock: Callable[[], int]
+    ) -> None:
+        self._connection = connection
+        self._layout = layout
+        self._retention = retention_days
+        self._clock = clock
+        self.refused = 0
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Take in *records*, those before an erasure before it."""
+        for erasures, group in groupby(records, key=lambda record: isinstance(record, Erase)):
+            if erasures:
+                for record in group:
+                    if isinstance(record, Erase) and (user_id := name_of(record.user_id)):
+                        erase(self._connection, self._layout, user_id, micros(record.timestamp))
+            else:
+                self._take(list(group))
+
+    def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
+        """Take in first dates of events that are deleted."""
+        dates = [
+            (name_of(each.user_id), name_of(each.anon_id), micros(at), bot)
+            for each in seen
+            for at, bot in ((each.at, True), (each.human_at, False))
+            if at is not None
+        ]
+        erased = erased_among(
+            self._connection, self._layout, users={user for user, *_ in dates}, anons={anon for _, anon, *_ in dates}
+        )
+        rows = [
+            (USER if user_id else ANON, user_id or anon_id, bot, erased.since(user_id, anon_id, at), at)
+            for user_id, anon_id, at, bot in dates
+            if (user_id or anon_id) and not erased.hides(user_id, anon_id, at)
+        ]
+        self._insert(FIRST_SEEN, _columns(FIRST_SEEN, rows))
+
+    def _take(self, records: Sequence[Record]) -> None:
+        now = self._clock()
+        latest = now + length(FUTURE)
+        earliest = None if self._retention is None else now - self._retention * _DAY
+        events = {event.event_id: event for event in reversed(records) if isinstance(event, Event)}
+        rows = [Taken.of(event) for event in reversed(events.values())]
+        rows = [row for row in rows if row.at <= latest and (earliest is None or row.at >= earliest)]
+        identifies = [
+            (name_of(each.user_id), _persistent(name_of(each.anon_id)), (micros(each.timestamp), each.event_id), each)
+            for each in records
+            if isinstance(each, Identify)
+        ]
+        identifies = [each for each in identifies if each[0] and each[2][0] <= latest]
+        self.refused += sum(isinstance(record, Identify) for record in records) - len(identifies)
+        self.refused += len(events) - len(rows)
+        erased = erased_among(
+            self._connection,
+            self._layout,
+            users={row.user_id for row in rows} | {user_id for user_id, *_ in identifies},
+            anons={_persistent(row.anon_id) for row in rows},
+        )
+        rows = self._unknown(rows)
+        ties = [(_persistent(row.anon_id), row.user_id, row.moment) for row in rows]
+        ties += [(anon_id, user_id, moment) for user_id, anon_id, moment, _ in identifies]
+        # What is refused still says whose the anonymous events are that go with it.
+        erased.note((anon_id, user_id, moment[0]) for anon_id, user_id, moment in ties)
+        kept = [row for row in rows if not erased.hides(row.user_id, _persistent(row.anon_id), row.at)]
+        told = [each for each in identifies if not erased.hides(each[0], "", each[2][0])]
+        self.refused += len(rows) - len(kept) + len(identifies) - len(told)
+
+        self._insert(EVENTS, event_columns(kept))
+        self._write_identifies(told)
+        self._write_ties(ties, erased)
+        self._write_first_seen(kept, erased)
+        self._insert(TAKEN, {"event_id": [row.event.event_id for row in kept], "timestamp": [row.at for row in kept]})
+
+    def _unknown(self, rows: list[Taken]) -> list[Taken]:
+        if not rows:
+            return rows
+        found = self._connection.query(
+            f"SELECT event_id FROM {self._layout.table('taken')} WHERE event_id IN {{ids:Array(String)}}",
+            {"ids": [row.event.event_id for row in rows]},
+        )
+        known = {event_id for (event_id,) in found}
+        return [row for row in rows if row.event.event_id not in known]
+
+    def _write_identifies(self, identifies: Iterable[tuple[str, str, Moment, Identify]]) -> None:
+        ties = [(user_id, anon_id, *moment) for user_id, anon_id, moment, _ in identifies if anon_id]
+        self._insert(IDENTIFIED, _columns(IDENTIFIED, ties))
+        traits = [
+            (user_id, key, trait_of(moment, value))
+            for user_id, _, moment, each in identifies
+            for key, value in each.traits.items()
+        ]
+        self._insert(TRAITS, _columns(TRAITS, traits))
+
+    def _write_ties(self, ties: Iterable[tuple[str, str, Moment]], erased: Erased) -> None:
+        first: dict[tuple[str, str, int], Moment] = {}
+        for anon_id, user_id, moment in ties:
+            if anon_id and user_id:
+                key = (anon_id, user_id, erased.since(user_id, "", moment[0]))
+                first[key] = min(first.get(key, moment), moment)
+        self._insert(TIES, _columns(TIES, [(*key, moment) for key, moment in first.items()]))
+
+    def _write_first_seen(self, rows: Iterable[Taken], erased: Erased) -> None:
+        first: dict[tuple[int, str, bool, int], int] = {}
+        for row in rows:
+            if row.kind in (USER, ANON):
+                name = row.user_id or row.anon_id
+                key = (row.kind, name, row.bot, erased.since(row.user_id, row.anon_id, row.at))
+                first[key] = min(first.get(key, row.at), row.at)
+        self._insert(FIRST_SEEN, _columns(FIRST_SEEN, [(*key, at) for key, at in first.items()]))
+
+    def _insert(self, table: Table, columns: Any) -> None:
+        self._connection.insert(self._layout.table(table.name), columns, table.columns)
+
+
+def _persistent(anon_id: str) -> str:
+    return "" if is_cookieless(anon_id) else anon_id
+
+
+def _columns(table: Table, rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    return {name: [row[index] for row in rows] for index, name in enumerate(table.columns)}

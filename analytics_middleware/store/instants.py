@@ -1,0 +1,21 @@
+"""Instants as whole microseconds since 1970, the form that engines keep them in."""
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(at: datetime) -> int:
+    """Return *at* in microseconds since 1970; without a zone it is UTC."""
+    return ((at.replace(tzinfo=UTC) if at.tzinfo is None else at) - _EPOCH) // _MICROSECOND
+
+
+def instant(at: int) -> datetime:
+    """Return the aware datetime that *at* microseconds are."""
+    return _EPOCH + at * _MICROSECOND
+
+
+def length(span: timedelta) -> int:
+    """Return *span* in microseconds."""
+    return span // _MICROSECOND
