@@ -5,8 +5,9 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout
 from datetime import UTC, datetime
+from http.client import HTTPConnection
 from itertools import chain
 from typing import Any, TextIO, cast
 
@@ -18,6 +19,8 @@ from analytics_middleware.demo.history import month
 from analytics_middleware.demo.load import Load
 from analytics_middleware.demo.servers import serve_asgi, serve_wsgi
 from analytics_middleware.demo.traffic import Traffic
+from analytics_middleware.store.memory import MemoryStore
+from analytics_middleware.web.access import access_of
 
 NAME = "demo"
 HELP = "Start a small blog with visitors, print their events as they come, and show its dashboard."
@@ -42,8 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo until its time is over or somebody interrupts it."""
     terminal = _Terminal(sys.stdout)
     with redirect_stdout(cast("TextIO", terminal)):
-        own = arguments.framework is None
-        example = _own_blog(history=not arguments.once) if own else load_example(arguments.framework)
+        example = _own_blog() if arguments.framework is None else load_example(arguments.framework)
+        store = example.analytics.store
+        if not arguments.once and isinstance(store, MemoryStore):
+            # To the store alone: what is printed and delivered is what happens now. A directory is somebody's own.
+            store.apply(list(month(datetime.now(UTC))))
         try:
             return _show(arguments, example, terminal)
         finally:
@@ -51,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             example.analytics.close(0.3)
 
 
-def _own_blog(*, history: bool) -> Example:
+def _own_blog() -> Example:
     analytics = Analytics(
         [StdoutCollector(pretty=True)],
         enabled=True,
@@ -60,9 +66,6 @@ def _own_blog(*, history: bool) -> Example:
         # Nobody else can come here, and there is nothing to hide.
         authorize=_anybody,
     )
-    if history and analytics.store is not None:
-        # To the store alone: what is printed and delivered is what happens now.
-        analytics.store.apply(list(month(datetime.now(UTC))))
     return Example(with_dashboard(make_blog(analytics), analytics), asgi=False, analytics=analytics)
 
 
@@ -76,9 +79,8 @@ def _show(arguments: argparse.Namespace, example: Example, terminal: "_Terminal"
     with serve(example.application, arguments.port) as port:
         ending = "" if arguments.once or arguments.seconds else "; Ctrl-C ends it"
         print(f"The demo is at http://127.0.0.1:{port}/ and you may visit it too{ending}.")
-        if arguments.framework is None:
-            path = example.analytics.settings.dashboard_path
-            print(f"Its dashboard, with a month of history, is at http://127.0.0.1:{port}{path}/")
+        history = "" if arguments.once else ", with a month of history,"
+        print(f"Its dashboard{history} is at http://127.0.0.1:{port}{_way_in(example.analytics, port)}")
         print(flush=True)
         if arguments.once:
             # A step must not overtake the one before: one visitor, as fast as the answers come.
@@ -101,6 +103,17 @@ def _show(arguments: argparse.Namespace, example: Example, terminal: "_Terminal"
         raise BrokenPipeError
     print(_summary(seconds, load.answers, example.analytics.stats()), flush=True)
     return 1 if load.answers["failed"] else 0
+
+
+def _way_in(analytics: Analytics, port: int) -> str:
+    """Return the path of the pages; where they are closed, one that signs in."""
+    pages = analytics.settings.dashboard_path
+    # Django makes the pages when they are first asked for, and with them the key that logins are signed with.
+    with closing(HTTPConnection("127.0.0.1", port, timeout=_ONCE_LIMIT)) as connection:
+        connection.request("GET", f"{pages}/")
+        connection.getresponse().read()
+    access = access_of(analytics)
+    return access.login_path(pages) if access.by_login else f"{pages}/"
 
 
 @contextmanager
