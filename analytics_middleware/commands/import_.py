@@ -67,8 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
             done += file.stat().st_size
             bar.reach(done)
         importer.flush()
-        store.maintain()
-    store.close()
+        if found.analytics is not None:
+            # The directory alone does not tell whether what waits in the log is this store's.
+            store.maintain()
+            store.close()
     print(_said(importer.tally))
     return 1 if failed else 0
 

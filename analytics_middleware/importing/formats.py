@@ -52,7 +52,7 @@ class Reading:
             return own.read_csv(source)
         if kind == "jsonl":
             return own.read_json_lines(source)
-        if self._hostname is None and not access_log.names_host(source.first_line()):
+        if self._hostname is None and not any(map(access_log.names_host, source.head())):
             raise FileError(
                 f"{path.name}: say --hostname: a log does not tell the site's name, and without it the site's own "
                 "links would pass for others'"
@@ -69,16 +69,15 @@ def _recognised(path: Path, sources: list[Source]) -> str:
     """Return the format that *sources*, what is in the file at *path*, seem to have."""
     if any(plausible.is_table(source.name) for source in sources):
         return "plausible"
-    heads = [source.first_line() for source in sources]
-    if any(umami.is_header(head) for head in heads):
+    heads = [source.head() for source in sources]
+    firsts = [head[0] for head in heads if head]
+    if any(map(umami.is_header, firsts)):
         return "umami"
-    head = heads[0] if heads else b""
-    if head.startswith(b"{"):
-        return "jsonl"
-    if own.is_header(head):
+    if any(map(own.is_header, firsts)):
         return "csv"
-    if access_log.is_log_line(head):
-        return "access-log"
-    if not head:
+    if any(first.startswith(b"{") for first in firsts) or not firsts:
         return "jsonl"
+    # A log that was cut off, or that somebody wrote nonsense into, may begin with half a line.
+    if any(access_log.is_log_line(line) for head in heads for line in head):
+        return "access-log"
     raise FileError(f"{path.name}: of no format that is known; say --format ({', '.join(FORMATS)})")

@@ -52,7 +52,7 @@ class _Person(msgspec.Struct):
 
 _given = msgspec.json.Decoder(_Given).decode
 _person = msgspec.json.Decoder(_Person).decode
-_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
 
 def read_parquet(path: Path, at: Callable[[int], None]) -> Items:
@@ -70,7 +70,7 @@ def read_parquet(path: Path, at: Callable[[int], None]) -> Items:
             yield from _of_batch(batch)
             done += batch.num_rows
             at(path.stat().st_size * done // rows)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise FileError(f"{path.name}: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -83,7 +83,7 @@ def _of_batch(batch: Any) -> Items:
     table = pa.table(columns, schema=SCHEMA)
     try:
         found = [_admitted(event) for event in events_of(table)]
-    except (*_UNREADABLE, TypeError):
+    except _UNREADABLE:
         # One row at a time: only those that are wrong are left out.
         found = [_of_row(table.slice(index, 1)) for index in range(table.num_rows)]
     yield from found
@@ -93,7 +93,7 @@ def _of_row(row: Any) -> Event | Refused:
     try:
         [event] = events_of(row)
         return _admitted(event)
-    except (*_UNREADABLE, TypeError):
+    except _UNREADABLE:
         return Refused("not an event")
 
 
@@ -141,7 +141,7 @@ def read_csv(source: Source) -> Items:
             continue
         try:
             yield _admitted(_of_cells(row))
-        except (*_UNREADABLE, KeyError, TypeError):
+        except (*_UNREADABLE, KeyError):
             yield Refused("not an event")
 
 

@@ -49,14 +49,14 @@ class Source:
         except _BROKEN as error:
             raise FileError(f"{self.name}: {error or type(error).__name__}") from None
 
-    def first_line(self) -> bytes:
-        """Return the first line that is not empty, or its beginning, and begin anew."""
+    def head(self) -> list[bytes]:
+        """Return the first lines that are not empty, or their beginnings, and begin anew."""
         try:
             lines = [self._file.readline(_LOOKED_AT).strip() for _ in range(_LINES_LOOKED_AT)]
             self._file.seek(0)
         except _BROKEN as error:
             raise FileError(f"{self.name}: {error or type(error).__name__}") from None
-        return next(filter(None, lines), b"")
+        return [line for line in lines if line]
 
     def texts(self) -> Iterator[str]:
         """Yield the lines as text with their ends, as `csv` wants them; a byte-order mark is left out."""

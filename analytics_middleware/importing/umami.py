@@ -7,8 +7,6 @@ changes once a month: it becomes the anonymous id; ``distinct_id``, whom the sit
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from analytics_middleware.enrich.visit import Seen
 from analytics_middleware.event import Event, EventType, Visit
 from analytics_middleware.importing.enriching import Enrichment
@@ -55,9 +53,11 @@ def read(sources: list[Source], enrichment: Enrichment) -> Items:
         if source.name == DATA:
             yield from _read_data(source, data)
     for source in sources:
-        if source.name != DATA and is_header(source.first_line()):
+        if source.name == DATA:
+            continue
+        if any(map(is_header, source.head()[:1])):
             yield from _read_events(source, data, enrichment)
-        elif source.name != DATA:
+        else:
             yield Left(f"{source.name}: no events")
 
 
@@ -104,7 +104,7 @@ def _seen(source: Source, data: dict[str, dict[str, Any]], enrichment: Enrichmen
             continue
         try:
             yield enrichment.see(_event(row, _KINDS[kind], data), None)
-        except (ValueError, OverflowError, msgspec.MsgspecError):
+        except (KeyError, ValueError, OverflowError):
             yield Refused("not an event")
 
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,13 @@ from hypothesis import strategies as st
 
 from analytics_middleware.admission import admit
 from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
+from analytics_middleware.importing import formats
+from analytics_middleware.importing.enriching import Enrichment
+from analytics_middleware.importing.records import FileError
 from analytics_middleware.money import Money
+from analytics_middleware.outbox.base import Draft
+from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.settings import Settings
 from analytics_middleware.store import Insights
 
 from .stores import START, Kept, days
@@ -459,3 +466,74 @@ def test_an_import_is_written_for_its_owner_alone(kept: Kept, tmp_path: Path) ->
 
 def test_the_help_says_that_collectors_get_nothing(kept: Kept) -> None:
     assert "no collector" in " ".join(kept.run("import", "--help").stdout.split())
+
+
+def test_a_log_may_begin_with_half_a_line(kept: Kept, tmp_path: Path) -> None:
+    said = log(kept, tmp_path, "half a line\n", "\n", hit())
+    assert "1 event imported" in said
+    assert "1 refused: 1 not a line of an access log" in said
+
+
+def test_the_log_is_left_to_whom_it_is_for(kept: Kept, tmp_path: Path) -> None:
+    """A directory alone does not tell whether its log is for the embedded store or for another one."""
+    outbox = SqliteOutbox(kept.path)
+    try:
+        outbox.append([Draft("event", "waiting", START.timestamp(), days(1, "bob")[0].encode())], {})
+        log(kept, tmp_path, hit())
+        assert outbox.stats().consumers["store"].pending == 1
+    finally:
+        outbox.close()
+
+
+def test_an_import_beside_a_process_that_seals(kept: Kept, tmp_path: Path) -> None:
+    """Whoever holds the store's lease goes on; both have every event once."""
+    with kept.store() as store:
+        store.apply(days(3))
+        assert store.maintain()
+        log(kept, tmp_path, hit(), hit())
+        assert len(list(store.events())) == 5
+        assert store.maintain()
+        log(kept, tmp_path, hit(), hit(), hit())
+        assert len(list(store.events())) == 6
+
+
+pieces = st.one_of(
+    st.binary(max_size=20),
+    st.sampled_from(
+        [b'"', b"\\", b"\n", b"\0", b",", b"{", b"}", b"1e999", b"0000-01-01", b"9999-12-31", b"//[", b"%"]
+    ),
+)
+beginnings = st.sampled_from(
+    [
+        b"",
+        RICH.encode(),
+        hit().encode(),
+        UMAMI.encode(),
+        PLAUSIBLE["imported_pages_20250301_20250302.csv"].encode(),
+        b'"event_id","timestamp","type"\n"a","2025-03-01T00:00:00Z","custom"\n',
+        b"PAR1",
+        b"PK\x03\x04",
+        gzip.compress(hit().encode()),
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    beginnings, st.lists(st.tuples(st.integers(0, 500), pieces), max_size=5), st.sampled_from([None, *formats.FORMATS])
+)
+def test_any_bytes_are_events_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, changes: list[tuple[int, bytes]], chosen: str | None
+) -> None:
+    """Nothing that is in a file raises anything but that it can't be read."""
+    for place, piece in changes:
+        content = content[:place] + piece + content[place:]
+    file = tmp_path_factory.getbasetemp() / "imported_pages.bin"
+    file.write_bytes(content)
+    reading = formats.Reading(Enrichment(Settings()), hostname="shop.example", timezone="UTC")
+    with suppress(FileError):
+        for item in reading.items(file, chosen, lambda _: None):
+            if isinstance(item, Event):
+                assert Event.decode(item.encode()) == item
+                assert item.client_ip is None
+                assert 0 < len(item.event_id) <= 36
