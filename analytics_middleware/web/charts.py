@@ -15,6 +15,10 @@ from markupsafe import Markup
 WIDTH: Final = 1000
 HEIGHT: Final = 240
 
+_UNITS: Final = (3, 6, 9, 12)
+_STEPS: Final = (1.2, 1.5, 1.8, 2.4, 3, 4.5, 6, 7.5, 9, 12)
+"""Of ten and of its powers: a third of each is as round."""
+
 Value = float | int | None
 
 
@@ -69,7 +73,8 @@ def nice_ceiling(value: float) -> float:
         # Rates: 30 %, 60 %, 90 %; and all of them.
         return next(each for each in (0.03, 0.06, 0.15, 0.3, 0.6, 0.9, 1.0) if value <= each)
     magnitude = 10.0 ** math.floor(math.log10(value))
-    return next(each * magnitude for each in (1.5, 3, 6, 9, 15) if value <= each * magnitude)
+    steps = _UNITS if magnitude == 1 else _STEPS
+    return next(each * magnitude for each in steps if value <= each * magnitude)
 
 
 def share(value: Value, of: Value) -> int:

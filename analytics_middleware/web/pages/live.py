@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.store.insights import Insights
-from analytics_middleware.store.results import LatestEvent
+from analytics_middleware.store.results import LatestEvent, Totals
 from analytics_middleware.web.pages.scope import Scope, Span
 from analytics_middleware.web.pages.series import active
 from analytics_middleware.web.tables import Table, table
@@ -26,26 +26,30 @@ class Live:
     scope: Scope
     now: datetime
     visitors: int
+    lately: Totals
+    """Of the last half hour."""
     stream: tuple[LatestEvent, ...]
     tables: dict[str, Table]
 
     @property
     def news(self) -> tuple[Any, ...]:
         """What makes it another page; that time passes does not."""
-        return self.visitors, self.stream, self.tables
+        return self.visitors, self.lately, self.stream, self.tables
 
 
 def live(analytics: Analytics, scope: Scope, _asked: dict[str, Any], rows: int) -> Live:
     """Return the page."""
     insights, end = analytics.insights, scope.now + _INSTANT
     here = {**scope.within, "start": scope.now - NOW, "end": end}
-    stream = insights.latest(start=scope.now - LATELY, end=end, limit=max(_SHOWN, rows), **scope.within)
+    lately = {**scope.within, "start": scope.now - LATELY, "end": end}
+    stream = insights.latest(limit=max(_SHOWN, rows), **lately)
     columns = ("Time", "Event", "User", "Path", "Country", "Source", "Device")
     cells = [(e.time, e.name, e.user_id, e.path, e.country, e.source, e.device) for e in stream]
     return Live(
         scope=scope,
         now=scope.now,
         visitors=active(insights, scope, Span(start=scope.now - NOW, end=end)),
+        lately=insights.overview(**lately),
         stream=tuple(stream),
         tables={
             "routes": _top(insights, here, "routes", "Pages now", "Route", "matched_pattern", rows),
