@@ -60,6 +60,7 @@ class Consumer:
         self._sender = BatchSender(collector)
         self._started = False
         self._retries_next = False
+        self._linger_until = 0.0
         self._unsure = False
         self._up_since_retry = True
         self._unwritten: tuple[int, Settlement] | None = None
@@ -89,12 +90,17 @@ class Consumer:
             limit = 1 if self._unsure else self._pace.max_batch
             if self._retries_next and (entries := self._outbox.due(self.name, now, limit)):
                 return self._retry(entries, epoch, now)
+            lingering = self._linger_until - now
+            if not hurry and 0 < lingering <= self._pace.linger and self._outbox.behind(self.name) < limit:
+                # Not to be read again with every group of events that comes.
+                return lingering
             entries = self._outbox.read(self.name, limit, self._pace.max_bytes)
             if not entries:
                 return self._until_next_retry(now)
             if not hurry and len(entries) < limit:
                 lingering = self._pace.linger - (now - entries[0].timestamp)
                 if 0 < lingering <= self._pace.linger:
+                    self._linger_until = now + lingering
                     return lingering
             return self._first_attempt(entries, epoch, now)
         except LeaseLost:

@@ -119,6 +119,10 @@ class Outbox(Protocol):
         """Return the next entries after the cursor, at least one if there is any."""
         ...
 
+    def behind(self, consumer: str) -> int:
+        """Return by how many entries the cursor is behind the end of the log."""
+        ...
+
     def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
         """Return entries whose retry is due."""
         ...

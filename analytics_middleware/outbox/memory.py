@@ -135,6 +135,11 @@ class MemoryOutbox:
             state.in_flight = batch[-1].seq if batch else 0
             return batch
 
+    def behind(self, consumer: str) -> int:
+        """See `Outbox.behind`."""
+        with self._lock:
+            return self._last - self._consumers[consumer].cursor
+
     def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
         """See `Outbox.due`."""
         with self._lock:

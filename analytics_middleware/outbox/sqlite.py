@@ -177,6 +177,12 @@ class SqliteOutbox:
         self._in_flight[consumer] = batch
         return batch
 
+    def behind(self, consumer: str) -> int:
+        """See `Outbox.behind`."""
+        with self.database.read() as connection:
+            row = connection.execute("SELECT cursor FROM consumer WHERE name = ?", (consumer,)).fetchone()
+            return 0 if row is None else last_seq(connection) - int(row[0])
+
     def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
         """See `Outbox.due`."""
         with self.database.read() as connection:

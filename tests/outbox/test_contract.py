@@ -371,3 +371,13 @@ def test_closing_twice_and_using_again_is_no_error(outbox):
     close()
     close()
     assert names(outbox.read("a", 10, FAR)) == ["1"]
+
+
+def test_it_says_how_far_behind_a_consumer_is(outbox):
+    outbox.register("a")
+    assert outbox.behind("a") == 0
+    outbox.append(drafts(1, 3), {})
+    assert outbox.behind("a") == 3
+    epoch = outbox.claim("a")
+    outbox.settle("a", epoch, Settlement(cursor=outbox.read("a", 2, FAR)[-1].seq, delivered=2))
+    assert outbox.behind("a") == 1
