@@ -23,7 +23,7 @@ from analytics_middleware.store import (
     RetentionMatrix,
     Stickiness,
 )
-from analytics_middleware.store.columns import events_of
+from analytics_middleware.store.columns import events_of, table_of
 
 from .conftest import LoggedStore, drafts
 
@@ -86,6 +86,7 @@ actions = st.one_of(
     batches.map(lambda batch: ("log", batch)),
     batches.map(lambda batch: ("log", batch)),
     batches.map(lambda batch: ("apply", batch)),
+    st.lists(events, min_size=1, max_size=8).map(lambda batch: ("table", batch)),
     st.integers(0, 50).map(lambda number: ("again", number)),
     st.sampled_from(["seal", "compact", "merge", "reopen", "other", "look"]).map(lambda name: (name, None)),
 )
@@ -182,18 +183,19 @@ class World:
         return self.stores[0]
 
     def do(self, action, argument):
-        if action in ("log", "apply"):
+        if action in ("log", "apply", "table"):
             argument = [self.named(record) for record in copies(argument)]
         match action:
             case "log":
                 self.expected.apply(copies(argument))
                 self.store.outbox.append(drafts(argument), {})
                 self.given += argument
-            case "apply":
+            case "apply" | "table":
                 self.let_go()
                 self.store.maintain()  # what is applied comes after what is in the log
                 self.expected.apply(copies(argument))
-                self.store.sealer.apply(argument)
+                take = {"apply": self.store.sealer.apply, "table": self.append}[action]
+                take(argument)
                 self.given += argument
             case "again" if self.given:
                 record = self.given[argument % len(self.given)]
@@ -217,6 +219,9 @@ class World:
                 self.stores.reverse()
             case "look":
                 Insights(self.store, clock=lambda: NOW).overview(START, END)
+
+    def append(self, events):
+        self.store.append_table(table_of(events))
 
     def named(self, record):
         """A record with an id that no other has; only a record that comes again is a duplicate."""
