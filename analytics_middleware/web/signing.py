@@ -42,8 +42,11 @@ class Signer:
             data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except ValueError:
             return None
+        # One token has one spelling, although the last character has bits to spare.
+        if len(data) != _LENGTH or base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:
+            return None
         body, signature = data[:-_SIGNATURE], data[-_SIGNATURE:]
-        if len(data) != _LENGTH or not hmac.compare_digest(signature, self._sign(purpose, body)):
+        if not hmac.compare_digest(signature, self._sign(purpose, body)):
             return None
         (expires,) = struct.unpack(">I", body[:4])
         return body[4:].hex() if expires > self.clock() else None

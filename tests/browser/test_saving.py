@@ -8,6 +8,12 @@ import pytest
 from conftest import Watched
 from dashboards import ATTACKS, FRAMEWORKS, Served, served
 
+from analytics_middleware import Analytics
+from analytics_middleware.demo.servers import serve_wsgi
+from analytics_middleware.web.dashboard import Dashboard
+from analytics_middleware.web.share import shares_of
+from analytics_middleware.web.wsgi import WSGIRunner
+
 INTRUDERS = (
     "document.querySelectorAll('main script, main img, main [onload], main [onerror], [href^=javascript]').length"
 )
@@ -161,3 +167,27 @@ def test_hostile_text_in_every_field_is_text(site: Served, watched: Watched, req
     assert [names.count(text.strip()) for text in texts] == [3] * len(texts)
     for _ in range(4 * len(texts)):
         press(shown, watched.open(f"{site.url}/saved").locator("button[name=key]").last)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_shared_page_is_framed_where_that_is_allowed_and_nowhere_else(chromium: Any, allowed: bool):
+    def intranet(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("content-type", "text/html")])
+        return [f'<iframe src="{environ["QUERY_STRING"]}" width="900" height="700"></iframe>'.encode()]
+
+    with serve_wsgi(intranet, 0) as outer:
+        ancestors = [f"http://127.0.0.1:{outer}"] if allowed else ["https://other.example"]
+        analytics = Analytics(enabled=True, frame_ancestors=ancestors)
+        shares = shares_of(analytics)
+        with serve_wsgi(WSGIRunner(Dashboard(analytics)), 0) as inner:
+            page = chromium.new_page()
+            refused: list[str] = []
+            page.on("console", lambda message: refused.append(message.text))
+            for path in (f"shared/{shares.token(shares.make('', 'period=7d'))}", "live"):
+                refused.clear()
+                page.goto(f"http://127.0.0.1:{outer}/?http://127.0.0.1:{inner}/analytics/{path}")
+                shown = page.frame_locator("iframe").locator("#main h1").all_inner_texts()
+                assert shown == (["Overview"] if allowed and path != "live" else [])
+                assert any("frame-ancestors" in text or "frame" in text for text in refused) is (not shown)
+            page.close()
+        analytics.close(1.0)
