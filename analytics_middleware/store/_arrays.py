@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from analytics_middleware.errors import MissingExtraError
 
@@ -20,6 +20,8 @@ except ImportError as error:
     raise MissingExtraError(
         f"the embedded store needs {error.name}: pip install 'analytics-middleware[insights]'"
     ) from error
+
+_THREADS: Final = 4
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -78,10 +80,10 @@ def ranges(starts: Rows, ends: Rows) -> Rows:
 
 
 def side_by_side(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
-    """Return what *work* makes of each of *items*, two at a time: what libraries do to arrays holds no lock."""
+    """Return what *work* makes of each of *items*, some at a time: what libraries do to arrays holds no lock."""
     if len(items) < 2:
         return [work(item) for item in items]
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(min(len(items), _THREADS)) as threads:
         return list(threads.map(work, items))
 
 

@@ -127,6 +127,9 @@ class Base(Source):
 
     def _codes(self, file: Any, field: str, vocabulary: Vocabulary) -> Codes:
         if field in file.schema_arrow.names:
+            if _is_empty(file, field):
+                empty: int = file.metadata.num_rows
+                return np.zeros(empty, np.uint8)
             return vocabulary.encode(file.read(columns=[field]).column(0))
         if field.removeprefix(PROPERTY) not in _all_properties(file):
             rows: int = file.metadata.num_rows
@@ -137,6 +140,17 @@ class Base(Source):
 def _all_properties(file: Any) -> list[str]:
     names: list[str] = from_json(file.schema_arrow.metadata[COMPLETE].decode())
     return names
+
+
+def _is_empty(file: Any, field: str) -> bool:
+    """Return whether no event has *field*, as the file's statistics say."""
+    column, metadata = file.schema_arrow.names.index(field), file.metadata
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        statistics = group.column(column).statistics
+        if statistics is None or not statistics.has_null_count or statistics.null_count < group.num_rows:
+            return False
+    return True
 
 
 def _own_columns(file: Any) -> set[str]:

@@ -41,7 +41,7 @@ def live(analytics: Analytics, scope: Scope, _asked: dict[str, Any], rows: int) 
     """Return the page."""
     insights, end = analytics.insights, scope.now + _INSTANT
     here = {**scope.within, "start": scope.now - NOW, "end": end}
-    lately = {**scope.within, "start": scope.now - LATELY, "end": end}
+    lately = scope.of(Span(start=scope.now - LATELY, end=end))
     stream = insights.latest(limit=max(_SHOWN, rows), **lately)
     columns = ("Time", "Event", "User", "Path", "Country", "Source", "Device")
     cells = [(e.time, e.name, e.user_id, e.path, e.country, e.source, e.device) for e in stream]
