@@ -61,6 +61,15 @@ class Target(NamedTuple):
         raise CommandError(f"this application keeps its events in {type(store).__name__}, not in its data directory")
 
     @property
+    def kept(self) -> Any:
+        """The store that can tell what it holds, None where nothing is kept, or elsewhere."""
+        from analytics_middleware.store.catalogue import segment_directory
+
+        if self.analytics is None:
+            return self.store if segment_directory(self.durable.database.directory).is_dir() else None
+        return self.analytics.store if hasattr(self.analytics.store, "events") else None
+
+    @property
     def configured(self) -> Analytics:
         """The analytics. Raises `CommandError` where only the directory is known."""
         if self.analytics is None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator
 from sqlite3 import Connection
 from typing import Final, NamedTuple
 
+import msgspec
+
 from analytics_middleware.outbox.base import Draft, Erased
 from analytics_middleware.outbox.counting import count
 from analytics_middleware.outbox.database import Database
@@ -20,17 +22,23 @@ _TRUNCATE_TRIES = 5
 _WHERE: Final = {
     "log": (
         "seq",
-        "SELECT seq, '', seq, timestamp, payload FROM log WHERE seq > ? AND kind != 'erase' ORDER BY seq LIMIT ?",
+        """
+        SELECT seq, '', seq, timestamp, payload, private FROM log WHERE seq > ? AND kind != 'erase'
+        ORDER BY seq LIMIT ?
+        """,
     ),
     "dead": (
         "id",
-        "SELECT id, consumer, seq, timestamp, payload FROM dead WHERE id > ? AND kind != 'erase' ORDER BY id LIMIT ?",
+        """
+        SELECT id, consumer, seq, timestamp, payload, NULL FROM dead WHERE id > ? AND kind != 'erase'
+        ORDER BY id LIMIT ?
+        """,
     ),
     # After dead letters, which may be on their way into it.
     "retry": (
         "rowid",
         """
-        SELECT rowid, consumer, seq, timestamp, payload FROM retry WHERE rowid > ? AND kind != 'erase'
+        SELECT rowid, consumer, seq, timestamp, payload, private FROM retry WHERE rowid > ? AND kind != 'erase'
         ORDER BY rowid LIMIT ?
         """,
     ),
@@ -41,10 +49,12 @@ class Kept(NamedTuple):
     """A record that the outbox holds of a user."""
 
     where: str
-    """``log``, ``retry`` or ``dead``."""
+    """``log``, ``retry``, ``dead`` or ``session``."""
     consumer: str
     """The collector that it waits for or that refused it; empty in the log, which is everybody's."""
     payload: bytes
+    private: bytes | None = None
+    """What waits beside it for those collectors alone that may read it, such as the address."""
 
 
 class _Row(NamedTuple):
@@ -53,6 +63,7 @@ class _Row(NamedTuple):
     seq: int
     timestamp: float
     payload: bytes
+    private: bytes | None
 
 
 def export_user(database: Database, user_id: str) -> Generator[Kept]:
@@ -61,7 +72,14 @@ def export_user(database: Database, user_id: str) -> Generator[Kept]:
     for table in _WHERE:
         for row in _rows(database, table, lambda _: None):
             if _is_of(subject(row.payload), user_id, anons):
-                yield Kept(table, row.consumer, row.payload)
+                yield Kept(table, row.consumer, row.payload, row.private)
+    with database.read() as connection:
+        sessions = [
+            connection.execute("SELECT session_id, first, last FROM session WHERE visitor = ?", (owner,)).fetchone()
+            for owner in _owners(user_id, anons)
+        ]
+    for session in filter(None, sessions):
+        yield Kept("session", "", msgspec.json.encode(dict(zip(("session_id", "first", "last"), session, strict=True))))
 
 
 def erase_user(database: Database, user_id: str, record: Draft, progress: Callable[[int], object]) -> Erased:
@@ -81,8 +99,7 @@ def erase_user(database: Database, user_id: str, record: Draft, progress: Callab
     with database.write() as connection:
         for anon_id in anons:
             write_tombstone(connection, ANON, anon_id, until)
-        owners = [f"user {user_id}", *anons]
-        connection.executemany("DELETE FROM session WHERE visitor = ?", [(owner,) for owner in owners])
+        connection.executemany("DELETE FROM session WHERE visitor = ?", [(owner,) for owner in _owners(user_id, anons)])
     taken = {table: _erase_from(database, table, user_id, anons, until, progress) for table in _WHERE}
     clean = any(database.truncate() for _ in range(_TRUNCATE_TRIES))
     return Erased(**taken, anonymous_ids=tuple(sorted(anons)), clean=clean)
@@ -152,6 +169,11 @@ def _anonymous_ids(database: Database, user_id: str, until: float, progress: Cal
                 for (anon_id,) in connection.execute("SELECT anon_id FROM store_tie WHERE user_id = ?", (user_id,))
             )
     return found
+
+
+def _owners(user_id: str, anons: set[str]) -> list[str]:
+    """Return how sessions of a user, and of the user's anonymous ids, are named."""
+    return [f"user {user_id}", *sorted(anons)]
 
 
 def _is_of(of: Subject, user_id: str, anons: set[str]) -> bool:

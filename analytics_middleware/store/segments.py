@@ -34,6 +34,7 @@ class Segments:
         name = f"{kind}-{uuid7()}{_PARQUET}"
         if hashes is not None:
             self._write(_ids(name), lambda path: path.write_bytes(np.sort(hashes).tobytes()))
+        table = _used(table)
         self._write(
             name,
             lambda path: pq.write_table(
@@ -114,10 +115,32 @@ def _ids(file: str) -> str:
     return file.removesuffix(_PARQUET) + _IDS
 
 
+def _used(table: Any) -> Any:
+    """Return *table* with no text in its dictionaries that no row has: a file holds nothing of rows left out of it."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            chunks = [_used_of(chunk) for chunk in table.column(index).chunks]
+            table = table.set_column(index, field.name, pa.chunked_array(chunks, field.type))
+    return table
+
+
+def _used_of(column: Any) -> Any:
+    texts = column.dictionary
+    codes = column.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
+    used = np.zeros(len(texts) + 1, np.bool_)
+    used[codes] = True
+    used[-1] = False
+    if used[:-1].all():
+        return column
+    numbers = np.cumsum(used) - 1
+    indices = pa.array(numbers[codes], column.type.index_type, mask=codes == len(texts))
+    return pa.DictionaryArray.from_arrays(indices, texts.filter(pa.array(used[:-1])))
+
+
 def combined(tables: Iterable[Any]) -> Any:
-    """Return the rows of *tables* as one table without chunks, columns of text as dictionaries of text."""
+    """Return the rows of *tables* as one table without chunks, columns of text as dictionaries of what they hold."""
     table = pa.concat_tables([_as_dictionaries(table) for table in tables])
-    return table.unify_dictionaries().combine_chunks()
+    return _used(table.unify_dictionaries().combine_chunks())
 
 
 def _as_dictionaries(table: Any) -> Any:

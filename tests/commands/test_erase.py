@@ -1,6 +1,9 @@
-"""``erase`` and ``export``: what the outbox holds of a user is handed out, or gone for good."""
+"""``erase`` and ``export --user``: what is held of a user is handed out, or gone for good, however it comes back."""
 
 import json
+from typing import Any
+
+import pytest
 
 from .conftest import Shop
 
@@ -110,7 +113,7 @@ def test_retry_and_replay_bring_nobody_back(shop: Shop) -> None:
 def test_a_user_is_exported_with_the_anonymous_past_and_nobody_else(shop: Shop) -> None:
     waiting(shop)
     lines = [json.loads(line) for line in shop.run("export", "--user", "ann").stdout.splitlines()]
-    assert {line["where"] for line in lines} == {"log", "dead"}
+    assert {line["where"] for line in lines} == {"log", "dead", "session"}
     assert sum(line["where"] == "log" for line in lines) == 4
     assert {line["collector"] for line in lines if line["where"] == "dead"} == {"live"}
     assert "BOB-0815" not in json.dumps(lines)
@@ -134,3 +137,84 @@ def test_a_user_without_a_name_is_refused(shop: Shop) -> None:
     ended = shop.run("erase", "--user", "", check=False)
     assert ended.returncode == 1
     assert "user id '' is empty" in ended.stderr
+
+
+def told(shop: Shop, user: str) -> list[tuple[str, Any]]:
+    """What `export` tells of a user: where it is, and what it is called."""
+    lines = [json.loads(line) for line in shop.run("export", "--user", user).stdout.splitlines()]
+    names = ("event_name", "traits", "session_id")
+    return [(line["where"], next(line["record"][name] for name in names if name in line["record"])) for line in lines]
+
+
+def test_what_has_left_the_log_is_exported_from_the_store_with_traits(stored: Shop) -> None:
+    stored.record(TRAFFIC)
+    stored.run("worker", "--once")
+    found = told(stored, "ann")
+    assert [name for where, name in found if where == "store"][:3] == ["browsed", "signed in", "order"]
+    assert ("store", {"mail": f"{CANARY}@example.org"}) in found
+    assert sum(where == "session" for where, _ in found) == 2, "of the browser, and of the user"
+    assert [name for where, name in told(stored, "bob") if where == "store"] == ["order"]
+    assert told(stored, "nobody") == []
+    ended = stored.run("export", "--user", "ann", "--data-dir", str(stored.data))
+    assert CANARY in ended.stdout
+    assert "Events have been sent to live, other, vendor" in ended.stderr
+    assert "- vendor (Vendor)" in stored.run("export", "--user", "ann").stderr
+
+
+def test_what_waits_beside_an_event_for_one_collector_is_exported_too(stored: Shop) -> None:
+    stored.configure('Vendor("needy", needs=("client_ip",))')
+    stored.mode("needy", "down")
+    stored.record("with analytics.context(client_ip='203.0.113.9', user_id='ann'): analytics.track('order')", flush=1)
+    lines = [json.loads(line) for line in stored.run("export", "--user", "ann").stdout.splitlines()]
+    assert [line.get("private") for line in lines if line["where"] == "log"] == [{"client_ip": "203.0.113.9"}]
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_somebody_erased_stays_erased_through_retry_replay_and_import(stored: Shop, sealed: bool) -> None:
+    """From the log, retries, dead letters, the store, traits, and from a copy that was exported before."""
+    stored.mode("vendor", "down")
+    stored.mode("live", "refuse")
+    stored.record(TRAFFIC, flush=1.0)
+    if sealed:
+        stored.run("worker", "--once", "--timeout", "1", check=False)
+    copy = stored.path / "copy"
+    copy.mkdir()
+    stored.run("export", "--jsonl", str(copy))
+    assert CANARY in "".join(file.read_text() for file in copy.iterdir())
+    said = stored.run("erase", "--user", "ann").stdout
+    assert "The store has forgotten it, too: events and traits." in said
+    assert told(stored, "ann") == []
+
+    before = len(stored.got("other"))
+    stored.run("import", str(copy))
+    stored.run("dead-letters", "retry")
+    stored.mode("vendor", "up")
+    stored.mode("live", "up")
+    stored.configure('Vendor("late")')
+    for collector in ("other", "late"):
+        stored.run("replay", "--collector", collector, "--since", "1h", "--until", "0s", "--again")
+    stored.run("worker", "--once")
+    for name, since in (("vendor", 0), ("live", 0), ("late", 0), ("other", before)):
+        got = stored.got(name)[since:]
+        assert CANARY not in json.dumps(got), name
+        assert {event.get("user_id", event.get("anon_id")) for event in got} == {"cl_shared", "bob"}, name
+    assert told(stored, "ann") == []
+    query = "SELECT count(*) AS found FROM events WHERE user_id = 'ann' OR anon_id = 'cookie-1'"
+    assert stored.run("sql", query).stdout.split() == ["found", "0"]
+    assert told(stored, "bob")
+    stored.status()
+
+
+def test_nothing_of_somebody_erased_is_left_in_the_stores_files(stored: Shop) -> None:
+    """Files that were replaced stay for those who are reading them, and go when it is tidied after a while."""
+    stored.record(TRAFFIC)
+    stored.run("worker", "--once")
+    stored.run("erase", "--user", "ann")
+    code = (
+        "import time\nfrom analytics_middleware.store import DuckDBStore\n"
+        "later = DuckDBStore(analytics.outbox, clock=lambda: time.time() + 600)\nassert later.maintain()"
+    )
+    stored.record(code, SHOP_BACKGROUND="no")
+    files = [file for file in stored.data.rglob("*") if file.is_file()]
+    assert any("segments" in str(file) for file in files)
+    assert [file.name for file in files if CANARY.encode() in file.read_bytes()] == []

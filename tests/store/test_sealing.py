@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.event import Erase, Event, Identify, Visit
 from analytics_middleware.outbox.base import LeaseLost
 from analytics_middleware.store import Insights
 from analytics_middleware.store.catalogue import Conflict
@@ -85,6 +85,35 @@ class TestPace:
         store.step()
         assert store.sealer.state().erased == 0
         assert store.sealer.state().segments == ()
+        store.close()
+
+    @pytest.mark.parametrize("why", ["erased", "old"])
+    def test_no_text_of_what_is_gone_is_left_in_any_file(self, tmp_path, why):
+        clock = [(START + timedelta(days=1)).timestamp()]
+        store = LoggedStore(tmp_path, retention_days=30, clock=lambda: clock[0])
+        gone = Event(
+            event_name="canary-event",
+            user_id="canary-user",
+            timestamp=START,
+            url="https://x.example/canary-url",
+            properties={"plan": "canary-value", "canary-key": 1},
+            visit=Visit(city="canary-city"),
+        )
+        store.apply([gone, *events(3)])
+        store.maintain()
+        kept = [file for file in tmp_path.rglob("*.parquet") if b"canary" in file.read_bytes()]
+        assert kept, "it is there to begin with"
+        if why == "erased":
+            store.apply([Erase(user_id="canary-user", timestamp=START + timedelta(hours=1))])
+        else:
+            clock[0] += 31 * 86400.0
+            store.apply([Event(event_name="later", user_id="ann", timestamp=START + timedelta(days=31))])
+        store.maintain()
+        clock[0] += 3600.0
+        store.maintain()
+        files = [file for file in tmp_path.rglob("*.parquet") if not file.name.startswith("actors-")]
+        assert files
+        assert [file.name for file in files if b"canary" in file.read_bytes()] == []
         store.close()
 
     def test_small_segments_are_merged_and_many_events_are_compacted(self, tmp_path):
