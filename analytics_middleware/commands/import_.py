@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -35,7 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, also packed (gz), or a directory")
     parser.add_argument("--format", choices=_FORMATS, help="what the files are; default: what they seem to be")
-    parser.add_argument("--hostname", metavar="NAME", help="access logs: the site's name, such as shop.example")
+    parser.add_argument(
+        "--hostname", type=_hostname, metavar="NAME", help="access logs: the site's name, such as shop.example"
+    )
     parser.add_argument("--from", dest="start", type=when, metavar="WHEN", help="only events from then on")
     parser.add_argument("--to", dest="end", type=when, metavar="WHEN", help="only events before then")
 
@@ -77,6 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _reach(bar: Progress, before: int, at: int) -> None:
     bar.reach(before + at)
+
+
+def _hostname(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no host name, such as shop.example")
+    return text.lower()
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:

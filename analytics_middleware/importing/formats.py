@@ -71,7 +71,7 @@ def _recognised(path: Path, sources: list[Source]) -> str:
         return "plausible"
     heads = [source.head() for source in sources]
     firsts = [head[0] for head in heads if head]
-    if any(map(umami.is_header, firsts)):
+    if any(map(umami.is_header, firsts)) or path.name == umami.DATA:
         return "umami"
     if any(map(own.is_header, firsts)):
         return "csv"

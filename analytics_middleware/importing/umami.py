@@ -43,7 +43,7 @@ _DEVICES: Final = {"laptop": "desktop"}
 def is_header(line: bytes) -> bool:
     """Return whether *line* is the first one of Umami's table."""
     names = {name.strip(b' "\r\n') for name in line.removeprefix(b"\xef\xbb\xbf").split(b",")}
-    return {b"session_id", b"url_path", b"created_at"} <= names
+    return {b"session_id", b"url_path", b"event_type", b"created_at"} <= names
 
 
 def read(sources: list[Source], enrichment: Enrichment) -> Items:
@@ -52,6 +52,8 @@ def read(sources: list[Source], enrichment: Enrichment) -> Items:
     for source in sources:
         if source.name == DATA:
             yield from _read_data(source, data)
+    if data and len(sources) == 1:
+        yield Left("properties without their events, which are in the same zip", len(data))
     for source in sources:
         if source.name == DATA:
             continue

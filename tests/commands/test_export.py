@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.exporting.cells import from_cell, json_cell, to_cell
 
+from .conftest import Shop
 from .stores import START, Kept, days
 
 
@@ -137,3 +138,11 @@ def test_a_month_that_can_not_be_written_leaves_nothing_of_itself(kept: Kept, tm
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["events-2025-03.csv", "events-2025-04.csv"]
     assert (tmp_path / "out" / "events-2025-04.csv").read_text() == "mine"
     assert len(read_csv(tmp_path / "out" / "events-2025-03.csv")) == 31
+
+
+@pytest.mark.parametrize("words", [("export", "--csv", "-"), ("sql", "SELECT 1"), ("import", "x")])
+def test_an_application_without_a_store_says_so(shop: Shop, words: tuple[str, ...]) -> None:
+    shop.record("analytics.track('a')")
+    ended = shop.run(*words, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "analytics-middleware: this application has no store: its setting 'store' is None\n"

@@ -363,6 +363,12 @@ def test_a_virtual_host_in_the_line_is_the_site(kept: Kept, tmp_path: Path) -> N
     assert (event.hostname, event.url, event.visit.channel) == ("two.example", "https://two.example/", None)
 
 
+@pytest.mark.parametrize("name", ["https://shop.example", "shop.example/x", "a b", ""])
+def test_a_host_name_is_no_address_of_a_page(kept: Kept, tmp_path: Path, name: str) -> None:
+    ended = kept.run("import", "--hostname", name, write(tmp_path / "access.log", hit()), check=False)
+    assert (ended.returncode, "is no host name" in ended.stderr) == (2, True)
+
+
 def test_hostile_log_lines_are_counted_and_passed_over(kept: Kept, tmp_path: Path) -> None:
     lines = [
         hit("GET /\\xff\\xfe\\x00 HTTP/1.1", agent='\\"; DROP TABLE \\x22 \\\\'),
@@ -427,6 +433,14 @@ def test_umamis_export(kept: Kept, tmp_path: Path) -> None:
         "gift": True,
     }
     assert "0 events imported, 2 known" in kept.run("import", write(tmp_path / "table.csv", UMAMI)).stdout
+
+
+def test_umamis_properties_alone_are_no_events(kept: Kept, tmp_path: Path) -> None:
+    said = kept.run("import", write(tmp_path / "event_data.csv", DATA)).stdout
+    assert said == (
+        "0 events imported, 0 known already.\n"
+        "1 make no event: 1 properties without their events, which are in the same zip.\n"
+    )
 
 
 PLAUSIBLE = {
