@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.commands import CommandError, target
@@ -20,6 +20,7 @@ from analytics_middleware.reports.rendering import report_html, report_message, 
 from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.web.links import web_address
 from analytics_middleware.web.pages.scope import Scope
+from analytics_middleware.web.questions import WHERE
 
 NAME = "report"
 HELP = "Print, write or send a summary of a day, a week, a month or any days beside those before."
@@ -38,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
     period.add_argument("--from", dest="first", metavar="DATE", help="from this day on, such as 2026-01-31")
     parser.add_argument("--to", dest="last", metavar="DATE", help="with --from: up to this day; default: yesterday")
+    parser.add_argument("--where", type=_filters, default=(), metavar="JSON", help="only of what passes these filters")
     parser.add_argument("--title", default="Analytics", metavar="TEXT", help="what it is about; default: Analytics")
     parser.add_argument("--dashboard-url", metavar="URL", help="where the dashboard is, for links into it")
     parser.add_argument("--format", choices=_FORMATS, default="text", help="of what is printed or written")
@@ -93,10 +95,18 @@ def _destinations(arguments: argparse.Namespace, analytics: Analytics) -> list[D
 def _scope(arguments: argparse.Namespace, analytics: Analytics) -> Scope:
     try:
         if arguments.first is None:
-            return whole_period(analytics.insights, arguments.length or "week")
-        return between(analytics.insights, arguments.first, arguments.last)
+            return whole_period(analytics.insights, arguments.length or "week", arguments.where)
+        return between(analytics.insights, arguments.first, arguments.last, arguments.where)
     except QuestionError as error:
         raise CommandError(f"--{error}") from None
+
+
+def _filters(text: str) -> Any:
+    """Read filters as REST has them."""
+    try:
+        return WHERE.read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _formatted(report: Report, form: str) -> str:

@@ -2,10 +2,10 @@
 
 import dataclasses
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 from analytics_middleware.store.calendar import day_start
-from analytics_middleware.store.insights import Insights
+from analytics_middleware.store.insights import Insights, Where
 from analytics_middleware.web.pages.scope import Scope, Span, read_scope
 
 _DAY: Final = timedelta(days=1)
@@ -13,29 +13,32 @@ LENGTHS: Final = ("day", "week", "month")
 """The whole periods of the calendar that there are reports of; weeks begin on Monday."""
 
 
-def whole_period(insights: Insights, length: str) -> Scope:
-    """Return the last whole *length*, one of `LENGTHS`, beside the one before."""
+def whole_period(insights: Insights, length: str, where: Where = ()) -> Scope:
+    """Return the last whole *length*, one of `LENGTHS`, beside the one before; of it what passes the filters *where*.
+
+    Raises `QuestionError` for a filter that can't be.
+    """
     today = _today(insights)
     if length == "day":
-        return between(insights, (today - _DAY).isoformat(), (today - _DAY).isoformat())
+        return between(insights, (today - _DAY).isoformat(), (today - _DAY).isoformat(), where)
     if length == "week":
         monday = today - timedelta(days=today.weekday())
-        return between(insights, (monday - timedelta(days=7)).isoformat(), (monday - _DAY).isoformat())
+        return between(insights, (monday - timedelta(days=7)).isoformat(), (monday - _DAY).isoformat(), where)
     last = today.replace(day=1) - _DAY
-    scope = between(insights, last.replace(day=1).isoformat(), last.isoformat())
+    scope = between(insights, last.replace(day=1).isoformat(), last.isoformat(), where)
     # The month before has days of its own, and not as many as this one.
     earlier = last.replace(day=1) - _DAY
     before = Span(start=day_start(earlier.replace(day=1), scope.tz), end=scope.start)
     return dataclasses.replace(scope, before=before, before_whole=before)
 
 
-def between(insights: Insights, first: str | None, last: str | None) -> Scope:
+def between(insights: Insights, first: str | None, last: str | None, where: Where = ()) -> Scope:
     """Return the days from *first* to *last* (default: yesterday), both included, beside as many before.
 
-    Raises `QuestionError` for what is no date, or no range of dates.
+    Raises `QuestionError` for what is no date, no range of dates, or no filter.
     """
-    asked: dict[str, Any] = {"period": "custom", "from": first, "to": last or (_today(insights) - _DAY).isoformat()}
-    return read_scope(insights, asked)
+    end = last or (_today(insights) - _DAY).isoformat()
+    return read_scope(insights, {"period": "custom", "from": first, "to": end, "where": where})
 
 
 def _today(insights: Insights) -> date:

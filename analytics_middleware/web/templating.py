@@ -30,7 +30,7 @@ def environment() -> Any:
         import jinja2
     except ImportError:
         extra = "pip install 'analytics-middleware[dashboard]'"
-        raise MissingExtraError(f"the dashboard needs the extra: {extra}") from None
+        raise MissingExtraError(f"pages, and reports as HTML, need the extra: {extra}") from None
     from analytics_middleware.web import charts, links
     from analytics_middleware.web.pages import annotated
 

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "collectors"))
 
-from destinations.server import Reply, Server
+from destinations.server import Reply, Server, hang
 
 from .conftest import Shop
 
@@ -93,6 +93,18 @@ def test_workers_and_cron_side_by_side_send_it_once(alerting: Shop, hook: Server
         for process in (one, other):
             process.terminate()
             assert process.wait(10) == 0
+    assert len(hook.requests) == 1
+
+
+def test_a_webhook_that_does_not_answer_holds_up_no_end(alerting: Shop, hook: Server) -> None:
+    came = threading.Event()
+    hook.handler = lambda _request: came.set() or hang
+    with alerting.start("worker") as worker:
+        assert came.wait(20)
+        worker.terminate()
+        assert worker.wait(10) == 0
+    # Nobody knows whether it arrived: it is not sent again while its claim lasts.
+    assert ", told " not in alerting.run("alerts", "check").stdout
     assert len(hook.requests) == 1
 
 

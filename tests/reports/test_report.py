@@ -1,6 +1,7 @@
 """What a report says: the period's figures beside those before, and what changed; nothing of strangers' does harm."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +22,7 @@ from analytics_middleware.reports.figures import Report, build_report
 from analytics_middleware.reports.period import between, whole_period
 from analytics_middleware.reports.rendering import report_message, report_text
 from analytics_middleware.store import Insights, MemoryStore
+from analytics_middleware.web import templating
 
 MONDAY = datetime(2025, 3, 3, 12, tzinfo=UTC)
 WEEK = ("2025-03-03", "2025-03-09")
@@ -249,6 +251,27 @@ def test_it_is_printed_as_text_html_and_json(shop: Callable[..., Analytics]) -> 
     assert data["tiles"][0] == {"metric": "visitors", "label": "Visitors", "value": 70, "before": 30, "change": 40 / 30}
 
 
+def test_it_may_be_about_a_part_only(shop: Callable[..., Analytics]) -> None:
+    german = json.dumps([{"field": "country", "op": "eq", "value": "DE"}])
+    answer = json.loads(run(shop(weeks()), *DAYS, "--where", german, "--format", "json").out)["data"]
+    assert answer["tiles"][0]["value"] == 30
+    assert [row["key"] for row in answer["sections"][0]["rows"]] == ["/new"]
+
+
+def test_text_needs_no_templates_and_html_says_what_it_needs(
+    shop: Callable[..., Analytics], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analytics = shop(weeks())
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    templating.environment.cache_clear()
+    try:
+        assert run(analytics, *DAYS).code == 0
+        ended = run(analytics, *DAYS, "--format", "html")
+        assert (ended.code, "analytics-middleware[dashboard]" in ended.err) == (1, True)
+    finally:
+        templating.environment.cache_clear()
+
+
 def test_it_is_written_to_a_file_that_others_can_not_read(shop: Callable[..., Analytics], tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     ended = run(shop(weeks()), *DAYS, "--format", "html", "--output", str(file))
@@ -317,6 +340,9 @@ def test_a_dry_run_sends_nothing_and_says_where_it_would_go(shop: Callable[..., 
     [
         (["--from", "yesterday"], 1, "--from 'yesterday' is not a date such as 2025-03-01"),
         (["--from", "2025-03-09", "--to", "2025-03-01"], 1, "must not be before from"),
+        (["--where", "[1]"], 1, "--where"),
+        (["--where", '[{"field": "nope", "op": "exists"}]'], 1, "--where 'nope' is not a field"),
+        (["--where", "{"], 2, "argument --where: "),
         (["--to", "2025-03-01"], 1, "--to goes with --from"),
         (["--send"], 1, "'report_to' names nobody"),
         (["--dry-run"], 1, "--dry-run goes with"),
