@@ -95,6 +95,8 @@ def test_its_dashboard_has_a_month_of_history_before_anybody_came(words: list[st
                 data = json.load(answer)["data"]
             with browser.open(f"{home}retention?period=90d&format=json", timeout=LIMIT) as answer:
                 cohorts = json.load(answer)["data"]["cohorts"]
+            with browser.open(f"{home}funnels", timeout=LIMIT) as answer:
+                funnels = answer.read().decode()
         finally:
             process.terminate()
             process.stdout.close()
@@ -106,6 +108,10 @@ def test_its_dashboard_has_a_month_of_history_before_anybody_came(words: list[st
     assert len(data["tables"]["countries"]["rows"]) > 3
     assert len(cohorts) > 5
     assert cohorts[0]["cells"][1]["returned"] > 0
+    # There is a funnel to look at, and whoever is here may save another, or anything else.
+    assert "From a search to a purchase" in funnels
+    assert 'method="post"' in funnels
+    assert len(data["scope"]["annotations"]) == 1
 
 
 def test_history_is_the_same_for_the_same_seed_and_never_in_the_future() -> None:

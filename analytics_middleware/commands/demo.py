@@ -15,12 +15,13 @@ from analytics_middleware.analytics import Analytics
 from analytics_middleware.collectors.stdout import StdoutCollector
 from analytics_middleware.demo.blog import make_blog, with_dashboard
 from analytics_middleware.demo.examples import FRAMEWORKS, Example, load_example
-from analytics_middleware.demo.history import month
+from analytics_middleware.demo.history import keep_examples, month
 from analytics_middleware.demo.load import Load
 from analytics_middleware.demo.servers import serve_asgi, serve_wsgi
 from analytics_middleware.demo.traffic import Traffic
 from analytics_middleware.store.memory import MemoryStore
 from analytics_middleware.web.access import access_of
+from analytics_middleware.web.saved import saved_of
 
 NAME = "demo"
 HELP = "Start a small blog with visitors, print their events as they come, and show its dashboard."
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.once and isinstance(store, MemoryStore):
             # To the store alone: what is printed and delivered is what happens now. A directory is somebody's own.
             store.apply(list(month(datetime.now(UTC))))
+            keep_examples(saved_of(example.analytics), datetime.now(UTC).date())
         try:
             return _show(arguments, example, terminal)
         finally:
@@ -65,6 +67,7 @@ def _own_blog() -> Example:
         trusted_proxies=["127.0.0.1"],
         # Nobody else can come here, and there is nothing to hide.
         authorize=_anybody,
+        authorize_changes=_anybody,
     )
     return Example(with_dashboard(make_blog(analytics), analytics), asgi=False, analytics=analytics)
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -10,6 +10,7 @@ from analytics_middleware.demo.traffic import Journey, Step, Traffic, Visitor
 from analytics_middleware.event import Event, EventType, Identify
 from analytics_middleware.event import Visit as About
 from analytics_middleware.money import Money
+from analytics_middleware.web.saved import Annotation, Saved, SavedFilter, SavedFunnel
 
 DAYS: Final = 65
 """So that the last thirty days have thirty before them to be compared with, and weeks make cohorts."""
@@ -157,3 +158,12 @@ def _about(journey: Journey) -> About:
         browser=browser, os=os, device=device, country=country, city=city, source=source, channel=channel,
         campaign=campaign,
     )  # fmt: skip
+
+
+def keep_examples(saved: Saved, today: date) -> None:
+    """Save what somebody who looks at these events would have saved."""
+    steps = ("pageview", "search.submitted", "purchase")
+    saved.save(SavedFunnel(name="From a search to a purchase", steps=steps, window="7d"))
+    social = {"field": "channel", "op": "eq", "value": "Organic Social"}
+    saved.save(SavedFilter(name="From social networks", where=(social,)))
+    saved.annotate(Annotation(day=today - timedelta(days=9), text="The newsletter went out"))
