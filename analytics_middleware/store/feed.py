@@ -22,7 +22,11 @@ _decode_erase = msgspec.json.Decoder(Erase).decode
 
 
 class StoreFeed:
-    """Gives a store every record of the log. `step` does one batch and says when to look again."""
+    """Gives a store every record of the log. `step` does one batch and says when to look again.
+
+    A store for which few large batches are better than many small ones says so: with *max_batch*, and with *linger*,
+    the seconds to wait for one to fill.
+    """
 
     name = CONSUMER
 
@@ -30,6 +34,10 @@ class StoreFeed:
         self._store = store
         self._outbox = outbox
         self._clock = clock
+        self._max_batch: int = getattr(store, "max_batch", _BATCH)
+        # What is in memory alone does not wait for company: it may not live that long.
+        self._linger: float = getattr(store, "linger", 0.0) if outbox.durable else 0.0
+        self._linger_until = 0.0
         self._backoff = Backoff()
 
     def step(self, *, hurry: bool = False) -> float | None:
@@ -40,9 +48,18 @@ class StoreFeed:
         wait = self._backoff.until - self._clock()
         if wait > 0:
             return wait
-        entries = self._outbox.read(self.name, _BATCH, _BYTES)
+        now = self._clock()
+        lingering = self._linger_until - now
+        if not hurry and 0 < lingering <= self._linger and self._outbox.behind(self.name) < self._max_batch:
+            return lingering
+        entries = self._outbox.read(self.name, self._max_batch, _BYTES)
         if not entries:
             return None
+        if not hurry and len(entries) < self._max_batch:
+            lingering = self._linger - (now - entries[0].timestamp)
+            if 0 < lingering <= self._linger:
+                self._linger_until = now + lingering
+                return lingering
         records = [record for entry in entries if (record := decoded(entry.kind, entry.payload)) is not None]
         try:
             self._store.apply(records)

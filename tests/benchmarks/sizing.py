@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -113,10 +113,31 @@ def clickhouse(events, directory):
             )
             total = sum(number for _, number in parts)
             yield "ClickHouse, compressed", f"{total / len(events):,.0f} bytes an event"
-            for name, number in parts[:4]:
+            for name, number in parts[:3]:
                 yield f"  of it {name}", f"{number / len(events):,.1f}"
+            yield from asked(store, len(events))
         store.close()
     outbox.close()
+
+
+def asked(store, count):
+    """What questions to all events cost, the median of three."""
+    from analytics_middleware.store import Insights
+
+    insights = Insights(store)
+    span = {"start": datetime.now(UTC) - timedelta(days=70), "end": datetime.now(UTC)}
+    questions = {
+        "events per day": lambda: insights.volume(**span),
+        "active users": lambda: insights.active_users(**span),
+        "top pages": lambda: insights.top_values("path", **span),
+        "funnel of three steps": lambda: insights.funnel(["pageview", "search.submitted", "purchase"], **span),
+        "retention by week": lambda: insights.retention_matrix(**span, period="week"),
+        "sessions": lambda: insights.sessions(**span),
+        "overview": lambda: insights.overview(**span),
+    }
+    for name, ask in questions.items():
+        times = sorted(timed(ask) for _ in range(3))
+        yield f"  {name}", f"{times[1] * 1000:,.0f} ms, {times[1] * 1e9 / count:,.0f} ms for a million events"
 
 
 def hub(events, directory):

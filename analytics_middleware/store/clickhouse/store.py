@@ -31,6 +31,11 @@ class ClickHouseStore(Store):
     Everything else raises `ClickHouseError` when the server can't be reached or refuses.
     """
 
+    max_batch = 10_000
+    linger = 1.0
+    """Every insert makes a part of its own, which the server then has to merge: it wants few of them, and large ones
+    (https://clickhouse.com/docs/optimize/bulk-inserts)."""
+
     _connection_type: ClassVar = Connection
     _layout_type: ClassVar = Layout
 
