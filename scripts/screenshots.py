@@ -4,6 +4,7 @@ Needs the dev dependencies and Chromium. Each is made on the demo's data, at des
 """
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -13,6 +14,10 @@ sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
 from dashboards import served  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
+
+from analytics_middleware.demo.history import keep_examples  # noqa: E402
+from analytics_middleware.web.saved import saved_of  # noqa: E402
+from analytics_middleware.web.share import shares_of  # noqa: E402
 
 DESKTOP, PHONE = (1180, 820), (390, 844)
 QUALITY = 55
@@ -31,6 +36,8 @@ SHOTS: dict[str, tuple[str, tuple[int, int], str]] = {
     "paths": ("/paths?event=search.submitted", DESKTOP, "dark"),
     "pipeline": ("/pipeline", DESKTOP, "light"),
     "live": ("/live", DESKTOP, "light"),
+    "saved": ("/saved", DESKTOP, "light"),
+    "saved-phone": ("/saved", PHONE, "dark"),
 }
 
 
@@ -49,6 +56,8 @@ def main() -> None:
     target.mkdir(parents=True, exist_ok=True)
     chromium = which("chromium") or which("google-chrome")
     with served("Starlette", "demo") as site, sync_playwright() as playwright:
+        keep_examples(saved_of(site.analytics), datetime.now(UTC).date())
+        shares_of(site.analytics).make("", "period=30d", name="The board")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for name in wanted:
             path, size, scheme = SHOTS[name]
