@@ -2,7 +2,7 @@
 
 import enum
 from datetime import UTC, datetime
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 import msgspec
 
@@ -21,6 +21,21 @@ class EventType(enum.StrEnum):
     """Somebody did something: a form sent, an API call that changes state."""
     CUSTOM = "custom"
     """What the application named itself."""
+
+
+FROM_REQUEST: Final = (
+    "locale",
+    "hostname",
+    "user_id",
+    "anon_id",
+    "matched_pattern",
+    "url",
+    "path",
+    "method",
+    "user_agent",
+    "referrer",
+)
+"""The event's fields of text that its request fills when nobody else did."""
 
 
 def _custom() -> EventType:

@@ -16,7 +16,7 @@ from analytics_middleware.counters import Counters, logger
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.locale import accept_language
 from analytics_middleware.enrich.visit import Enricher, Seen
-from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
+from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.outbox.base import Draft, Kind
 from analytics_middleware.outbox.spill import FAILURES
@@ -45,20 +45,7 @@ _LOOKED_AT_FOR_PROXIES = 1000
 _PRIVATE = ("10.", "127.", "192.168.", "172.", "fc", "fd", "::1")
 
 # What an event takes over from the request it was tracked in, when the caller left it empty.
-_INHERITED = (
-    "client_ip",
-    "locale",
-    "hostname",
-    "user_id",
-    "anon_id",
-    "matched_pattern",
-    "url",
-    "path",
-    "method",
-    "user_agent",
-    "referrer",
-    "action_name",
-)
+_INHERITED = (*FROM_REQUEST, "client_ip", "action_name")
 _encode_record = msgspec.json.Encoder().encode
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from analytics_middleware.admission import admit
-from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
+from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.exporting.cells import from_cell
 from analytics_middleware.importing.records import FileError, Items, Refused, derived_id
 from analytics_middleware.importing.sources import TOO_LONG, Source
@@ -20,20 +20,7 @@ from analytics_middleware.store.filters import VISIT_FIELDS
 
 _BATCH: Final = 10_000
 _OUTDATED: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TEXTS: Final = (
-    "event_name",
-    "action_name",
-    "locale",
-    "hostname",
-    "user_id",
-    "anon_id",
-    "matched_pattern",
-    "url",
-    "path",
-    "method",
-    "user_agent",
-    "referrer",
-)
+_TEXTS: Final = ("event_name", "action_name", *FROM_REQUEST)
 
 
 class _Given(msgspec.Struct):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from analytics_middleware.store._arrays import NEVER, Int32s, Int64s, Mask, NDArray, changes, np
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_select import Spans, named, select
-from analytics_middleware.store.calendar import Bucket, buckets, day_start, following, local_day, preceding
+from analytics_middleware.store.calendar import Bucket, buckets, day_start, extended, local_day, preceding
 from analytics_middleware.store.parameters import Question
 from analytics_middleware.store.questions import (
     STATES,
@@ -117,10 +117,7 @@ class MatrixPeople:
     def __init__(self, frame: Frame, question: RetentionMatrix) -> None:
         self.cohorts = buckets(question.start, question.end, question.period, question.tz).all
         self.width = question.periods or len(self.cohorts)
-        spans = list(self.cohorts)
-        while len(spans) < len(self.cohorts) + self.width:
-            begin = spans[-1].end
-            spans.append(Bucket(begin, following(begin, question.period, question.tz)))
+        spans = extended(self.cohorts, self.width, question.period, question.tz)
         self.periods = spans
         there = presence(frame, question, question.return_event, Spans(spans))
         same = there if question.event == question.return_event else None
@@ -149,16 +146,7 @@ def retention_matrix(frame: Frame, question: RetentionMatrix, now: datetime) -> 
             for k, period in enumerate(people.periods[index : index + width])
         ]
         found.append(Cohort(time=span.start, size=sizes[index], cells=cells, incomplete=span.end > now))
-    return Matrix(cohorts=found, means=[mean(found, k) for k in range(width)])
-
-
-def mean(found: list[Cohort], k: int) -> float | None:
-    """Return the fraction that returned over all cohorts whose cell *k* is complete."""
-    complete = [
-        (cohort.size, cell) for cohort in found if (cell := cohort.cells[k]) is not None and not cell.incomplete
-    ]
-    size = sum(size for size, _ in complete)
-    return sum(cell.returned for _, cell in complete) / size if size else None
+    return Matrix.of(found, width)
 
 
 class LifecyclePeople:

@@ -12,9 +12,7 @@ from analytics_middleware.store._np_people import People, distinct
 from analytics_middleware.store._np_retention import LifecyclePeople, MatrixPeople, StickinessPeople, returned
 from analytics_middleware.store._np_select import Selected, Spans, passing, within
 from analytics_middleware.store._tables import Table
-from analytics_middleware.store.calendar import Bucket
 from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json
-from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.store.identity import identity
 from analytics_middleware.store.instants import instant, micros
 from analytics_middleware.store.questions import (
@@ -90,38 +88,24 @@ def _behind(frame: Frame, question: Users) -> People:
         case ActiveUsers():
             return distinct(frame, within(frame, of, of.event), of)
         case Funnel():
-            found = [each.who[each.steps > _number(cell)] for each in entrants(frame, of)]
+            found = [each.who[each.steps > question.number] for each in entrants(frame, of)]
             return _people(np.concatenate(found) if found else np.zeros(0, np.int32))
         case Retention():
-            return _people(returned(frame, of)[_number(cell)])
+            return _people(returned(frame, of)[question.number])
         case RetentionMatrix():
             matrix = MatrixPeople(frame, of)
-            if _number(cell) >= matrix.width:
-                raise QuestionError("cell", f"{cell} is beyond the {matrix.width} cells of a cohort")
-            return _people(matrix.cell(_index(matrix.cohorts, question.at), _number(cell)))
+            return _people(matrix.cell(question.place_in(matrix.cohorts), question.number_within(matrix.width)))
         case Lifecycle():
             lifecycle = LifecyclePeople(frame, of)
             assert isinstance(cell, str)
-            return _people(lifecycle.people(_index(lifecycle.periods, question.at), cell))
+            return _people(lifecycle.people(question.place_in(lifecycle.periods), cell))
         case Stickiness():
             stickiness = StickinessPeople(frame, of)
-            return _people(stickiness.exactly(_index(stickiness.periods, question.at), _number(cell)))
+            return _people(stickiness.exactly(question.place_in(stickiness.periods), question.number))
 
 
 def _people(who: NDArray[Any]) -> People:
     return People(who, np.full(len(who), -1), 0)
-
-
-def _number(cell: object) -> int:
-    assert isinstance(cell, int)
-    return cell
-
-
-def _index(spans: Sequence[Bucket], at: datetime | None) -> int:
-    for index, span in enumerate(spans):
-        if span.start == at:
-            return index
-    raise QuestionError("at", f"{at} is not the beginning of one of the question's periods")
 
 
 def _last_seen(frame: Frame, *, bots: bool) -> Int64s:

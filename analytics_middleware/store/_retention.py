@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 from analytics_middleware.store._history import History, Row, Visitor
-from analytics_middleware.store.calendar import Bucket, Buckets, buckets, day_start, following, local_day, preceding
+from analytics_middleware.store.calendar import Bucket, Buckets, buckets, day_start, extended, local_day, preceding
 from analytics_middleware.store.parameters import Question
 from analytics_middleware.store.questions import (
     STATES,
@@ -94,10 +94,7 @@ class MatrixPeople:
         self.cohorts = buckets(question.start, question.end, question.period, question.tz)
         self.width = question.periods or len(self.cohorts)
         self.members = _cohorts(history, question, question.event, self.cohorts)
-        spans = list(self.cohorts.all)
-        while len(spans) < len(self.cohorts) + self.width:
-            begin = spans[-1].end
-            spans.append(Bucket(begin, following(begin, question.period, question.tz)))
+        spans = extended(self.cohorts.all, self.width, question.period, question.tz)
         self.periods = Buckets(spans)
         self._present = _present(_appearances(history, question, question.return_event), self.periods)
 
@@ -118,17 +115,7 @@ def retention_matrix(history: History, question: RetentionMatrix, now: datetime)
         ]
         size = len(people.members[index])
         cohorts.append(Cohort(time=span.start, size=size, cells=cells, incomplete=span.end > now))
-    return Matrix(cohorts=cohorts, means=[_mean(cohorts, k) for k in range(people.width)])
-
-
-def _mean(cohorts: list[Cohort], k: int) -> float | None:
-    returned = size = 0
-    for cohort in cohorts:
-        cell = cohort.cells[k]
-        if cell is not None and not cell.incomplete:
-            returned += cell.returned
-            size += cohort.size
-    return returned / size if size else None
+    return Matrix.of(cohorts, people.width)
 
 
 class LifecyclePeople:

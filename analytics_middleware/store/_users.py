@@ -7,8 +7,6 @@ from msgspec import structs
 from analytics_middleware.store._funnel import entrants
 from analytics_middleware.store._history import History, Row, Visitor, distinct
 from analytics_middleware.store._retention import LifecyclePeople, MatrixPeople, StickinessPeople, returned
-from analytics_middleware.store.calendar import Bucket
-from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.store.identity import identity
 from analytics_middleware.store.questions import (
     ActiveUsers,
@@ -39,33 +37,19 @@ def _behind(history: History, question: Users) -> set[Visitor]:
         case ActiveUsers():
             return distinct(history.within(of, of.event), of)
         case Funnel():
-            return {entrant.visitor for entrant in entrants(history, of) if entrant.steps > _number(cell)}
+            return {entrant.visitor for entrant in entrants(history, of) if entrant.steps > question.number}
         case Retention():
-            return returned(history, of)[_number(cell)]
+            return returned(history, of)[question.number]
         case RetentionMatrix():
             matrix = MatrixPeople(history, of)
-            if _number(cell) >= matrix.width:
-                raise QuestionError("cell", f"{cell} is beyond the {matrix.width} cells of a cohort")
-            return matrix.cell(_index(matrix.cohorts.all, question.at), _number(cell))
+            return matrix.cell(question.place_in(matrix.cohorts.all), question.number_within(matrix.width))
         case Lifecycle():
             lifecycle = LifecyclePeople(history, of)
-            states = lifecycle.states[_index(lifecycle.periods, question.at)]
+            states = lifecycle.states[question.place_in(lifecycle.periods)]
             return next(people for state, people in states.items() if state == cell)
         case Stickiness():
             stickiness = StickinessPeople(history, of)
-            return stickiness.exactly(_index(stickiness.periods.all, question.at), _number(cell))
-
-
-def _number(cell: object) -> int:
-    assert isinstance(cell, int)
-    return cell
-
-
-def _index(spans: list[Bucket], at: datetime | None) -> int:
-    for index, span in enumerate(spans):
-        if span.start == at:
-            return index
-    raise QuestionError("at", f"{at} is not the beginning of one of the question's periods")
+            return stickiness.exactly(question.place_in(stickiness.periods.all), question.number)
 
 
 def _seen(history: History, bots: bool) -> dict[Visitor, tuple[datetime, datetime]]:

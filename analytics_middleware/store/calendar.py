@@ -6,6 +6,7 @@ hour is a second bucket, a day that a zone skipped is none.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, get_args
@@ -99,6 +100,15 @@ def buckets(start: datetime, end: datetime, unit: Unit, tz: str) -> Buckets:
         found.append(Bucket(begin, after))
         begin = after
     return Buckets(found)
+
+
+def extended(spans: Sequence[Bucket], count: int, unit: Unit, tz: str) -> list[Bucket]:
+    """Return *spans* and the *count* buckets that follow them."""
+    found = list(spans)
+    for _ in range(count):
+        begin = found[-1].end
+        found.append(Bucket(begin, following(begin, unit, tz)))
+    return found
 
 
 def _first_day(day: date, unit: Unit) -> date:

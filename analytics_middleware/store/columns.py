@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from analytics_middleware.event import Event, EventType, Visit
+from analytics_middleware.event import FROM_REQUEST, Event, EventType, Visit
 from analytics_middleware.money import Money
 from analytics_middleware.store._arrays import Hashes, np, pa
 from analytics_middleware.store.filters import EVENT_FIELDS, VISIT_FIELDS
@@ -24,16 +24,7 @@ TEXTS: Final = (
     "name",
     "event_name",
     "action_name",
-    "locale",
-    "hostname",
-    "user_id",
-    "anon_id",
-    "matched_pattern",
-    "url",
-    "path",
-    "method",
-    "user_agent",
-    "referrer",
+    *FROM_REQUEST,
     *sorted(VISIT_FIELDS - {*FACTS}),
     "currency",
     "properties",

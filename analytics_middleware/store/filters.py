@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from analytics_middleware.errors import AnalyticsError
-from analytics_middleware.event import Event
+from analytics_middleware.event import FROM_REQUEST, Event
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store.identity import identity
 
@@ -19,16 +19,7 @@ EVENT_FIELDS: Final = frozenset(
         "type",
         "event_name",
         "action_name",
-        "locale",
-        "hostname",
-        "user_id",
-        "anon_id",
-        "matched_pattern",
-        "url",
-        "path",
-        "method",
-        "user_agent",
-        "referrer",
+        *FROM_REQUEST,
         "duration",
         "status_code",
     ]

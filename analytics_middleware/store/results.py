@@ -5,7 +5,7 @@ Counts of users include cookieless visitors, added up day by day; `cookieless` s
 """
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -142,11 +142,24 @@ class Cohort(Result, frozen=True, kw_only=True, omit_defaults=True):
     incomplete: bool = False
 
 
+def _mean(cohorts: list[Cohort], k: int) -> float | None:
+    complete = [
+        (cohort.size, cell) for cohort in cohorts if (cell := cohort.cells[k]) is not None and not cell.incomplete
+    ]
+    size = sum(size for size, _ in complete)
+    return sum(cell.returned for _, cell in complete) / size if size else None
+
+
 class Matrix(Result, frozen=True, kw_only=True, omit_defaults=True):
     """Cohorts, and for each *k* the fraction that returned over all cohorts whose cell *k* is complete."""
 
     cohorts: list[Cohort]
     means: list[float | None]
+
+    @classmethod
+    def of(cls, cohorts: list[Cohort], width: int) -> Self:
+        """Return the matrix of *cohorts* with *width* cells each."""
+        return cls(cohorts=cohorts, means=[_mean(cohorts, k) for k in range(width)])
 
 
 class Path(Result, frozen=True, kw_only=True, omit_defaults=True):

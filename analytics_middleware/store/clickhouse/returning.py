@@ -6,7 +6,7 @@ Each question is a SELECT of one row per visitor, ``people``, that is counted he
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from analytics_middleware.store.calendar import Bucket, buckets, day_start, following, local_day, preceding
+from analytics_middleware.store.calendar import Bucket, buckets, day_start, extended, local_day, preceding
 from analytics_middleware.store.clickhouse.scope import Scope
 from analytics_middleware.store.instants import micros
 from analytics_middleware.store.parameters import Question
@@ -94,10 +94,7 @@ class MatrixPeople:
     def __init__(self, scope: Scope, question: RetentionMatrix) -> None:
         self.cohorts = buckets(question.start, question.end, question.period, question.tz).all
         self.width = question.periods or len(self.cohorts)
-        self.periods = list(self.cohorts)
-        while len(self.periods) < len(self.cohorts) + self.width:
-            begin = self.periods[-1].end
-            self.periods.append(Bucket(begin, following(begin, question.period, question.tz)))
+        self.periods = extended(self.cohorts, self.width, question.period, question.tz)
         self._scope = scope
         flags = "".join(
             f", max({self._named(event)}) AS {flag}"
@@ -145,15 +142,7 @@ def retention_matrix(scope: Scope, question: RetentionMatrix, now: datetime) -> 
         ]
         size = counts.get((index, -1), 0)
         cohorts.append(Cohort(time=span.start, size=size, cells=cells, incomplete=span.end > now))
-    return Matrix(cohorts=cohorts, means=[_mean(cohorts, k) for k in range(people.width)])
-
-
-def _mean(cohorts: Sequence[Cohort], k: int) -> float | None:
-    complete = [
-        (cohort.size, cell) for cohort in cohorts if (cell := cohort.cells[k]) is not None and not cell.incomplete
-    ]
-    size = sum(size for size, _ in complete)
-    return sum(cell.returned for _, cell in complete) / size if size else None
+    return Matrix.of(cohorts, people.width)
 
 
 class LifecyclePeople:

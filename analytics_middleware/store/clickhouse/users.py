@@ -1,13 +1,11 @@
 """The users behind numbers, one user's timeline, traits."""
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from analytics_middleware.properties import Scalar
-from analytics_middleware.store.calendar import Bucket
 from analytics_middleware.store.clickhouse.counting import days_of
 from analytics_middleware.store.clickhouse.funnel import entrants
 from analytics_middleware.store.clickhouse.returning import (
@@ -19,7 +17,6 @@ from analytics_middleware.store.clickhouse.returning import (
 from analytics_middleware.store.clickhouse.rows import name_of
 from analytics_middleware.store.clickhouse.schema import ANON_HASH, COOKIELESS, USER, USER_HASH
 from analytics_middleware.store.clickhouse.scope import AT, Scope
-from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.store.identity import is_cookieless
 from analytics_middleware.store.instants import instant
 from analytics_middleware.store.questions import (
@@ -87,35 +84,21 @@ def _behind(scope: Scope, question: Users) -> str:
             rows = scope.within(f"{scope.visitor} AS visitor, {day}", of, of.event, [scope.somebody])
             return f"SELECT DISTINCT visitor, day FROM ({rows})"
         case Funnel():
-            return f"SELECT visitor, {_NO_DAY} FROM ({entrants(scope, of)}) WHERE steps > {_number(cell):d}"
+            return f"SELECT visitor, {_NO_DAY} FROM ({entrants(scope, of)}) WHERE steps > {question.number:d}"
         case Retention():
-            found = RetentionPeople(scope, of).cell(_number(cell))
+            found = RetentionPeople(scope, of).cell(question.number)
         case RetentionMatrix():
             matrix = MatrixPeople(scope, of)
-            if _number(cell) >= matrix.width:
-                raise QuestionError("cell", f"{cell} is beyond the {matrix.width} cells of a cohort")
-            found = matrix.cell(_index(matrix.cohorts, question.at), _number(cell))
+            found = matrix.cell(question.place_in(matrix.cohorts), question.number_within(matrix.width))
         case Lifecycle():
             lifecycle = LifecyclePeople(scope, of)
             assert cell is not None
             assert not isinstance(cell, int)
-            found = lifecycle.cell(_index(lifecycle.periods, question.at), cell)
+            found = lifecycle.cell(question.place_in(lifecycle.periods), cell)
         case Stickiness():
             stickiness = StickinessPeople(scope, of)
-            found = stickiness.cell(_index(stickiness.periods, question.at), _number(cell))
+            found = stickiness.cell(question.place_in(stickiness.periods), question.number)
     return f"SELECT visitor, {_NO_DAY} FROM ({found})"
-
-
-def _number(cell: object) -> int:
-    assert isinstance(cell, int)
-    return cell
-
-
-def _index(spans: Sequence[Bucket], at: datetime | None) -> int:
-    for index, span in enumerate(spans):
-        if span.start == at:
-            return index
-    raise QuestionError("at", f"{at} is not the beginning of one of the question's periods")
 
 
 def timeline(scope: Scope, question: UserTimeline) -> Timeline:

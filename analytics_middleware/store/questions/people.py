@@ -1,9 +1,11 @@
 """Questions about users, and events, one by one."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
+from analytics_middleware.store.calendar import Bucket
 from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.store.parameters import MAX_LIMIT, RangeQuestion, check_choice, check_int, set_instants
 from analytics_middleware.store.questions.counting import ActiveUsers
@@ -47,6 +49,25 @@ class Users(msgspec.Struct, frozen=True, kw_only=True):
             raise QuestionError("at", f"{self.at} must be left out for {type(self.of).__name__}")
         if self.limit is not None:
             check_int("limit", self.limit, 1, MAX_LIMIT)
+
+    @property
+    def number(self) -> int:
+        """`cell`, where it is a number."""
+        assert isinstance(self.cell, int)
+        return self.cell
+
+    def number_within(self, width: int) -> int:
+        """Return `number`; raise `QuestionError` unless cohorts of *width* cells have it."""
+        if self.number >= width:
+            raise QuestionError("cell", f"{self.cell} is beyond the {width} cells of a cohort")
+        return self.number
+
+    def place_in(self, spans: Sequence[Bucket]) -> int:
+        """Return which of *spans* begins `at` that time; raise `QuestionError` when none does."""
+        for index, span in enumerate(spans):
+            if span.start == self.at:
+                return index
+        raise QuestionError("at", f"{self.at} is not the beginning of one of the question's periods")
 
     def _check_cell(self) -> None:
         match self.of:
