@@ -169,6 +169,26 @@ def test_hostile_text_in_every_field_is_text(site: Served, watched: Watched, req
         press(shown, watched.open(f"{site.url}/saved").locator("button[name=key]").last)
 
 
+def test_all_of_it_works_without_javascript(site: Served, chromium: Any):
+    context = chromium.new_context(java_script_enabled=False)
+    shown = context.new_page()
+    shown.goto(f"{site.url}/?period=yesterday")
+    shown.locator(".annotations summary").click()
+    shown.get_by_label("What happened").fill("No script here")
+    press(shown, shown.get_by_role("button", name="Annotate"))
+    assert "No script here" in shown.locator(".annotations").text_content()
+    shown.locator("summary", has_text="Share").click()
+    press(shown, shown.get_by_role("button", name="Make a link"))
+    press(shown, shown.locator(".made").get_by_role("link", name="Open"))
+    assert "/shared/" in shown.url
+    assert shown.locator("h1").inner_text() == "Overview"
+    for name in ("Revoke", "Delete"):
+        shown.goto(f"{site.url}/saved")
+        press(shown, shown.get_by_role("button", name=name).last)
+    assert "No script here" not in shown.locator("main").text_content()
+    context.close()
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_shared_page_is_framed_where_that_is_allowed_and_nowhere_else(chromium: Any, allowed: bool):
     def intranet(environ: Any, start_response: Any) -> list[bytes]:
