@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, Unpack
 import msgspec
 
 import analytics_middleware
-from analytics_middleware.collectors.fitting import facts, user_agent
+from analytics_middleware.collectors.fitting import facts, money, user_agent
 from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode, missing
 from analytics_middleware.collectors.people import device_of, milliseconds, session_start, user_of
 from analytics_middleware.errors import DeliveryError
@@ -151,9 +151,7 @@ class AmplitudeCollector(IdentifyingCollector):
             "os_name": visit.os,
             "device_model": visit.device,
         }
-        if event.revenue is not None:
-            made["revenue"] = event.revenue.amount
-            made["currency"] = event.revenue.currency
+        made |= money(event)
         return {key: self._value(value) for key, value in made.items() if value is not None}
 
     def _name(self, event: Event) -> str:

@@ -72,12 +72,8 @@ class CloudEventsCollector(HTTPCollector):
 
     def _encoded(self, event: Event) -> bytes:
         properties = dict(self.properties_of(event))
-        part = self._cloud_event(event, properties)
-        while len(part) > _MAX_EVENT and properties:
-            properties.popitem()
-            self.cut.add("properties")
-            part = self._cloud_event(event, properties)
-        return part
+        names = list(properties)
+        return self.fit.within(_MAX_EVENT, properties, names, lambda: self._cloud_event(event, properties))
 
     def _cloud_event(self, event: Event, properties: dict[str, Any]) -> bytes:
         return encode(

@@ -5,7 +5,7 @@ the order in which they were set, and of two keys that become the same the first
 retry sends what the first attempt sent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from analytics_middleware.counters import Counters
@@ -63,11 +63,23 @@ class Fit:
                 fitted[short] = made
         return fitted
 
+    def within(self, limit: int, kept: dict[str, Any], names: Iterable[str], made: Callable[[], bytes]) -> bytes:
+        """Return what *made* makes, in at most *limit* bytes: *names* are left out of *kept*, the last ones first."""
+        part = made()
+        for name in reversed([name for name in names if name in kept]):
+            if len(part) <= limit:
+                break
+            del kept[name]
+            self._cut.add("properties")
+            part = made()
+        return part
 
-def facts(event: Event) -> dict[str, Scalar]:
+
+def facts(event: Event, *, without: Collection[str] = ()) -> dict[str, Scalar]:
     """Return what is known of an event beside its properties, for destinations that take any property.
 
-    ``url``, ``referrer``, ``user_agent`` and ``client_ip`` are not in it: each destination has its own place for them.
+    *without* names what the destination has a place of its own for, as each has for ``url``, ``referrer``,
+    ``user_agent`` and ``client_ip``, which are not in it.
     """
     visit = event.visit
     known: dict[str, Scalar] = {
@@ -86,7 +98,39 @@ def facts(event: Event) -> dict[str, Scalar]:
         "campaign": visit.campaign,
         "trace_id": visit.trace_id,
     }
-    return {key: value for key, value in known.items() if value is not None}
+    return {key: value for key, value in known.items() if value is not None and key not in without}
+
+
+def money(event: Event) -> dict[str, Any]:
+    """Return revenue in major units and its currency, by the names that most destinations use."""
+    return {} if event.revenue is None else {"revenue": event.revenue.amount, "currency": event.revenue.currency}
+
+
+def campaign(event: Event, prefix: str) -> dict[str, str]:
+    """Return the campaign that brought the visitor, under *prefix* and UTM's names; a referrer alone is none."""
+    visit = event.visit
+    known = {
+        "source": visit.source if visit.campaign or visit.medium else None,
+        "medium": visit.medium,
+        "campaign": visit.campaign,
+        "term": visit.term,
+        "content": visit.content,
+    }
+    return {f"{prefix}{name}": value for name, value in known.items() if value is not None}
+
+
+def web_properties(event: Event) -> dict[str, Any]:
+    """Return what Mixpanel, and PostHog after it, know by the same names."""
+    visit = event.visit
+    known: dict[str, Any] = {
+        "$current_url": event.url,
+        "$referrer": event.referrer,
+        "$browser": visit.browser,
+        "$browser_version": visit.browser_version,
+        "$os": visit.os,
+    }
+    named = {key: value for key, value in known.items() if value is not None}
+    return {**named, **campaign(event, "utm_"), **money(event)}
 
 
 def query_of(url: str | None) -> str:

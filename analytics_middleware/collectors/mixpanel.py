@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, Unpack
 import msgspec
 
 import analytics_middleware
-from analytics_middleware.collectors.fitting import facts
+from analytics_middleware.collectors.fitting import facts, web_properties
 from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode, missing
 from analytics_middleware.collectors.people import device_of, milliseconds, user_of
 from analytics_middleware.errors import DeliveryError
@@ -170,36 +170,20 @@ class MixpanelCollector(IdentifyingCollector):
 
     def _event(self, event: Event) -> dict[str, Any]:
         user, device = user_of(event), device_of(event)
-        visit = event.visit
-        ours: dict[str, Any] = {
+        named: dict[str, Any] = {
             "time": milliseconds(event.timestamp),
             "$insert_id": event.event_id,
             "distinct_id": user or (f"$device:{device}" if device else ""),
             "$user_id": user,
             "$device_id": device,
             "ip": self.address_of(event) or "0",
-            "$current_url": event.url,
-            "$referrer": event.referrer,
-            "$browser": visit.browser,
-            "$browser_version": visit.browser_version,
-            "$os": visit.os,
-            "$device": visit.device,
+            "$device": event.visit.device,
             "mp_lib": "analytics-middleware",
             "$lib_version": analytics_middleware.__version__,
-            "utm_source": visit.source if visit.campaign or visit.medium else None,
-            "utm_medium": visit.medium,
-            "utm_campaign": visit.campaign,
-            "utm_term": visit.term,
-            "utm_content": visit.content,
         }
-        if event.revenue is not None:
-            ours["revenue"] = event.revenue.amount
-            ours["currency"] = event.revenue.currency
-        known = facts(event)
-        for shown in ("source", "medium", "campaign"):
-            known.pop(shown, None)
-        ours = {key: value for key, value in ours.items() if value is not None}
-        own = {key: value for key, value in {**self.properties_of(event)}.items() if key not in ours}
+        ours = {**web_properties(event), **{key: value for key, value in named.items() if value is not None}}
+        known = facts(event, without=("source", "medium", "campaign"))
+        own = {key: value for key, value in self.properties_of(event).items() if key not in ours}
         properties = self.fit.properties(
             {**own, **{key: value for key, value in known.items() if key not in own}},
             _MAX_PROPERTIES - len(ours),

@@ -2,13 +2,14 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, Unpack
 
 import msgspec
 
 import analytics_middleware
-from analytics_middleware.collectors.fitting import facts, user_agent
+from analytics_middleware.collectors.fitting import facts, user_agent, web_properties
 from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, chunked, encode, missing
 from analytics_middleware.collectors.people import as_uuid, device_of, iso, tied_to, user_of, visitor_of
 from analytics_middleware.event import Event, Identify
@@ -16,6 +17,7 @@ from analytics_middleware.outgoing.secret import Secret
 
 _HOSTS: Final = {"us": "https://us.i.posthog.com", "eu": "https://eu.i.posthog.com"}
 _MAX_BYTES: Final = 5_000_000
+_MAX_EVENT_BYTES: Final = 900 * 1024
 _MAX_NAME: Final = 200
 _HISTORY: Final = 48 * 3600.0
 _LIBRARY: Final = "analytics-middleware"
@@ -31,8 +33,9 @@ class PostHogCollector(IdentifyingCollector):
     to), user agent, traits. Anonymous visitors get no person profile (``$process_person_profile``), and a
     cookieless visitor is never merged into a user.
 
-    **Made to fit:** event names and ids have 200 characters. The event's id is its ``uuid``, by which PostHog removes
-    repeats, in time. PostHog answers 200 although a project is over its quota.
+    **Made to fit:** event names and ids have 200 characters, an event 900 KiB, the properties set last left out first.
+    The event's id is its ``uuid``, by which PostHog removes repeats, in time. PostHog answers 200 although a project is
+    over its quota.
 
     Old events keep their time; those of more than two days go as ``historical_migration``.
     """
@@ -64,7 +67,7 @@ class PostHogCollector(IdentifyingCollector):
     def send(self, events: Sequence[Event | Identify]) -> None:
         """Send events and identifications."""
         now = self._clock()
-        parts = {id(event): (event, encode(self._item(event))) for event in events}
+        parts = {id(event): (event, self._encoded(event)) for event in events}
         old = {id(event) for event in events if now - event.timestamp.timestamp() >= _HISTORY}
         chunks: list[list[Event | Identify]] = []
         for group in (old, parts.keys() - old):
@@ -83,10 +86,17 @@ class PostHogCollector(IdentifyingCollector):
                 "api_key": self._key.reveal(),
                 "historical_migration": historical,
                 # Of this attempt: PostHog corrects the events' clock by its difference from its own.
-                "sent_at": _utc(self._clock()),
+                "sent_at": iso(datetime.fromtimestamp(self._clock(), UTC)),
                 "batch": [msgspec.Raw(part) for part in batch],
             }
         )
+
+    def _encoded(self, item: Event | Identify) -> bytes:
+        made = self._item(item)
+        own = made["properties"]
+        if isinstance(item, Identify):
+            return self.fit.within(_MAX_EVENT_BYTES, own["$set"], item.traits, lambda: encode(made))
+        return self.fit.within(_MAX_EVENT_BYTES, own, item.properties, lambda: encode(made))
 
     def _item(self, item: Event | Identify) -> dict[str, Any]:
         user = item.user_id if isinstance(item, Identify) else user_of(item) or visitor_of(item)
@@ -119,47 +129,20 @@ class PostHogCollector(IdentifyingCollector):
 
     def _properties(self, event: Event) -> dict[str, Any]:
         address = self.address_of(event)
-        visit = event.visit
         ours: dict[str, Any] = {
-            "$current_url": event.url,
             "$host": event.hostname,
             "$pathname": event.path,
-            "$referrer": event.referrer,
             "$ip": address,
             "$geoip_disable": None if address is not None else True,
             "$raw_user_agent": user_agent(event),
-            "$browser": visit.browser,
-            "$browser_version": visit.browser_version,
-            "$os": visit.os,
-            "$device_type": visit.device,
-            "$session_id": visit.session_id,
+            "$device_type": event.visit.device,
+            "$session_id": event.visit.session_id,
             "$device_id": device_of(event),
             "$process_person_profile": None if user_of(event) is not None else False,
-            **_campaign(event),
         }
-        if event.revenue is not None:
-            ours["revenue"] = event.revenue.amount
-            ours["currency"] = event.revenue.currency
-        known = facts(event)
-        for shown in ("path", "hostname", "source", "medium", "campaign"):
-            known.pop(shown, None)
         return {
-            **known,
+            **facts(event, without=("path", "hostname", "source", "medium", "campaign")),
             **self.properties_of(event),
+            **web_properties(event),
             **{key: value for key, value in ours.items() if value is not None},
         }
-
-
-def _campaign(event: Event) -> Mapping[str, str | None]:
-    visit = event.visit
-    return {
-        "utm_source": visit.source if visit.campaign or visit.medium else None,
-        "utm_medium": visit.medium,
-        "utm_campaign": visit.campaign,
-        "utm_term": visit.term,
-        "utm_content": visit.content,
-    }
-
-
-def _utc(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"

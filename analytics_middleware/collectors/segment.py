@@ -3,12 +3,13 @@
 import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, Unpack
 
 import msgspec
 
 import analytics_middleware
-from analytics_middleware.collectors.fitting import facts, query_of, user_agent
+from analytics_middleware.collectors.fitting import campaign, facts, money, query_of, user_agent
 from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode, missing
 from analytics_middleware.collectors.people import device_of, iso, session_start, tied_to, user_of
 from analytics_middleware.event import Event, EventType, Identify
@@ -70,7 +71,7 @@ class SegmentCollector(IdentifyingCollector):
             {
                 "batch": [msgspec.Raw(part) for part in batch],
                 # Of this attempt: Segment moves each timestamp by the difference of this one from its own clock.
-                "sentAt": _utc(self._clock()),
+                "sentAt": iso(datetime.fromtimestamp(self._clock(), UTC)),
             }
         )
         self.post("/v1/batch", body, headers={"Authorization": self._authorization})
@@ -78,13 +79,8 @@ class SegmentCollector(IdentifyingCollector):
     def _encoded(self, item: Event | Identify) -> bytes:
         made = self._identify(item) if isinstance(item, Identify) else self._event(item)
         own = made["traits"] if isinstance(item, Identify) else made["properties"]
-        part = encode(made)
-        droppable = [key for key in own if key in (item.traits if isinstance(item, Identify) else item.properties)]
-        while len(part) > self.event_bytes and droppable:
-            del own[droppable.pop()]
-            self.cut.add("properties")
-            part = encode(made)
-        return part
+        given = item.traits if isinstance(item, Identify) else item.properties
+        return self.fit.within(self.event_bytes, own, given, lambda: encode(made))
 
     def _identify(self, record: Identify) -> dict[str, Any]:
         made: dict[str, Any] = {
@@ -100,12 +96,7 @@ class SegmentCollector(IdentifyingCollector):
         return made
 
     def _event(self, event: Event) -> dict[str, Any]:
-        known = facts(event)
-        known.pop("type", None)
-        properties: dict[str, Any] = {**known, **self.properties_of(event)}
-        if event.revenue is not None:
-            properties["revenue"] = event.revenue.amount
-            properties["currency"] = event.revenue.currency
+        properties: dict[str, Any] = {**facts(event, without=("type",)), **self.properties_of(event), **money(event)}
         made: dict[str, Any] = {
             "type": "track",
             "messageId": event.event_id,
@@ -129,20 +120,15 @@ class SegmentCollector(IdentifyingCollector):
 
     def _context(self, event: Event) -> dict[str, Any]:
         visit = event.visit
-        campaign = {
-            "name": visit.campaign,
-            "source": visit.source if visit.campaign or visit.medium else None,
-            "medium": visit.medium,
-            "term": visit.term,
-            "content": visit.content,
-        }
+        # Segment calls a campaign's name that.
+        named = {"name" if key == "campaign" else key: value for key, value in campaign(event, "").items()}
         context: dict[str, Any] = {
             "library": _library(),
             "ip": self.address_of(event),
             "userAgent": user_agent(event),
             "locale": event.locale,
             "page": _page(event) or None,
-            "campaign": {key: value for key, value in campaign.items() if value is not None} or None,
+            "campaign": named or None,
             "sessionId": session_start(visit.session_id),
         }
         return {key: value for key, value in context.items() if value is not None}
@@ -182,7 +168,3 @@ def _page(event: Event) -> dict[str, str]:
 
 def _library() -> dict[str, str]:
     return {"name": _LIBRARY, "version": analytics_middleware.__version__}
-
-
-def _utc(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"

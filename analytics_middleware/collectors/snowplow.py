@@ -5,6 +5,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import partial
 from typing import Any, Final, Unpack
 
 import msgspec
@@ -25,6 +26,7 @@ _MAX_BYTES: Final = 900_000
 _MAX_URL: Final = 10_000
 _MAX_AGENT: Final = 1000
 _MAX_ID: Final = 255
+_MAX_DEVICE: Final = 128
 _CENT: Final = Decimal("0.01")
 
 
@@ -38,8 +40,9 @@ class SnowplowCollector(HTTPCollector):
     anonymous id, the client's address, user agent. **Not sent:** properties that no schema has a place for (counted in
     `cut` as ``properties_without_schema``), traits (Snowplow has no users).
 
-    **Made to fit:** URLs have 10,000 characters, user agents 1000, ids 255. The event's id is ``eid``, by which the
-    pipeline removes repeats. A collector checks no schema: events that don't fit become failed events downstream.
+    **Made to fit:** URLs have 10,000 characters, user agents 1000, ids 255, anonymous ones 128; an event
+    900 kB, the properties set last left out first. The event's id is ``eid``, by which the pipeline removes repeats. A
+    collector checks no schema: events that don't fit become failed events downstream.
     """
 
     name = "snowplow"
@@ -75,15 +78,20 @@ class SnowplowCollector(HTTPCollector):
         """Send *events*."""
         # In every event, but of this attempt: Snowplow corrects the device's clock by it.
         sent = str(int(self._clock() * 1000))
-        parts = [(event, encode({**self._event(event), "stm": sent})) for event in events]
+        parts = [(event, self._encoded(event, sent)) for event in events]
         self.send_parts(parts, self.max_batch, _MAX_BYTES, self._post, envelope=200)
 
     def _post(self, batch: list[bytes], _events: Sequence[Event]) -> None:
         body = encode({"schema": _PAYLOAD, "data": [msgspec.Raw(part) for part in batch]})
         self.post("/com.snowplowanalytics.snowplow/tp2", body)
 
-    def _event(self, event: Event) -> dict[str, str]:
-        agent, user = user_agent(event), user_of(event)
+    def _encoded(self, event: Event, sent: str) -> bytes:
+        own = {key: value for key, value in self.properties_of(event).items() if value is not None}
+        made = partial(self._event, event, own)
+        return self.fit.within(_MAX_BYTES - 1000, own, list(own), lambda: encode({**made(), "stm": sent}))
+
+    def _event(self, event: Event, own: dict[str, Any]) -> dict[str, str]:
+        agent, user, device = user_agent(event), user_of(event), device_of(event)
         fields: dict[str, Any] = {
             "eid": as_uuid(event.event_id),
             "p": "srv",
@@ -94,14 +102,13 @@ class SnowplowCollector(HTTPCollector):
             "url": None if event.url is None else self.fit.text("url", event.url, _MAX_URL),
             "refr": None if event.referrer is None else self.fit.text("referrer", event.referrer, _MAX_URL),
             "uid": None if user is None else self.fit.text("user_id", user, _MAX_ID),
-            "duid": device_of(event),
+            "duid": None if device is None else self.fit.text("device_id", device, _MAX_DEVICE),
             "sid": event.visit.session_id,
             "ip": self.address_of(event),
             "ua": None if agent is None else self.fit.text("user_agent", agent, _MAX_AGENT),
             "lang": event.locale,
         }
         entities = self._money(event)
-        own = {key: value for key, value in self.properties_of(event).items() if value is not None}
         if (schema := self._schemas.get(event.name)) is not None:
             fields["e"] = "ue"
             fields["ue_px"] = _base64({"schema": _UNSTRUCT, "data": {"schema": schema, "data": own}})

@@ -16,6 +16,8 @@ _MAX_NAME: Final = 50
 _MAX_TEXT: Final = 500
 _MAX_HOST: Final = 100
 _MAX_BYTES: Final = 900_000
+_MAX_NUMBER: Final = 10**15
+"""Umami keeps 19 digits, 4 of them behind the point."""
 
 
 class _Detail(msgspec.Struct):
@@ -37,7 +39,8 @@ class UmamiCollector(IdentifyingCollector):
     which Umami makes its session. **Not sent:** properties and revenue of page views, for which Umami has no place,
     and refunds, which it ignores; both counted in `cut`.
 
-    **Made to fit:** names and ids have 50 characters, keys and texts 500, a host name 100.
+    **Made to fit:** names and ids have 50 characters, keys and texts 500, a host name 100; a number of more
+    than 15 digits becomes a text.
 
     Umami recognises no repeats: what may have arrived is not sent again. Events keep their time, in whole seconds.
     Events of what Umami takes for bots vanish without a word in a batch; ours are left out unless ``bots=True``.
@@ -103,8 +106,8 @@ class UmamiCollector(IdentifyingCollector):
     def _money(self, event: Event) -> dict[str, Any]:
         if event.revenue is None:
             return {}
-        if event.revenue.minor <= 0:
-            self.cut.add("refund")
+        if event.revenue.minor <= 0 or event.revenue.amount >= _MAX_NUMBER:
+            self.cut.add("refund" if event.revenue.minor <= 0 else "number")
             return {}
         return {"revenue": event.revenue.amount, "currency": event.revenue.currency}
 
@@ -116,5 +119,11 @@ class UmamiCollector(IdentifyingCollector):
             properties,
             len(properties),
             lambda key: self.fit.text("property_name", key, _MAX_TEXT),
-            lambda value: self.fit.text("value", value, _MAX_TEXT) if isinstance(value, str) else value,
+            self._value,
         )
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, (int, float)) and abs(value) >= _MAX_NUMBER:
+            self.cut.add("number")
+            value = str(value)
+        return self.fit.text("value", value, _MAX_TEXT) if isinstance(value, str) else value

@@ -77,6 +77,7 @@ HOSTILE: dict[str, Any] = {
     "reserved names": {"event_name": "session_start", "properties": {"_x": 1, "ga_y": 2, "$ignore": 3, "bucket": 4}},
     "many properties": {"properties": {f"key_{index}": index for index in range(64)}},
     "long texts": {"properties": {f"key {index} {'ü' * 250}": "ä" * 4096 for index in range(40)}},
+    "huge texts": {"properties": {f"k{index}": "\U0001f600" * 4096 for index in range(64)}},
     "same keys": {"properties": {"a.b": 1, "a_b": 2, "a b": 3}},
     "odd values": {"properties": {"none": None, "big": 2**63 - 1, "float": 1e300, "empty": "", "emoji": "\U0001f600"}},
     "long url": {"url": f"https://shop.example/p/7?utm_source={'x' * 1900}&y={'ü' * 60}"},

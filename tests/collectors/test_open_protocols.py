@@ -39,6 +39,20 @@ def test_snowplow_events(server: Server) -> None:
     assert collector.cut.peek() == {"properties_without_schema": 2}
 
 
+def test_snowplow_leaves_out_properties_that_would_make_the_event_too_large(server: Server) -> None:
+    """Beyond a megabyte the collector says yes and makes it a failed event."""
+    vendor = Snowplow()
+    huge = numbered(1, properties={f"k{index}": "\U0001f600" * 4096 for index in range(64)})
+    schema = "iglu:com.acme/properties/jsonschema/1-0-0"
+    collector = sent(vendor, server, huge, numbered(2), properties_schema=schema)
+    kept = [list(decoded(event["cx"])["data"][0]["data"]) for event in vendor.events]
+    count = len(kept[0])
+    assert 30 < count < 64
+    assert kept[0] == [f"k{index}" for index in range(count)]
+    assert kept[1] == ["plan", "seats", "trial"]
+    assert collector.cut.peek() == {"properties": 64 - count}
+
+
 def test_otlp_records(server: Server) -> None:
     """A static event name, the event's own as an attribute, integers as text, nanoseconds."""
     vendor = OTLP()

@@ -32,7 +32,14 @@ class Amplitude(Vendor):
         self.check(len(events) < 2000, "2000 events")
         for event in events:
             self.check(event["event_type"], "event_type")
-            self.check(event.get("user_id") or event.get("device_id"), "an id")
+            ids = [event[key] for key in ("user_id", "device_id") if event.get(key) is not None]
+            self.check(ids, "an id")
+            least = body["options"].get("min_id_length", 5)
+            self.check(all(least <= len(each) <= 1024 for each in ids), "ids long enough")
+            self.check(
+                not {"anonymous", "null", "undefined", "none", "0"} & {each.lower() for each in ids}, "no banned id"
+            )
+            self.check(len(event["event_type"]) <= 1024, "event_type of 1024")
             self.check(1e12 < event["time"] < 3e12 and isinstance(event["time"], int), "milliseconds")
             self.check(event["insert_id"], "insert_id")
             texts = [text for text in event.get("event_properties", {}).values() if isinstance(text, str)]

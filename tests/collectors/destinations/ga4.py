@@ -9,6 +9,12 @@ from .server import Received, Reply
 from .vendor import LOOPBACK, SECRET, Vendor
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+# Names and prefixes that the reference reserves; a name of the application's own must not have them.
+RESERVED = re.compile(
+    r"(_|firebase_|ga_|google_|gtag\.|app_|notification_).*"
+    r"|ad_impression|in_app_purchase|screen_view|session_start|first_visit|first_open|user_engagement|error|os_update"
+)
+RESERVED_PARAM = re.compile(r"(_|firebase_|ga_|google_|gtag\.).*")
 
 
 class GA4(Vendor):
@@ -37,9 +43,11 @@ class GA4(Vendor):
         for event in body["events"]:
             self.check(event.keys() == {"name", "timestamp_micros", "params"}, "event keys")
             self.check(NAME.fullmatch(event["name"]), f"name {event['name']}")
+            self.check(not RESERVED.fullmatch(event["name"]), f"reserved name {event['name']}")
             self.check(len(event["params"]) <= 25, "25 params")
             for key, value in event["params"].items():
                 self.check(NAME.fullmatch(key), f"param {key}")
+                self.check(not RESERVED_PARAM.fullmatch(key), f"reserved param {key}")
                 limit = {"page_location": 1000, "page_referrer": 420}.get(key, 100)
                 self.check(isinstance(value, (int, float)) or len(value) <= limit, f"value of {key}")
         self.take(*body["events"])

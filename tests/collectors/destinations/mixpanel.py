@@ -1,6 +1,7 @@
 """Mixpanel's import and engage endpoints."""
 
 import base64
+import json
 from typing import Any
 
 from analytics_middleware.collectors.mixpanel import MixpanelCollector
@@ -42,6 +43,7 @@ class Mixpanel(Vendor):
             self.check(properties["distinct_id"] not in ("anonymous", "null", "undefined", "0"), "distinct_id")
             self.check(len(properties) < 255, "255 properties")
             self.check(all(len(text) <= 255 for text in properties.values() if isinstance(text, str)), "texts of 255")
+            self.check(len(json.dumps(event, ensure_ascii=False).encode()) < 1_000_000, "1 MB an event")
             self.check("$ignore" not in properties and "bucket" not in properties, "no properties that hide it")
             if number(event) in self.refuse:
                 insert_id = properties["$insert_id"]

@@ -1,5 +1,6 @@
 """PostHog's batch endpoint, v0."""
 
+import json
 import uuid
 from datetime import datetime
 from typing import Any
@@ -36,7 +37,11 @@ class PostHog(Vendor):
             uuid.UUID(item["uuid"])
             datetime.fromisoformat(item["timestamp"])
             self.check(item["event"] and item["distinct_id"], "a name and an id")
-            self.check(len(item["distinct_id"]) <= 200, "an id of 200")
+            self.check(len(item["distinct_id"]) <= 200 and len(item["event"]) <= 200, "an id and a name of 200")
+            self.check(
+                item["distinct_id"].lower() not in ("anonymous", "null", "guest", "0", "none"), "an id of somebody"
+            )
+            self.check(len(json.dumps(item, ensure_ascii=False).encode()) < 900 * 1024, "900 KiB an event")
             self.check(item["event"] not in ("$identify", "$set") or item["properties"].get("$set") is not None, "$set")
         self.take(*(item for item in body["batch"] if item["event"] not in ("$identify", "$set")))
         return Reply(200, {"status": "Ok"})

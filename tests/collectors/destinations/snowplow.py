@@ -38,6 +38,7 @@ class Snowplow(Vendor):
             self.check(event["e"] != "se" or (event["se_ca"] and event["se_ac"]), "category and action")
             self.check(len(event["dtm"]) == 13 and len(event["stm"]) == 13, "milliseconds")
             self.check(len(event.get("url", "")) <= 10_000 and len(event.get("ua", "")) <= 1000, "lengths")
+            self.check(len(event.get("uid", "")) <= 255 and len(event.get("duid", "")) <= 128, "lengths of ids")
             for coded in ("cx", "ue_px"):
                 if coded in event:
                     self.check(decoded(event[coded])["schema"].startswith("iglu:"), coded)

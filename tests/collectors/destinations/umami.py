@@ -36,6 +36,13 @@ class Umami(Vendor):
             self.check(len(payload.get("name", "")) <= 50, "name of 50")
             self.check(len(payload.get("hostname", "")) <= 100, "hostname of 100")
             self.check(len(payload.get("id", "")) <= 50, "id of 50")
+            for key, value in payload.get("data", {}).items():
+                self.check(
+                    len(key) <= 500 and (not isinstance(value, str) or len(value) <= 500), "keys and texts of 500"
+                )
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    self.check(abs(value) < 1e15, "numbers of 19 digits, 4 of them behind the point")
+            self.check(payload.get("data", {}).get("revenue", 1) > 0, "revenue above 0")
             self.check(isinstance(payload["timestamp"], int) and payload["timestamp"] < 1e11, "whole seconds")
             if number(item) in self.refuse:
                 details.append({"index": index, "response": {"error": {"message": "Invalid payload"}}})
