@@ -45,18 +45,23 @@ def examine_settings(analytics: Analytics) -> Generator[Finding]:
             text = f"debug is on: {', '.join(silent)} only log what they would send"
             yield Finding("warning", "collectors", text)
     if analytics.hub is not None:
-        yield _hub(analytics.hub)
+        yield _hub(analytics.hub, settings.timezone)
     if not settings.background:
         text = "background is False: web processes deliver nothing"
         yield Finding("ok", "delivery", text, "keep `analytics-middleware worker` running")
 
 
-def _hub(hub: HubStore) -> Finding:
+def _hub(hub: HubStore, timezone: str) -> Finding:
     try:
-        hub.check()
+        there = hub.check()
     except DeliveryError as error:
         advice = "events wait in the log meanwhile; look at the settings store and store_key"
         return Finding("problem", "store", f"{hub.url} takes no events: {error}", advice)
+    if there != timezone:
+        text = (
+            f"timezone is {timezone!r} here and {there!r} at {hub.url}: cookieless visitors change at another midnight"
+        )
+        return Finding("warning", "store", text, "set timezone to the same on all hosts")
     return Finding("ok", "store", f"{hub.url} takes events, and answers questions there")
 
 

@@ -5,7 +5,7 @@ import binascii
 import threading
 import time
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import msgspec
@@ -35,10 +35,13 @@ class Taken(msgspec.Struct):
 
 
 class SharedSalt(msgspec.Struct):
-    """How it answers to the question for a day's salt, which is in Base64."""
+    """How it answers to the question for a day's salt."""
 
     day: date
     salt: str
+    """In Base64."""
+    timezone: str
+    """Where that day is; visitors are the same only on hosts whose days are."""
 
 
 _taken = msgspec.json.Decoder(Taken).decode
@@ -136,9 +139,14 @@ class HubStore(IdentifyingCollector):
         thread.join(_SALT_WAIT)
         return found[0] if found else None
 
-    def check(self) -> None:
-        """Send nothing, to see whether the hub would take it. Raises `DeliveryError`."""
+    def check(self) -> str:
+        """Send nothing, to see whether the hub would take it; return its time zone. Raises `DeliveryError`."""
         self._post_records([], [])
+        answer = self._post_json(SALTS, encode({"day": datetime.now(UTC).date()}))
+        try:
+            return _salt(answer.body).timezone
+        except msgspec.MsgspecError:
+            raise DeliveryError(f"{self.endpoint.origin} gives no salt as a hub does: {answer.status}") from None
 
     def _post_records(self, parts: Sequence[bytes], records: Sequence[Any]) -> None:
         answer = self._post_json(RECORDS, b'{"records":[' + b",".join(parts) + b"]}")

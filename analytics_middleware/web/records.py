@@ -101,7 +101,7 @@ class Hub:
             salt = self._analytics.shared_salt(day)
         except FAILURES:
             raise self._unwritable() from None
-        return SharedSalt(day, base64.b64encode(salt).decode())
+        return SharedSalt(day, base64.b64encode(salt).decode(), self._analytics.settings.timezone)
 
     def _check(self) -> None:
         if self._analytics.hub is not None:

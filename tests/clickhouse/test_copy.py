@@ -15,7 +15,7 @@ from analytics_middleware.store.clickhouse import ClickHouseStore
 
 NOW = datetime.now(UTC)
 SPAN = {"start": NOW - timedelta(days=90), "end": NOW + timedelta(days=1)}
-EVENTS = 12_000
+EVENTS = 7_000
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def directory(tmp_path: Path) -> Path:
             Event(
                 event_id=f"e{number}",
                 event_name=("view", "order")[number % 2],
-                timestamp=NOW - timedelta(minutes=number * 7),
+                timestamp=NOW - timedelta(minutes=number * 12),
                 user_id=f"user-{number % 300}" if number % 3 else None,
                 anon_id=f"anon-{number % 300}",
                 properties={"n": number % 5},

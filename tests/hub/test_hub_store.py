@@ -12,6 +12,7 @@ from analytics_middleware.event import Event
 from analytics_middleware.store import HubStore
 
 KEY = "the-key-of-the-hub-for-tests"
+TAKEN = b'{"accepted":0,"day":"2026-03-04","salt":"","timezone":"UTC"}'
 
 
 def test_a_hub_is_named_by_its_url_and_key():
@@ -31,7 +32,7 @@ def test_a_hub_is_named_by_its_url_and_key():
         ("http://hub.example/api/analytics", KEY, "must use https"),
         (f"https://hub.example/api/analytics?key={KEY}", KEY, "no query"),
         (f"https://user:{KEY}@hub.example/api", KEY, "no user name"),
-        ("ftp://hub.example", KEY, "'store' is 'ftp://hub.example'"),
+        (f"ftp://user:{KEY}@hub.example", KEY, "must be a URL such as"),
         ("https://", KEY, "absolute URL"),
         ("https://hub.example", "short", "'store_key' is ***"),
     ],
@@ -81,15 +82,17 @@ def test_a_request_is_no_longer_than_the_hub_accepts():
 @pytest.mark.parametrize(
     ("reply", "level", "said"),
     [
-        (Reply(200, b'{"accepted":0}'), "ok", "takes events"),
+        (TAKEN, "ok", "takes events"),
+        (TAKEN.replace(b"UTC", b"Asia/Tokyo"), "warning", "timezone is 'UTC' here and 'Asia/Tokyo' at"),
         (Reply(401, b'{"error":{"message":"no"}}'), "problem", "check its key"),
         (Reply(404, b""), "problem", "check its URL"),
         (Reply(200, b"<p>hello"), "problem", "not as a hub does"),
+        (Reply(200, b'{"accepted":0}'), "problem", "gives no salt"),
         (None, "problem", "no connection"),
     ],
 )
 def test_doctor_says_whether_the_hub_takes_events(reply, level, said):
-    with Server(lambda request: reply) as server:
+    with Server(lambda request: Reply(200, reply) if isinstance(reply, bytes) else reply) as server:
         port = server.port if reply is not None else unused_port()
         analytics = Analytics(store=f"http://127.0.0.1:{port}/api/analytics", store_key=KEY)
         [found] = [finding for finding in examine_settings(analytics) if finding.subject == "store"]

@@ -12,7 +12,7 @@ def total(hub: Instance, event: str = "") -> int:
 
 def test_the_hub_answers_for_both_hosts_and_one_visitor_of_both_is_one(instance):
     hub = instance("hub")
-    hub.start()
+    hub.start(workers=2)
     first, second = instance("first", store=hub.url), instance("second", store=hub.url)
     first.start(workers=2)
     second.start()
