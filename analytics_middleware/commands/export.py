@@ -98,6 +98,8 @@ def _write_months(store: "DuckDBStore", extension: str, directory: Path, span: d
         for record in store.people():
             kind = "identify" if isinstance(record, Identify) else "erase"
             file.write(msgspec.json.encode({kind: record}) + b"\n")
+        for seen in store.first_seen():
+            file.write(msgspec.json.encode({"first_seen": seen._asdict()}) + b"\n")
     return count
 
 

@@ -69,11 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
                 print(safe(str(error), 300), file=sys.stderr)
             done += file.stat().st_size
             bar.reach(done)
-        importer.flush()
+        importer.finish()
         if found.analytics is not None:
             # The directory alone does not tell whether what waits in the log is this store's.
             store.maintain()
-            store.close()
+        store.close()
     print(_said(importer.tally))
     return 1 if failed else 0
 

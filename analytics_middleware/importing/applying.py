@@ -7,8 +7,9 @@ from typing import Final
 
 from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.importing.records import Item, Left, Refused
+from analytics_middleware.outbox.base import LeaseLost
 from analytics_middleware.outbox.tombstones import Tombstones
-from analytics_middleware.store import DuckDBStore
+from analytics_middleware.store import DuckDBStore, FirstSeen
 from analytics_middleware.store.columns import table_of
 
 _BATCH: Final = 50_000
@@ -21,7 +22,7 @@ class Tally:
     def __init__(self) -> None:
         self.imported = 0
         self.people = 0
-        """Identities, traits and erasures that were taken."""
+        """Identities, traits, erasures and first dates that were taken."""
         self.known = 0
         """Events that the store, or a line before, had already."""
         self.left: Counter[str] = Counter()
@@ -47,10 +48,11 @@ class Importer:
         self._end = end
         self._events: list[Event] = []
         self._people: list[Identify | Erase] = []
+        self._seen: list[FirstSeen] = []
         self.tally = Tally()
 
     def add(self, items: Iterable[Item]) -> None:
-        """Take *items* in; those of the last batch wait for `flush`."""
+        """Take *items* in; those of the last batch wait for `finish`."""
         for item in items:
             if isinstance(item, Event):
                 self._add_event(item)
@@ -58,6 +60,8 @@ class Importer:
                 self.tally.refused[item.reason] += 1
             elif isinstance(item, Left):
                 self.tally.left[item.reason] += item.events
+            elif isinstance(item, FirstSeen):
+                self._seen.append(item)
             else:
                 self._people.append(item)
                 if len(self._people) >= _BATCH:
@@ -74,6 +78,19 @@ class Importer:
             self._events.append(event)
             if len(self._events) >= _BATCH:
                 self.flush()
+
+    def finish(self) -> None:
+        """Give the store all that waits, first dates at last: keeping them rewrites files."""
+        self.flush()
+        if not self._seen:
+            return
+        try:
+            self._store.apply_first_seen(self._seen)
+        except LeaseLost:
+            self.tally.refused["first dates, which are taken when no other process serves the store"] += len(self._seen)
+        else:
+            self.tally.people += len(self._seen)
+        self._seen.clear()
 
     def flush(self) -> None:
         """Give the store what waits: events before what is known of people."""

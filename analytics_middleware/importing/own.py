@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -14,6 +14,7 @@ from analytics_middleware.exporting.cells import from_cell
 from analytics_middleware.importing.records import FileError, Items, Refused, derived_id
 from analytics_middleware.importing.sources import TOO_LONG, Source
 from analytics_middleware.money import Money
+from analytics_middleware.store import FirstSeen
 from analytics_middleware.store._arrays import pa, pq
 from analytics_middleware.store.columns import FACTS, SCHEMA, events_of
 from analytics_middleware.store.filters import VISIT_FIELDS
@@ -30,11 +31,21 @@ class _Given(msgspec.Struct):
     timestamp: datetime | None = None
 
 
+class _Seen(msgspec.Struct):
+    """A `FirstSeen` by the names of its parts."""
+
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+    user_id: str | None = None
+    anon_id: str | None = None
+    human_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
 class _Person(msgspec.Struct):
     """A line of what is known of people."""
 
     identify: Identify | None = None
     erase: Erase | None = None
+    first_seen: _Seen | None = None
 
 
 _given = msgspec.json.Decoder(_Given).decode
@@ -99,9 +110,11 @@ def read_json_lines(source: Source) -> Items:
 
 
 def _of_line(line: bytes) -> Items:
-    if line.startswith((b'{"identify":', b'{"erase":')):
+    if line.startswith((b'{"identify":', b'{"erase":', b'{"first_seen":')):
         person = _person(line)
         yield from filter(None, (person.identify, person.erase))
+        if seen := person.first_seen:
+            yield FirstSeen(seen.user_id, seen.anon_id, seen.at, seen.human_at)
         return
     event = Event.decode(line)
     given = _given(line)

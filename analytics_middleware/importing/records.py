@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.store import FirstSeen
 
 _REMEMBERED: Final = 100_000
 
@@ -26,7 +27,7 @@ class Left(NamedTuple):
     events: int = 1
 
 
-Item = Event | Identify | Erase | Refused | Left
+Item = Event | Identify | Erase | FirstSeen | Refused | Left
 Items = Iterator[Item]
 
 

@@ -16,9 +16,11 @@ from analytics_middleware.store._arrays import ALWAYS, NEVER, Int32s, Int64s, Ma
 from analytics_middleware.store._months import month_name, month_number, month_numbers, month_table
 from analytics_middleware.store._sources import numbered, numbers_of
 from analytics_middleware.store.actors import Actors
+from analytics_middleware.store.base import FirstSeen
 from analytics_middleware.store.catalogue import CONSUMER, Segment, State
-from analytics_middleware.store.columns import ACTOR, COLUMNS, event_hashes
+from analytics_middleware.store.columns import ACTOR, ANON, COLUMNS, USER, event_hashes
 from analytics_middleware.store.identities import Identities
+from analytics_middleware.store.instants import micros
 from analytics_middleware.store.segments import Segments, combined
 from analytics_middleware.store.snapshot import gone_until
 
@@ -65,14 +67,18 @@ class Compactor:
         )
         self._replace(epoch, [member.file for member in members], [merged], {})
 
-    def compact(self, epoch: int) -> None:
-        """Write recent events into their months, and leave out of all months what is erased or too old."""
+    def compact(self, epoch: int, seen: Sequence[FirstSeen] = ()) -> None:
+        """Write recent events into their months, and leave out of all months what is erased or too old.
+
+        *seen* are first dates to be kept with those that events tell.
+        """
         with self._outbox.database.read() as connection:
             state = catalogue.read_state(connection)
             changed = catalogue.changed_owners(connection)
             identities = Identities(connection)
         with _lease_kept(self._outbox):
-            _Compaction(self, self._segments, state, changed, identities, max(self.horizon(), state.horizon)).run(epoch)
+            horizon = max(self.horizon(), state.horizon)
+            _Compaction(self, self._segments, state, changed, identities, horizon, seen).run(epoch)
 
     def collect(self, keep_replaced: float) -> None:
         """Delete files replaced *keep_replaced* seconds ago, and those of somebody who died while writing them."""
@@ -89,14 +95,23 @@ class Compactor:
                 connection.executemany("DELETE FROM store_garbage WHERE file = ?", [(file,) for file in garbage])
 
     def _replace(
-        self, epoch: int, old: Sequence[str], new: Sequence[Segment], state: dict[str, str | int], version: int = 0
+        self,
+        epoch: int,
+        old: Sequence[str],
+        new: Sequence[Segment],
+        state: dict[str, str | int],
+        version: int = 0,
+        actors: str | None = None,
     ) -> None:
-        """Put *new* in the place of *old* in one transaction; nothing is left of either way when that fails."""
+        """Put *new* in the place of *old* in one transaction; nothing is left of either way when that fails.
+
+        *actors* is the file of ids that a new one was made from.
+        """
 
         def commit(connection: Any) -> None:
             before = catalogue.read_state(connection)
             known = {segment.file for segment in before.segments}
-            if not known.issuperset(old):
+            if not known.issuperset(old) or ("actors" in state and before.actors != actors):
                 raise catalogue.Conflict("segments were replaced by another process")
             catalogue.advance(connection, before.version)
             gone = list(old)
@@ -153,6 +168,7 @@ class _Compaction:
         changed: dict[str, str | None],
         identities: Identities,
         horizon: int,
+        seen: Sequence[FirstSeen],
     ) -> None:
         self._compactor = compactor
         self._segments = segments
@@ -161,6 +177,11 @@ class _Compaction:
         self._actors = actors = Actors(segments, state.actors)
         self._recent = [segments.read(segment.file) for segment in state.recent]
         self._numbers = [numbered(table, actors) for table in self._recent]
+        seen = [item for item in seen if micros(item.at) > identities.gone_until(item.user_id, item.anon_id)]
+        numbers = actors.numbers(
+            [ANON if item.user_id is None else USER for item in seen],
+            [item.user_id or item.anon_id or "" for item in seen],
+        )
         self._owners = actors.all_owners(changed)
         self._gone = gone_until(actors, identities, len(self._owners)) if state.erased else None
         self._moved = np.zeros(len(self._owners) + 1, np.bool_)
@@ -168,6 +189,10 @@ class _Compaction:
         self._moved[:-1] = before != self._owners
         self._first = _extended(actors.first, len(actors))
         self._first_human = _extended(actors.first_human, len(actors))
+        for item, number in zip(seen, numbers.tolist(), strict=True):
+            self._first[number] = min(self._first[number], micros(item.at))
+            human = NEVER if item.human_at is None else micros(item.human_at)
+            self._first_human[number] = min(self._first_human[number], human)
         if self._gone is not None:
             self._first[self._first <= self._gone] = NEVER
             self._first_human[self._first_human <= self._gone] = NEVER
@@ -193,7 +218,7 @@ class _Compaction:
         replaced += [segment.file for number, segment in months.items() if number in wanted | set(stale)]
         people = self._segments.write("actors", self._actors.table(self._owners, self._first, self._first_human))
         state: dict[str, str | int] = {"actors": people, "horizon": self._horizon}
-        self._compactor._replace(epoch, replaced, written, state, self._state.version)
+        self._compactor._replace(epoch, replaced, written, state, self._state.version, self._state.actors)
 
     def _lives(self, actors: Int32s, times: Int64s) -> Mask:
         """Return which events are not erased."""

@@ -23,7 +23,7 @@ from analytics_middleware.store.base import FirstSeen, Record, Store
 from analytics_middleware.store.catalogue import CONSUMER, read_version, segment_directory
 from analytics_middleware.store.columns import USER, events_of
 from analytics_middleware.store.compaction import Compactor
-from analytics_middleware.store.identity import identity
+from analytics_middleware.store.identity import identity, is_cookieless
 from analytics_middleware.store.reading import Wanted, read_first_seen, read_people, read_tables
 from analytics_middleware.store.sealing import Pace, Sealer
 from analytics_middleware.store.segments import Segments
@@ -96,6 +96,15 @@ class DuckDBStore(Store):
         """Take in *records* that are in no log, such as imports: they are sealed at once and go to no collector."""
         with self._applying:
             self._refused += self.sealer.apply(records)
+
+    def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
+        """Take in what another store's `first_seen` told.
+
+        Raises `LeaseLost` while another process holds the store's lease: the dates are kept in its compacted files.
+        """
+        known = [item for item in seen if identity(item.user_id or item.anon_id) and not is_cookieless(item.anon_id)]
+        with self._applying:
+            self.sealer.apply_first_seen(known)
 
     def append_table(self, table: Any) -> Taken:
         """Take in events as an Arrow table of `columns.SCHEMA`, for loading history fast; `maintain` compacts it.

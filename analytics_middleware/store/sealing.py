@@ -11,7 +11,7 @@ from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import catalogue
 from analytics_middleware.store._arrays import Hashes, np, pa
 from analytics_middleware.store._sources import numbers_of
-from analytics_middleware.store.base import Record
+from analytics_middleware.store.base import FirstSeen, Record
 from analytics_middleware.store.catalogue import CONSUMER, Conflict, Segment
 from analytics_middleware.store.columns import event_hashes, table_of
 from analytics_middleware.store.compaction import Compactor
@@ -118,6 +118,19 @@ class Sealer:
         except LeaseLost:
             return False
         return True
+
+    def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
+        """Keep first dates; raise `LeaseLost` when another process holds the lease."""
+        for _ in range(_TRIES):
+            epoch = self._outbox.claim(CONSUMER)
+            if epoch is None:
+                raise LeaseLost("another process holds the store's lease")
+            try:
+                self.compactor.compact(epoch, seen)
+            except Conflict:
+                continue
+            return
+        raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
 
     def close(self) -> None:
         """Give up the lease."""

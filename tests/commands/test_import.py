@@ -142,6 +142,29 @@ def test_who_was_erased_stays_erased(kept: Kept, tmp_path: Path) -> None:
     assert {event.user_id for event in kept.events()} == {"bob"}
 
 
+def test_first_dates_come_back_though_their_events_are_deleted(kept: Kept, other: Kept, tmp_path: Path) -> None:
+    kept.apply([*days(3), Event(event_id="k", timestamp=START + timedelta(days=3), anon_id="k")])
+    with kept.store() as store:
+        store.maintain()
+    (tmp_path / "out").mkdir()
+    kept.run("export", "--parquet", str(tmp_path / "out"))
+    (tmp_path / "out" / "events-2025-03.parquet").unlink()
+    late = days(9)[8:]
+    other.apply(late)
+    with other.store() as store:
+        assert store.maintain()
+        busy = other.run("import", str(tmp_path / "out")).stdout
+    assert "2 refused: 2 first dates" in busy
+    assert "2 records of people taken" in other.run("import", str(tmp_path / "out")).stdout
+    with other.store() as store:
+        ask = Insights(store)
+        user = ask.timeline("ann", start="2025-03-01", end="2025-04-01").user
+        assert user is not None
+        assert user.first_seen == START
+        assert {seen.anon_id or seen.user_id for seen in store.first_seen()} == {"ann", "k"}
+    assert other.events() == late
+
+
 def test_only_a_range(kept: Kept, other: Kept, tmp_path: Path) -> None:
     kept.apply(days(5))
     kept.run("export", "--parquet", str(tmp_path / "e.parquet"))

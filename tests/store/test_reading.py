@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
 from analytics_middleware.money import Money
+from analytics_middleware.outbox.base import LeaseLost
 from analytics_middleware.store import FirstSeen, Insights, MemoryStore
 from analytics_middleware.store.columns import events_of, table_of
 from analytics_middleware.store.instants import micros
@@ -102,6 +103,49 @@ def test_first_dates_outlive_events(tmp_path):
     assert list(memory.first_seen()) == [FirstSeen("ann", None, START, START)]
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_copy_knows_newcomers_whose_first_events_are_deleted(tmp_path, compacted):
+    """And nobody who was erased."""
+    store = LoggedStore(tmp_path / "store", retention_days=5, clock=NOW.timestamp)
+    store.apply([*days(11), *days(11, "bob", 2), *days(2, "gone"), *days(1, "gone", 10)])
+    store.maintain()
+    copy, memory = LoggedStore(tmp_path / "copy"), MemoryStore()
+    seen = list(store.first_seen())
+    for each in (copy, memory):
+        each.apply([*store.events(), *store.people(), Erase(user_id="gone", timestamp=START + timedelta(days=5))])
+        if compacted and each is copy:
+            assert each.maintain()
+        each.apply_first_seen(seen)
+    span = {"start": START, "end": NOW}
+    answers = [
+        [
+            ask.retention_matrix(**span),
+            ask.lifecycle(**span),
+            ask.retention(START),
+            [ask.timeline(user, **span).user for user in ("ann", "bob", "gone")],
+        ]
+        for ask in (Insights(each, clock=lambda: NOW) for each in (copy, memory))
+    ]
+    assert answers[0] == answers[1]
+    assert [user.first_seen for user in answers[0][3]] == [START + timedelta(days=day) for day in (0, 2, 10)]
+    copy.apply([Erase(user_id="bob", timestamp=NOW)])
+    assert copy.maintain()
+    assert {each.user_id for each in copy.first_seen()} == {"ann", "gone"}
+    copy.close()
+    store.close()
+
+
+def test_first_dates_are_refused_while_another_process_serves_the_store(tmp_path):
+    store, other = LoggedStore(tmp_path), LoggedStore(tmp_path)
+    assert store.maintain()
+    with pytest.raises(LeaseLost, match="another process"):
+        other.apply_first_seen([FirstSeen("ann", None, START, START)])
+    store.close()
+    other.apply_first_seen([FirstSeen("ann", None, START, START), FirstSeen("null", None, START, None)])
+    assert list(other.first_seen()) == [FirstSeen("ann", None, START, START)]
+    other.close()
+
+
 def test_one_users_events_hold_their_anonymous_past_but_nobody_elses(store):
     store.apply(
         [
@@ -148,6 +192,7 @@ def test_people_are_told_as_the_records_that_made_them_known(store):
     assert Insights(copy).traits("ann") == {"age": 30}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 50), st.text("ab", max_size=3)), max_size=30), max_size=5),
     st.integers(1, 20),
