@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "export",
     "import",
     "copy",
+    "migrate",
     "sql",
     "erase",
 )

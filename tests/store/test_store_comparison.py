@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,9 +26,11 @@ from analytics_middleware.store import (
 )
 from analytics_middleware.store.columns import events_of, table_of
 
+from .clickhouse_engine import Fresh, TwoShards
 from .conftest import LoggedStore, drafts
 
 EXAMPLES = int(os.environ.get("ANALYTICS_COMPARISONS", "60"))
+CLICKHOUSE_EXAMPLES = int(os.environ.get("ANALYTICS_CLICKHOUSE_COMPARISONS", "2"))
 ZONES = ["UTC", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/St_Johns"]
 # Clocks go forward in New York and St John's on the 9th of March 2025, back on Lord Howe on the 6th of April.
 NOW = datetime(2025, 4, 8, 12, tzinfo=UTC)
@@ -295,3 +298,29 @@ def test_both_stores_give_the_same_answers(steps, zone, where, breakdown, bots):
     finally:
         world.close()
         shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_clickhouse_gives_the_same_answers(shards):
+    """Over one server, and over two shards on which every block arrives twice."""
+
+    @settings(max_examples=CLICKHOUSE_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(batches, min_size=1, max_size=6), st.sampled_from(ZONES), wheres, breakdowns, st.booleans())
+    def compare(stream, zone, where, breakdown, bots):
+        options = {"tz": zone, "where": where, "bots": bots}
+        expected, store = MemoryStore(), Fresh() if shards == 1 else TwoShards()
+        try:
+            for number, batch in enumerate(stream):
+                for index, record in enumerate(batch):
+                    record.event_id += f"-{number}-{index}"
+                # Half of each batch comes again with the next.
+                given = [*batch, *(stream[number - 1][::2] if number else [])]
+                expected.apply(copies(given))
+                store.apply(copies(given))
+            found = answers(store, options, breakdown)
+            for name, answer in answers(expected, options, breakdown).items():
+                assert found[name] == answer, name
+        finally:
+            store.close()
+
+    compare()

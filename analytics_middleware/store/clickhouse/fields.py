@@ -98,7 +98,7 @@ def _float_text(value: str) -> str:
     """Return a float as Python's repr has it, integral ones as integers.
 
     Both write the shortest digits that read back the same; below 0.0001 Python puts two digits at least into the
-    exponent, and ClickHouse has none down to a millionth.
+    exponent, and ClickHouse has none down to a millionth. Beyond 64 bits it is wrong: of seconds and of money.
     """
     plain = f"toString({value})"
     digits = f"replaceRegexpOne({plain}, '^-?0\\\\.0+', '')"
@@ -108,6 +108,6 @@ def _float_text(value: str) -> str:
     moved = f"concat({sign}, substring({digits}, 1, 1), {tail}, 'e-0', toString({zeros}))"
     exponent = f"replaceRegexpOne({plain}, 'e-(\\\\d)$', 'e-0\\\\1')"
     return (
-        f"multiIf({value} = trunc({value}), toString(toInt256({value})), abs({value}) >= 0.0001, {plain}, "
+        f"multiIf({value} = trunc({value}), toString(toInt64({value})), abs({value}) >= 0.0001, {plain}, "
         f"position({plain}, 'e') > 0, {exponent}, {moved})"
     )

@@ -2,64 +2,61 @@
 
 import time
 
-from analytics_middleware.store.clickhouse.connection import ClickHouseError, Connection
+from analytics_middleware.store.clickhouse.connection import ClickHouseError, Columns, Connection
 from analytics_middleware.store.clickhouse.schema import META, VERSION, Layout, create_database, set_retention, steps
 
 _UNKNOWN = frozenset({60, 81})
 """Codes of ClickHouse: UNKNOWN_TABLE, UNKNOWN_DATABASE."""
+_VERSION, _RETENTION = "version", "retention_days"
 
 
-def schema_version(connection: Connection, layout: Layout) -> int:
-    """Return the version of the tables, 0 when there are none."""
-    return int(_read(connection, layout).get("version", "0"))
+def pending(connection: Connection, layout: Layout, retention_days: int | None) -> list[str]:
+    """Return the statements that bring the tables to `VERSION`, and their retention to *retention_days*."""
+    return _pending(layout, _read(connection, layout), retention_days)
 
 
-def migrate(connection: Connection, layout: Layout, retention_days: int | None) -> int:
-    """Bring the tables to `VERSION`, and their retention to *retention_days*; return the version they had."""
+def migrate(connection: Connection, layout: Layout, retention_days: int | None) -> tuple[int, int]:
+    """Run what is pending; return the version that the tables had, 0 for none, and the one that they have now."""
     known = _read(connection, layout)
-    version = int(known.get("version", "0"))
-    if version > VERSION:
-        raise newer(version)
-    if not known:
-        connection.command(create_database(layout))
-    for statement in steps(layout, version):
+    for statement in _pending(layout, known, retention_days):
         connection.command(statement)
-    if version < VERSION:
-        _write(connection, layout, "version", str(VERSION))
-    _keep_for(connection, layout, retention_days, known)
-    return version
+    _write(connection, layout, {_VERSION: str(VERSION), _RETENTION: _text(retention_days)})
+    return _version(known), VERSION
 
 
 def prepare(connection: Connection, layout: Layout, retention_days: int | None) -> None:
     """Make the tables where there are none. Raises `ClickHouseError` when they are of another version."""
     known = _read(connection, layout)
-    version = int(known.get("version", "0"))
-    if version == 0:
-        migrate(connection, layout, retention_days)
-    elif version < VERSION:
+    version = _version(known)
+    if 0 < version < VERSION:
         raise ClickHouseError(
             f"the tables are of version {version}, this program's of {VERSION}: run 'analytics-middleware migrate'"
         )
+    # Who says nothing of a retention, a command that copies for instance, does not mean for ever.
+    changed = retention_days is not None and known.get(_RETENTION, "") != _text(retention_days)
+    if version == 0 or changed:
+        migrate(connection, layout, retention_days)
     elif version > VERSION:
-        raise newer(version)
-    elif retention_days is not None:
-        # Who says nothing, a command that copies for instance, does not mean for ever.
-        _keep_for(connection, layout, retention_days, known)
+        _pending(layout, known, retention_days)
 
 
-def newer(version: int) -> ClickHouseError:
-    """Return the error that the tables are of a *version* that this program does not know."""
-    return ClickHouseError(f"the tables are of version {version}; this program knows {VERSION}: upgrade it")
+def _pending(layout: Layout, known: dict[str, str], retention_days: int | None) -> list[str]:
+    version = _version(known)
+    if version > VERSION:
+        raise ClickHouseError(f"the tables are of version {version}; this program knows {VERSION}: upgrade it")
+    statements = [] if version else [create_database(layout)]
+    statements += steps(layout, version)
+    if known.get(_RETENTION, "") != _text(retention_days):
+        statements += set_retention(layout, retention_days)
+    return statements
 
 
-def _keep_for(connection: Connection, layout: Layout, days: int | None, known: dict[str, str]) -> None:
-    """Have the server delete events more than *days* old, None for never, unless it does so already."""
-    wanted = "" if days is None else str(days)
-    if known.get("retention_days", "") == wanted:
-        return
-    for statement in set_retention(layout, days):
-        connection.command(statement)
-    _write(connection, layout, "retention_days", wanted)
+def _version(known: dict[str, str]) -> int:
+    return int(known.get(_VERSION, "0"))
+
+
+def _text(days: int | None) -> str:
+    return "" if days is None else str(days)
 
 
 def _read(connection: Connection, layout: Layout) -> dict[str, str]:
@@ -71,5 +68,7 @@ def _read(connection: Connection, layout: Layout) -> dict[str, str]:
         raise
 
 
-def _write(connection: Connection, layout: Layout, key: str, value: str) -> None:
-    connection.insert(layout.table("meta"), {"key": [key], "value": [value], "written": [time.time_ns()]}, META.columns)
+def _write(connection: Connection, layout: Layout, values: dict[str, str]) -> None:
+    now = time.time_ns()
+    columns: Columns = {"key": list(values), "value": list(values.values()), "written": [now] * len(values)}
+    connection.insert(layout.table("meta"), columns, META.columns)

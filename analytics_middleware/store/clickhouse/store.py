@@ -71,9 +71,13 @@ class ClickHouseStore(Store):
         """How many records given to `apply` here were refused: too old, of the future, of one erased, or nobody."""
         return self._writer.refused
 
-    def migrate(self) -> int:
-        """Make the tables, or bring them to this program's version; return the version they had, 0 for none."""
+    def migrate(self) -> tuple[int, int]:
+        """Make the tables, or bring them to this program's version; return both versions, 0 for no tables."""
         return migrating.migrate(self._connection, self._layout, self._retention)
+
+    def migrations(self) -> list[str]:
+        """Return the statements that `migrate` would run."""
+        return migrating.pending(self._connection, self._layout, self._retention)
 
     def apply(self, records: Sequence[Record]) -> None:
         """Take in *records*; those already known change nothing."""
