@@ -18,6 +18,7 @@ TOO_LONG: Final = b"\0too long"
 _LOOKED_AT: Final = 65_536
 _LINES_LOOKED_AT: Final = 10
 _FREE: Final = 64 * 2**20
+_MAX_MEMBERS: Final = 1000
 _RATIO: Final = 200
 """How many times its own size a packed file may unpack into, beyond the first bytes; text seldom reaches a tenth."""
 
@@ -26,14 +27,25 @@ _ZIP: Final = b"PK\x03\x04"
 _BROKEN: Final = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
 
+class _Budget:
+    """How much a file may still unpack into, all members of an archive together."""
+
+    def __init__(self, packed: int) -> None:
+        self._left = _FREE + packed * _RATIO
+
+    def spend(self, size: int, name: str) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise FileError(f"{name}: unpacks into more than {_RATIO} times its size")
+
+
 class Source:
     """One file, opened. *name* says what it is called, in an archive the member."""
 
-    def __init__(self, name: str, file: io.BufferedIOBase, packed: int | None = None) -> None:
+    def __init__(self, name: str, file: io.BufferedIOBase, budget: _Budget | None = None) -> None:
         self.name = name
         self._file = file
-        self._allowed = None if packed is None else _FREE + packed * _RATIO
-        self._read = 0
+        self._budget = budget
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines without their ends, `TOO_LONG` for one that is. Raises `FileError` when it is broken."""
@@ -64,9 +76,8 @@ class Source:
             yield (line if number else line.removeprefix(b"\xef\xbb\xbf")).decode("utf-8", "replace") + "\n"
 
     def _count(self, line: bytes) -> None:
-        self._read += len(line)
-        if self._allowed is not None and self._read > self._allowed:
-            raise FileError(f"{self.name}: unpacks into more than {_RATIO} times its size")
+        if self._budget is not None:
+            self._budget.spend(len(line), self.name)
 
 
 @contextmanager
@@ -82,19 +93,20 @@ def opened(path: Path) -> Generator[tuple[list[Source], io.BufferedReader]]:
         if head == _ZIP:
             try:
                 with zipfile.ZipFile(file) as archive:
-                    yield list(_members(archive)), file
+                    yield list(_members(archive, _Budget(size))), file
             except _BROKEN as error:
                 raise FileError(f"{path.name}: {error or type(error).__name__}") from None
         elif head[:2] == _GZIP:
             name = path.name.removesuffix(".gz")
-            yield [Source(name, gzip.GzipFile(fileobj=file), size)], file
+            yield [Source(name, gzip.GzipFile(fileobj=file), _Budget(size))], file
         else:
             yield [Source(path.name, file)], file
 
 
-def _members(archive: zipfile.ZipFile) -> Iterator[Source]:
-    for info in archive.infolist():
-        if not info.is_dir() and info.filename.endswith(".csv"):
-            member: Any = archive.open(info)
-            name = info.filename.rpartition("/")[2]
-            yield Source(name, io.BufferedReader(member), info.compress_size)
+def _members(archive: zipfile.ZipFile, budget: _Budget) -> Iterator[Source]:
+    members = [info for info in archive.infolist() if not info.is_dir() and info.filename.endswith(".csv")]
+    if len(members) > _MAX_MEMBERS:
+        raise FileError(f"an archive of {len(members)} files is no export")
+    for info in members:
+        member: Any = archive.open(info)
+        yield Source(info.filename.rpartition("/")[2], io.BufferedReader(member), budget)

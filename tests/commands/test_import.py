@@ -283,6 +283,18 @@ def test_what_unpacks_into_far_more_than_it_is_is_given_up(kept: Kept, tmp_path:
     assert (ended.returncode, "more than 200 times" in ended.stderr) == (1, True)
 
 
+def test_the_members_of_an_archive_share_what_it_may_unpack_into(kept: Kept, tmp_path: Path) -> None:
+    each = (b" " * 999_999 + b"\n") * 40
+    with zipfile.ZipFile(tmp_path / "many.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(8):
+            archive.writestr(f"imported_pages_2025030{number}_20250309.csv", each)
+    ended = kept.run("import", str(tmp_path / "many.zip"), check=False)
+    assert (ended.returncode, "more than 200 times" in ended.stderr) == (1, True)
+    names = {f"{number}.csv": "" for number in range(1001)}
+    ended = kept.run("import", zipped(tmp_path / "names.zip", names), check=False)
+    assert (ended.returncode, "an archive of 1001 files" in ended.stderr) == (1, True)
+
+
 def hit(request: str = "GET / HTTP/1.1", at: str = "10/Oct/2025:13:55:36 -0700", **given: str) -> str:
     said = {"ip": "203.0.113.9", "status": "200", "referrer": "-", "agent": CHROME, "before": "", **given}
     return (
