@@ -107,6 +107,19 @@ def test_an_annotation_stands_on_the_chart_in_the_table_behind_it_and_in_the_twi
     assert saved(visitor, "annotations") == []
 
 
+def test_a_page_with_an_annotation_for_every_day_of_a_year_stays_light(make: Make):
+    visitor = on(make)
+    for number in range(365):
+        day = (datetime.now(UTC).date() - timedelta(days=number)).isoformat()
+        visitor.send(
+            "/analytics/saved", [("do", "annotate"), ("day", day), ("text", f"Release {number:03}, as every day")]
+        )
+    first = (datetime.now(UTC).date() - timedelta(days=364)).isoformat()
+    page = visitor.page(f"/analytics/?from={first}")
+    assert len(page) < 60_000
+    assert all(page.count(f"Release {number:03}") == (2 if number < 30 else 1) for number in range(365))
+
+
 @pytest.mark.parametrize("period", ["from=2025-01-01&to=2025-12-31", "from=2025-03-05&to=2025-03-06"])
 def test_an_annotation_belongs_to_the_bucket_that_its_day_begins_in(make: Make, period: str):
     visitor = on(make, timezone="Europe/Berlin")
