@@ -183,7 +183,7 @@ class _Reader:
         given = {str(key): value for key, value in cast("Mapping[Any, Any]", parameters).items()}
         if taken := sorted({"from", "to"} & given.keys()):
             raise self._wrong("parameters", f"without {taken[0]!r}, which 'window' says")
-        query = urlencode([(key, text) for key, value in given.items() for text in _texts(value)])
+        query = urlencode([(key, text) for key, value in given.items() for text in _texts(value)], errors="replace")
         if question is None:
             if query:
                 raise self._wrong("parameters", f"empty for {PIPELINE}")

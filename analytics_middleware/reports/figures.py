@@ -109,7 +109,7 @@ def build_report(analytics: Analytics, scope: Scope, title: str, dashboard_url: 
     changes.sort(key=lambda each: (-_deviations(each, share), each.what, each.key))
     whole = scope.before_whole
     return Report(
-        title=title,
+        title=_encodable(title),
         first=scope.first,
         last=scope.last,
         before_first=None if whole is None else local_day(whole.start, scope.tz),
@@ -142,7 +142,9 @@ def _section(table: Table, before: dict[str, int] | None, links: Links | None) -
         name = str(key)
         earlier = None if before is None else before.get(name, 0 if complete else None)
         link = None if links is None or not table.field else links.filtered(table.field, key)
-        rows.append(Row(key=name, visitors=_whole(visitors), count=_whole(count), before=earlier, link=link))
+        rows.append(
+            Row(key=_encodable(name), visitors=_whole(visitors), count=_whole(count), before=earlier, link=link)
+        )
     return Section(name=table.name, title=table.title, column=first, counted=counted, rows=tuple(rows))
 
 
@@ -151,7 +153,7 @@ def _changes(what: str, now: dict[str, int], before: dict[str, int]) -> list[Cha
     cut = max(len(now), len(before)) >= MAX_LIMIT
     keys = now.keys() & before.keys() if cut else now.keys() | before.keys()
     return [
-        Change(what=what, key=key, visitors=now.get(key, 0), before=before.get(key, 0))
+        Change(what=what, key=_encodable(key), visitors=now.get(key, 0), before=before.get(key, 0))
         for key in keys
         if max(now.get(key, 0), before.get(key, 0)) >= _LEAST
     ]
@@ -170,6 +172,11 @@ def _deviations(change: Change, share: float) -> float:
     both = change.visitors + change.before
     spread = math.sqrt(both * share * (1 - share))
     return abs(change.visitors - both * share) / spread if spread else 0.0
+
+
+def _encodable(text: str) -> str:
+    """Return *text* without lone surrogates, which neither mail nor JSON can carry."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _whole(cell: object) -> int:
