@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from analytics_middleware.event import Event, EventType, Visit
+from analytics_middleware.event import VISIT_FACTS, Event, EventType, Visit
 from analytics_middleware.ids import uuid7
 from analytics_middleware.money import Money
 from analytics_middleware.properties import Scalar, clean_name, clean_properties, clean_text
@@ -14,8 +14,7 @@ MAX_TEXT: Final = 2048
 
 _NAMES = ("event_name", "action_name", "user_id", "anon_id", "client_ip", "locale", "hostname", "method")
 _TEXTS = ("matched_pattern", "url", "path", "user_agent", "referrer")
-_VISIT_FACTS = ("is_bot", "opted_out", "consented")
-_VISIT_TEXTS = tuple(field for field in Visit.__struct_fields__ if field not in _VISIT_FACTS)
+_VISIT_TEXTS = tuple(field for field in Visit.__struct_fields__ if field not in VISIT_FACTS)
 
 
 def admit(event: Event) -> int:
@@ -70,7 +69,7 @@ def _status(value: Any) -> int | None:
 def _visit(value: Any) -> Visit:
     if not isinstance(value, Visit):
         return Visit()
-    for field in _VISIT_FACTS:
+    for field in VISIT_FACTS:
         setattr(value, field, getattr(value, field) is True)
     for field in _VISIT_TEXTS:
         fact = getattr(value, field)

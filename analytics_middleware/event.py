@@ -55,6 +55,8 @@ class Visit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 
     session_id: str | None = None
     is_bot: bool = False
+    is_spam: bool = False
+    """Whether the referrer is known for being forged: most likely there was no visit."""
     browser: str | None = None
     browser_version: str | None = None
     os: str | None = None
@@ -72,6 +74,10 @@ class Visit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """Whether the visitor objected to tracking: goes to no third party, now or later."""
     consented: bool = False
     """Whether the `consent` hook said yes: goes to collectors that require it."""
+
+
+VISIT_FACTS: Final = ("is_bot", "is_spam", "opted_out", "consented")
+"""Fields of `Visit` that are true or false."""
 
 
 class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):

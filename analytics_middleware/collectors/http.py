@@ -152,7 +152,10 @@ class HTTPCollector(BatchCollector):
         properties = event.properties
         if self._allowed is not None:
             properties = {key: value for key, value in properties.items() if key in self._allowed}
-        return properties if self._sample >= 1.0 else {**properties, "sample_rate": self._sample}
+        if self._sample >= 1.0:
+            return properties
+        # First of all: what has no room is left out from the end.
+        return {"sample_rate": self._sample} | {key: value for key, value in properties.items() if key != "sample_rate"}
 
     def deliver(
         self, items: Sequence[Item], chunks: Sequence[Sequence[Any]], send: Callable[[Sequence[Any]], object]

@@ -232,6 +232,7 @@ class Enricher:
             visit.term = found.term
             visit.content = found.content
             visit.channel = None if found.internal else found.channel
+            visit.is_spam = found.spam
 
     def _keep(self, url: str | None, path: str | None, referrer: str | None, hostname: str | None) -> _Kept:
         attribution = None if url is None else attribute(url, referrer, hostname)

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from analytics_middleware.admission import admit
-from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
+from analytics_middleware.event import FROM_REQUEST, VISIT_FACTS, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.exporting.cells import from_cell
 from analytics_middleware.importing.records import FileError, Items, Refused, derived_id
 from analytics_middleware.importing.sources import TOO_LONG, Source
 from analytics_middleware.money import Money
 from analytics_middleware.store import FirstSeen
 from analytics_middleware.store._arrays import pa, pq
-from analytics_middleware.store.columns import FACTS, SCHEMA, events_of
+from analytics_middleware.store.columns import SCHEMA, events_of
 from analytics_middleware.store.filters import VISIT_FIELDS
 
 _BATCH: Final = 10_000
@@ -77,7 +77,7 @@ def _of_batch(batch: Any) -> Items:
     for name in SCHEMA.names:
         kind = SCHEMA.field(name).type
         column = batch.column(name).cast(kind) if name in batch.schema.names else pa.nulls(batch.num_rows, kind)
-        columns[name] = column.fill_null(False) if name in FACTS else column
+        columns[name] = column.fill_null(False) if name in VISIT_FACTS else column
     table = pa.table(columns, schema=SCHEMA)
     try:
         found = [_admitted(event) for event in events_of(table)]
@@ -172,8 +172,8 @@ def _of_cells(cells: Mapping[str, str]) -> Event:
     duration, status = cells.get("duration", ""), cells.get("status_code", "")
     at = moment(cells["timestamp"])
     texts: dict[str, Any] = {name: from_cell(cells.get(name, "")) for name in _TEXTS}
-    visit: dict[str, Any] = {name: from_cell(cells.get(name, "")) for name in VISIT_FIELDS.difference(FACTS)}
-    visit |= {name: cells.get(name) == "true" for name in FACTS}
+    visit: dict[str, Any] = {name: from_cell(cells.get(name, "")) for name in VISIT_FIELDS.difference(VISIT_FACTS)}
+    visit |= {name: cells.get(name) == "true" for name in VISIT_FACTS}
     return Event(
         event_id=from_cell(cells.get("event_id", "")) or derived_id(at, "csv", *cells.values()),
         type=EventType(from_cell(cells.get("type", "")) or "custom"),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from analytics_middleware.event import FROM_REQUEST, Event, EventType, Visit
+from analytics_middleware.event import FROM_REQUEST, VISIT_FACTS, Event, EventType, Visit
 from analytics_middleware.money import Money
 from analytics_middleware.store._arrays import Hashes, np, pa
 from analytics_middleware.store.filters import EVENT_FIELDS, VISIT_FIELDS
@@ -17,15 +17,13 @@ from analytics_middleware.store.instants import instant, micros
 USER, ANON, COOKIELESS = 0, 1, 2
 KINDS: Final = ("user", "anon", "cookieless")
 
-FACTS: Final = ("is_bot", "opted_out", "consented")
-"""Columns that are true or false."""
 TEXTS: Final = (
     "type",
     "name",
     "event_name",
     "action_name",
     *FROM_REQUEST,
-    *sorted(VISIT_FIELDS - {*FACTS}),
+    *sorted(VISIT_FIELDS - {*VISIT_FACTS}),
     "currency",
     "properties",
 )
@@ -35,7 +33,7 @@ SCHEMA: Final[Any] = pa.schema(
         ("event_id", pa.string()),
         ("timestamp", pa.timestamp("us")),
         *((name, pa.string()) for name in TEXTS),
-        *((name, pa.bool_()) for name in FACTS),
+        *((name, pa.bool_()) for name in VISIT_FACTS),
         ("duration", pa.float64()),
         ("status_code", pa.int64()),
         ("revenue_minor", pa.int64()),

@@ -29,6 +29,7 @@ VISIT_FIELDS: Final = frozenset(
     [
         "session_id",
         "is_bot",
+        "is_spam",
         "browser",
         "browser_version",
         "os",

@@ -360,3 +360,12 @@ def test_the_database_is_for_the_sites_own_account_only(tmp_path, midnight):
     host.see(host.process())
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
     host.database.close()
+
+
+@pytest.mark.parametrize(
+    ("referrer", "spam"), [("http://semalt.com/crawler.php", True), ("https://example.org/", False)]
+)
+def test_a_visit_with_a_forged_referrer_says_so(build, referrer, spam):
+    site = build("asgi")
+    site.visit("/", headers={"referer": referrer})
+    assert [event.visit.is_spam for event in site.events] == [spam]

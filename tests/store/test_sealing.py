@@ -8,6 +8,7 @@ import sys
 import threading
 from datetime import UTC, date, datetime, timedelta
 
+import pyarrow.parquet as pq
 import pytest
 
 from analytics_middleware.event import Erase, Event, Identify, Visit
@@ -27,6 +28,14 @@ def events(count, first=0, name="a", user="ann"):
         Event(event_id=f"{name}{number}", event_name=name, timestamp=START + timedelta(hours=7 * number), user_id=user)
         for number in range(first, first + count)
     ]
+
+
+def texts_in(file):
+    """All texts in a Parquet file, those in its dictionaries that no row has, and its metadata."""
+    read = pq.ParquetFile(file, read_dictionary=pq.read_schema(file).names).read()
+    chunks = [chunk for column in read.columns for chunk in column.chunks]
+    texts = [getattr(chunk, "dictionary", chunk).to_pylist() for chunk in chunks]
+    return f"{texts} {read.schema.names} {read.schema.metadata}"
 
 
 def ids(store):
@@ -101,7 +110,7 @@ class TestPace:
         )
         store.apply([gone, *events(3)])
         store.maintain()
-        kept = [file for file in tmp_path.rglob("*.parquet") if b"canary" in file.read_bytes()]
+        kept = [file for file in tmp_path.rglob("month-*.parquet") if "canary" in texts_in(file)]
         assert kept, "it is there to begin with"
         if why == "erased":
             store.apply([Erase(user_id="canary-user", timestamp=START + timedelta(hours=1))])
@@ -113,7 +122,7 @@ class TestPace:
         store.maintain()
         files = [file for file in tmp_path.rglob("*.parquet") if not file.name.startswith("actors-")]
         assert files
-        assert [file.name for file in files if b"canary" in file.read_bytes()] == []
+        assert [file.name for file in files if "canary" in texts_in(file)] == []
         store.close()
 
     def test_small_segments_are_merged_and_many_events_are_compacted(self, tmp_path):

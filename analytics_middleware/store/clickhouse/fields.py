@@ -2,8 +2,8 @@
 
 from typing import Any, Final, Protocol
 
+from analytics_middleware.event import VISIT_FACTS
 from analytics_middleware.store.clickhouse.rows import storable
-from analytics_middleware.store.clickhouse.schema import FACTS
 from analytics_middleware.store.filters import Filter
 
 _PRECISE: Final = 2**53
@@ -33,7 +33,7 @@ def text_of(field: str, names: Names) -> str:
         return f"if(mapContains(e.texts, {key}), e.texts[{key}], NULL)"
     if field in ("user_id", "anon_id"):
         return f"nullIf(e.{field}, '')"
-    if field in FACTS:
+    if field in VISIT_FACTS:
         return f"if(e.{field}, 'true', 'false')"
     if field == "status_code":
         return "toString(e.status_code)"

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
-from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
+from analytics_middleware.event import VISIT_FACTS, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.money import Money
 from analytics_middleware.store.base import FirstSeen
 from analytics_middleware.store.clickhouse.rows import name_of
-from analytics_middleware.store.clickhouse.schema import ANON_HASH, FACTS, TEXTS, USER, USER_HASH
+from analytics_middleware.store.clickhouse.schema import ANON_HASH, TEXTS, USER, USER_HASH
 from analytics_middleware.store.clickhouse.scope import AT, Scope
 from analytics_middleware.store.filters import EVENT_FIELDS
 from analytics_middleware.store.instants import instant, micros
@@ -19,8 +19,8 @@ from analytics_middleware.store.people import people
 _HOUR: Final = 3_600_000_000
 _PAGE: Final = 10_000
 _PLAIN: Final = ("event_id", "type", "user_id", "anon_id", "duration", "status_code", "currency", "revenue_minor")
-_COLUMNS: Final = (*_PLAIN, "properties", *TEXTS, *FACTS)
-_VISIT: Final = tuple(name for name in (*TEXTS, *FACTS) if name not in EVENT_FIELDS)
+_COLUMNS: Final = (*_PLAIN, "properties", *TEXTS, *VISIT_FACTS)
+_VISIT: Final = tuple(name for name in (*TEXTS, *VISIT_FACTS) if name not in EVENT_FIELDS)
 
 
 def read_events(

@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
-from analytics_middleware.event import Event, EventType
+from analytics_middleware.event import VISIT_FACTS, Event, EventType
 from analytics_middleware.properties import Scalar, clean_text
 from analytics_middleware.store.clickhouse.connection import Columns
-from analytics_middleware.store.clickhouse.schema import ANON, COOKIELESS, FACTS, NOBODY, TEXTS, USER
+from analytics_middleware.store.clickhouse.schema import ANON, COOKIELESS, NOBODY, TEXTS, USER
 from analytics_middleware.store.filters import EVENT_FIELDS, as_number, as_text
 from analytics_middleware.store.identity import identity, is_cookieless
 from analytics_middleware.store.instants import micros
@@ -80,7 +80,7 @@ def event_columns(rows: Sequence[Taken]) -> Columns:
         "name": _texts(event.name for event in events),
         **{name: _texts(getattr(event, name) for event in events) for name in _OWN},
         **{name: _texts(getattr(visit, name) for visit in visits) for name in _VISIT},
-        **{name: [getattr(visit, name) for visit in visits] for name in FACTS},
+        **{name: [getattr(visit, name) for visit in visits] for name in VISIT_FACTS},
         "duration": [_finite(event.duration) for event in events],
         "status_code": [event.status_code for event in events],
         "currency": [None if money is None else money.currency for money in paid],

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from analytics_middleware.event import VISIT_FACTS
 from analytics_middleware.store.filters import EVENT_FIELDS, VISIT_FIELDS
 
 USER, ANON, COOKIELESS, NOBODY = 0, 1, 2, 3
@@ -17,9 +18,8 @@ USER_HASH: Final = "sipHash64('u', {})"
 ANON_HASH: Final = "sipHash64('a', {})"
 """The number of an id: those of users and of visitors are two kinds of thing."""
 
-FACTS: Final = ("consented", "is_bot", "opted_out")
 TEXTS: Final = tuple(
-    sorted((EVENT_FIELDS | VISIT_FIELDS) - {"type", "user_id", "anon_id", "duration", "status_code", *FACTS})
+    sorted((EVENT_FIELDS | VISIT_FIELDS) - {"type", "user_id", "anon_id", "duration", "status_code", *VISIT_FACTS})
 )
 """Fields that are texts or absent."""
 _MANY: Final = frozenset({"url", "referrer", "session_id", "trace_id"})
@@ -38,7 +38,7 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "type": _LOW,
     "name": _LOW,
     **{name: "Nullable(String)" if name in _MANY else "LowCardinality(Nullable(String))" for name in TEXTS},
-    **dict.fromkeys(FACTS, "Bool"),
+    **dict.fromkeys(VISIT_FACTS, "Bool"),
     "duration": "Nullable(Float64)",
     "status_code": "Nullable(Int64)",
     "currency": "LowCardinality(Nullable(String))",
