@@ -18,7 +18,7 @@ from analytics_middleware.event import Identify
 from analytics_middleware.exporting.files import new_file
 
 if TYPE_CHECKING:
-    from analytics_middleware.store import DuckDBStore
+    from analytics_middleware.store.base import Portable
 
 NAME = "export"
 HELP = "Write the store's events to files, or everything that is held of a user."
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     [(extension, place)] = chosen
     if place == "-" and extension == "parquet":
         raise CommandError("Parquet can't be written to standard output: name a file")
-    store = target.find(arguments).store
+    store = target.find(arguments).portable
     span = {"start": _instant(arguments.start), "end": _instant(arguments.end)}
     path = Path(place)
     if place == "-":
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write(store: "DuckDBStore", extension: str, opened: Any, span: dict[str, Any]) -> int:
+def _write(store: "Portable", extension: str, opened: Any, span: dict[str, Any]) -> int:
     from analytics_middleware.exporting.writers import WRITERS
 
     with opened as file:
@@ -81,7 +81,7 @@ def _write(store: "DuckDBStore", extension: str, opened: Any, span: dict[str, An
     return count
 
 
-def _write_months(store: "DuckDBStore", extension: str, directory: Path, span: dict[str, Any], *, force: bool) -> int:
+def _write_months(store: "Portable", extension: str, directory: Path, span: dict[str, Any], *, force: bool) -> int:
     """Write one file for each month, and what is known of people."""
     from analytics_middleware.exporting.months import by_month
     from analytics_middleware.exporting.writers import WRITERS
@@ -103,10 +103,11 @@ def _write_months(store: "DuckDBStore", extension: str, directory: Path, span: d
     return count
 
 
-def _shown(store: "DuckDBStore", span: dict[str, Any]) -> Iterator[Any]:
-    total = sum(segment.rows for segment in store.sealer.state().segments)
-    with Progress("exporting", total) as bar:
-        for table in store.tables(**span):
+def _shown(store: "Portable", span: dict[str, Any]) -> Iterator[Any]:
+    from analytics_middleware.exporting.tables import read, size
+
+    with Progress("exporting", size(store)) as bar:
+        for table in read(store, **span):
             yield table
             bar.advance(table.num_rows)
 

@@ -46,11 +46,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Take the files in, and say what became of their lines."""
     found = target.find(arguments)
-    store = found.store
+    store = found.portable
     from analytics_middleware.importing.applying import Importer
     from analytics_middleware.importing.enriching import Enrichment
     from analytics_middleware.importing.formats import Reading
     from analytics_middleware.importing.records import FileError
+    from analytics_middleware.store import DuckDBStore
 
     settings = Settings() if found.analytics is None else found.analytics.settings
     reading = Reading(Enrichment(settings), hostname=arguments.hostname, timezone=settings.timezone)
@@ -70,11 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
             done += file.stat().st_size
             bar.reach(done)
         importer.finish()
-        if found.analytics is not None:
+        if found.analytics is not None and isinstance(store, DuckDBStore):
             # The directory alone does not tell whether what waits in the log is this store's.
             store.maintain()
         store.close()
-    print(_said(importer.tally))
+    print(_said(importer.tally, tells=isinstance(store, DuckDBStore)))
     return 1 if failed else 0
 
 
@@ -98,8 +99,9 @@ def _files(paths: list[Path]) -> Iterator[Path]:
             yield path
 
 
-def _said(tally: "Tally") -> str:
-    lines = [f"{amount(tally.imported, 'event')} imported, {tally.known} known already."]
+def _said(tally: "Tally", *, tells: bool) -> str:
+    known = f", {tally.known} known already." if tells else "; those that the store knew count once."
+    lines = [f"{amount(tally.imported, 'event')} imported{known}"]
     if tally.people:
         lines.append(f"{amount(tally.people, 'record')} of people taken.")
     for what, counts in (("make no event", tally.left), ("refused", tally.refused)):

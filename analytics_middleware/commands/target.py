@@ -16,6 +16,7 @@ from analytics_middleware.outbox.sqlite import SqliteOutbox
 
 if TYPE_CHECKING:
     from analytics_middleware.store import DuckDBStore
+    from analytics_middleware.store.base import Portable
 
 APP_VARIABLE = "ANALYTICS_APP"
 DIRECTORY_VARIABLE = "ANALYTICS_DATA_DIR"
@@ -49,16 +50,27 @@ class Target(NamedTuple):
         """The store in the data directory. Raises `CommandError` where there is none."""
         from analytics_middleware.store import DuckDBStore
 
+        store = self.portable
+        if isinstance(store, DuckDBStore):
+            return store
+        raise CommandError(f"this application keeps its events in {type(store).__name__}, not in its data directory")
+
+    @property
+    def portable(self) -> "Portable":
+        """The store, wherever it is. Raises `CommandError` where there is none that this process can fill and read."""
+        from analytics_middleware.store import DuckDBStore, MemoryStore
+        from analytics_middleware.store.base import Portable
+
         if self.analytics is None:
             return DuckDBStore(self.durable)
         if self.analytics.hub is not None:
             raise CommandError(f"this application keeps its events elsewhere: {self.analytics.hub.url}")
         store = self.analytics.store
-        if isinstance(store, DuckDBStore):
-            return store
         if store is None:
             raise CommandError("this application has no store: its setting 'store' is None")
-        raise CommandError(f"this application keeps its events in {type(store).__name__}, not in its data directory")
+        if type(store) is MemoryStore or not isinstance(store, Portable):
+            raise CommandError(f"this application keeps its events in {type(store).__name__}, which only it can read")
+        return store
 
     @property
     def kept(self) -> Any:

@@ -1,7 +1,7 @@
 """Giving records to the store in bulk: sealed at once, each once, none of somebody erased."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,6 +10,7 @@ from analytics_middleware.importing.records import Item, Left, Refused
 from analytics_middleware.outbox.base import LeaseLost
 from analytics_middleware.outbox.tombstones import Tombstones
 from analytics_middleware.store import DuckDBStore, FirstSeen
+from analytics_middleware.store.base import Portable, Record
 from analytics_middleware.store.columns import table_of
 
 _BATCH: Final = 50_000
@@ -24,7 +25,7 @@ class Tally:
         self.people = 0
         """Identities, traits, erasures and first dates that were taken."""
         self.known = 0
-        """Events that the store, or a line before, had already."""
+        """Events that the store, or a line before, had already; the embedded store alone tells."""
         self.left: Counter[str] = Counter()
         """What makes no event, by reason."""
         self.refused: Counter[str] = Counter()
@@ -36,7 +37,7 @@ class Importer:
 
     def __init__(
         self,
-        store: DuckDBStore,
+        store: Portable,
         tombstones: Tombstones,
         *,
         start: datetime | None = None,
@@ -95,16 +96,27 @@ class Importer:
     def flush(self) -> None:
         """Give the store what waits: events before what is known of people."""
         if self._events:
-            taken = self._store.append_table(table_of(self._events))
+            self._take(self._events)
             self._events.clear()
-            self.tally.imported += taken.taken
-            self.tally.known += taken.known
-            self.tally.refused += Counter(taken.refused)
         if self._people:
-            before = self._store.refused
-            self._store.apply(self._people)
-            refused = self._store.refused - before
-            self.tally.people += len(self._people) - refused
-            if refused:
-                self.tally.refused["erased"] += refused
+            self.tally.people += self._apply(self._people)
             self._people.clear()
+
+    def _take(self, events: list[Event]) -> None:
+        if not isinstance(self._store, DuckDBStore):
+            # It takes what it knows already for the same, and does not tell.
+            self.tally.imported += self._apply(events)
+            return
+        taken = self._store.append_table(table_of(events))
+        self.tally.imported += taken.taken
+        self.tally.known += taken.known
+        self.tally.refused += Counter(taken.refused)
+
+    def _apply(self, records: Sequence[Record]) -> int:
+        """Give *records* to the store one by one; return how many it took."""
+        before = getattr(self._store, "refused", 0)
+        self._store.apply(records)
+        refused: int = getattr(self._store, "refused", 0) - before
+        if refused:
+            self.tally.refused["erased"] += refused
+        return len(records) - refused

@@ -1,8 +1,8 @@
 """The port between whoever asks and the engine that answers: one method per question."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.properties import Scalar
@@ -162,4 +162,40 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release what the store holds; it is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A store whose contents can be read back and given to another one."""
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """See `Store.apply`."""
+        ...
+
+    def events(
+        self,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        user_id: str | None = None,
+        after: tuple[datetime, str] | None = None,
+    ) -> Iterator[Event]:
+        """Return the events that count, once each, in order of time and event id."""
+        ...
+
+    def people(self, *, user_id: str | None = None) -> Iterator[Identify | Erase]:
+        """Return traits, ties and erasures as records for `apply`, after the events."""
+        ...
+
+    def first_seen(self) -> Iterator[FirstSeen]:
+        """Return when ids were first seen, where events that tell it may be deleted."""
+        ...
+
+    def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
+        """Take in what another store's `first_seen` told."""
+        ...
+
+    def close(self) -> None:
+        """See `Store.close`."""
         ...

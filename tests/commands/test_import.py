@@ -3,7 +3,7 @@
 import gzip
 import io
 import zipfile
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analytics_middleware import Analytics, cli
 from analytics_middleware.admission import admit
 from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
 from analytics_middleware.importing import formats
@@ -22,7 +23,7 @@ from analytics_middleware.money import Money
 from analytics_middleware.outbox.base import Draft
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.settings import Settings
-from analytics_middleware.store import Insights
+from analytics_middleware.store import Insights, MemoryStore
 
 from .stores import START, Kept, days
 
@@ -586,3 +587,27 @@ def test_any_bytes_are_events_or_refused(
                 assert Event.decode(item.encode()) == item
                 assert item.client_ip is None
                 assert 0 < len(item.event_id) <= 36
+
+
+class Elsewhere(MemoryStore):
+    """A store of somebody's own."""
+
+
+def test_a_store_elsewhere_is_filled_and_read_back(kept: Kept, tmp_path: Path) -> None:
+    """As ClickHouse is: the commands go to the store that the application has."""
+    kept.apply([*days(3), Identify(user_id="ann", traits={"plan": "pro"}, timestamp=START)])
+    (tmp_path / "out").mkdir()
+    kept.run("export", "--csv", str(tmp_path / "out"))
+    store = Elsewhere()
+    analytics = Analytics(data_dir=tmp_path / "app", store=store, enabled=False)
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert cli.main(["import", str(tmp_path / "out")], application=lambda: analytics) == 0
+        assert cli.main(["import", str(tmp_path / "out")], application=lambda: analytics) == 0
+        assert cli.main(["export", "--jsonl", str(tmp_path / "back.jsonl")], application=lambda: analytics) == 0
+        assert cli.main(["sql", "SELECT 1"], application=lambda: analytics) == 1
+    analytics.outbox.close()
+    assert out.getvalue().startswith("3 events imported; those that the store knew count once.\n")
+    assert list(store.events()) == kept.events()
+    assert Insights(store).traits("ann") == {"plan": "pro"}
+    assert [Event.decode(line) for line in (tmp_path / "back.jsonl").read_text().splitlines()] == kept.events()
