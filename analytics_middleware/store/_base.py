@@ -3,10 +3,11 @@
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from analytics_middleware.store._arrays import Codes, Int32s, Int64s, Mask, NDArray, Rows, np, pa, pc, side_by_side
+from analytics_middleware.store._disk import DiskColumns, Stored
 from analytics_middleware.store._sources import Source, encode_property, major_units, names_in, numbers_of, plain
 from analytics_middleware.store._vocabulary import Vocabularies, Vocabulary
 from analytics_middleware.store.actors import Actors
@@ -46,14 +47,31 @@ class Base(Source):
     """The events of all compacted segments. Those are sorted, one month each, so merging them is mere placing."""
 
     def __init__(
-        self, segments: Segments, state: State, actors: Actors, vocabularies: Vocabularies, cache_bytes: int
+        self,
+        segments: Segments,
+        state: State,
+        actors: Actors,
+        vocabularies: Vocabularies,
+        cache_bytes: int,
+        disk: DiskColumns,
     ) -> None:
         self._files = [segments.open(segment.file) for segment in state.months]
+        self._visitors = actors.sealed
         self._vocabularies = vocabularies
         self._cache = ColumnCache(cache_bytes)
-        visitors = side_by_side(lambda file: _integers(file.read(columns=[VISITOR]).column(0)), self._files)
-        self._places, self.who = _merged(visitors, actors.sealed)
+        self.disk = disk
+        self.who: Int32s = self._from_disk(VISITOR, lambda: self._merged[1])
         self.time: Int64s = self.numbers("timestamp")
+
+    @cached_property
+    def _merged(self) -> tuple[list[Rows], Int32s]:
+        visitors = side_by_side(lambda file: _integers(file.read(columns=[VISITOR]).column(0)), self._files)
+        return _merged(visitors, self._visitors)
+
+    @property
+    def _places(self) -> list[Rows]:
+        """Where the rows of each file are."""
+        return self._merged[0]
 
     def __len__(self) -> int:
         return len(self.who)
@@ -65,7 +83,16 @@ class Base(Source):
     def codes(self, field: str) -> Codes:
         """The codes of a field's values."""
         vocabulary = self._vocabularies[field]
-        return self._cached(field, lambda file: self._codes(file, field, vocabulary))
+
+        def load() -> Codes:
+            stored = self.disk.get(field)
+            if stored is not None and stored.values is not None:
+                return vocabulary.translated(stored.column, stored.values)
+            codes: Codes = self._placed(side_by_side(lambda file: self._codes(file, field, vocabulary), self._files))
+            self.disk.put(field, Stored(codes, vocabulary.tokens()))
+            return codes
+
+        return self._cache.get(field, load)
 
     def numbers(self, field: str) -> NDArray[Any]:
         """The values of a numeric field."""
@@ -74,9 +101,9 @@ class Base(Source):
             return major_units(self.numbers("revenue_minor"), self.codes("currency"), known)
         return self._cached(field, lambda file: numbers_of(file.read(columns=[field]).column(0), field))
 
-    def derived(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Return a column that *make* works out, kept like the others."""
-        return self._cache.get(name, make)
+    def derived(self, name: str, make: Callable[[], NDArray[Any]], *, on_disk: bool = False) -> NDArray[Any]:
+        """Return a column that *make* works out, kept like the others; *on_disk* too unless there are codes in it."""
+        return self._cache.get(name, partial(self._from_disk, name, make) if on_disk else make)
 
     def raw(self, rows: Rows, names: Sequence[str]) -> Any:
         """The stored columns of some events; only the parts of the files that hold them are read."""
@@ -112,7 +139,16 @@ class Base(Source):
                 yield file, found[mine], mine
 
     def _cached(self, name: str, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
-        return self._cache.get(name, lambda: self._placed(side_by_side(read, self._files)))
+        return self._cache.get(
+            name, lambda: self._from_disk(name, lambda: self._placed(side_by_side(read, self._files)))
+        )
+
+    def _from_disk(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        stored = self.disk.get(name)
+        if stored is None:
+            stored = Stored(make(), None)
+            self.disk.put(name, stored)
+        return stored.column
 
     def _placed(self, columns: list[NDArray[Any]]) -> NDArray[Any]:
         if len(columns) == 1:

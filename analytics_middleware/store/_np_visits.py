@@ -55,7 +55,7 @@ def _all_visits(frame: Frame, table: Table, timeout: timedelta, *, bots: bool) -
     def split() -> NDArray[Any]:
         return _split(frame, table, None if hidden is None else ~hidden, timeout)
 
-    return table.source.derived(f"visits {bots} {timeout}", split)
+    return table.source.derived(f"visits {bots} {timeout}", split, on_disk=True)
 
 
 def _split(frame: Frame, table: Table, visible: Mask | None, timeout: timedelta) -> NDArray[Any]:

@@ -29,7 +29,7 @@ class Table:
     def quarters(self) -> Int32s:
         """The quarter of an hour since 1970 that each event lies in."""
         if isinstance(self.source, Base):
-            return self.source.derived("quarters", self._count_quarters)
+            return self.source.derived("quarters", self._count_quarters, on_disk=True)
         if self._quarters is None:
             self._quarters = self._count_quarters()
         return self._quarters

@@ -1,7 +1,7 @@
 """Values as numbers: within one process, each distinct value of a field has a code, 0 for an absent one."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from analytics_middleware.store._arrays import Codes, Int32s, Mask, narrowed, np, pa
@@ -48,6 +48,19 @@ class Vocabulary:
                 indexes = indexes.fill_null(len(codes) - 1)
             parts.append(codes[indexes.to_numpy(zero_copy_only=False)])
         return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
+
+    def tokens(self) -> list[Any]:
+        """Return the values as they are stored, in the order of their codes from 1 on."""
+        with self._lock:
+            return list(self._codes)
+
+    def translated(self, column: Codes, tokens: Sequence[Any]) -> Codes:
+        """Return *column*, whose codes stand for *tokens* from 1 on, in the codes of this vocabulary."""
+        codes = np.concatenate([np.zeros(1, np.int32), self.codes(tokens)])
+        if (codes == np.arange(len(codes))).all():
+            return column
+        translated: Codes = narrowed(codes, len(self.values))[column]
+        return translated
 
     def code(self, token: Any) -> int | None:
         """Return the code of *token*, None when no event had it."""

@@ -13,6 +13,7 @@ from analytics_middleware.outbox.leases import RENEW
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import catalogue
 from analytics_middleware.store._arrays import ALWAYS, NEVER, Int32s, Int64s, Mask, np, pa, pc
+from analytics_middleware.store._disk import generation_directory, remove_others
 from analytics_middleware.store._months import month_name, month_number, month_numbers, month_table
 from analytics_middleware.store._sources import numbered, numbers_of
 from analytics_middleware.store.actors import Actors
@@ -86,6 +87,8 @@ class Compactor:
         with self._outbox.database.read() as connection:
             garbage = catalogue.read_garbage(connection, now - keep_replaced)
             orphans = self._segments.orphans(catalogue.known_files(connection), time.time() - _ORPHAN_AGE)
+            actors = catalogue.read_state(connection).actors
+        remove_others(generation_directory(self._segments.directory, actors), time.time() - _ORPHAN_AGE)
         for path in orphans:
             path.unlink(missing_ok=True)
         for file in garbage:

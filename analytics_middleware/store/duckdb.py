@@ -48,8 +48,9 @@ class DuckDBStore(Store):
     Run `sealer` in a thread, as collectors are run: of all processes the one that holds the lease seals what is in
     the log, compacts, and deletes events more than *retention_days* old. Questions see what is in the log at once.
 
-    A question may take *question_timeout* seconds. *cache_bytes* bounds the columns kept in this process;
-    *memory_limit* and *threads* are `sql`'s. *clock* returns seconds since 1970.
+    A question may take *question_timeout* seconds. *cache_bytes* bounds the columns kept in this process, and those on
+    disk, where columns are kept once there are *disk_from* compacted events; *memory_limit* and *threads* are `sql`'s.
+    *clock* returns seconds since 1970.
     """
 
     name = CONSUMER
@@ -61,6 +62,7 @@ class DuckDBStore(Store):
         retention_days: int | None = None,
         question_timeout: float = 30.0,
         cache_bytes: int = 512 * 2**20,
+        disk_from: int = 1_000_000,
         memory_limit: str = "1GB",
         threads: int = 2,
         pace: Pace | None = None,
@@ -79,7 +81,7 @@ class DuckDBStore(Store):
             outbox, self.segments, compactor, pace=pace or Pace(), clock=clock, keep_replaced=2 * question_timeout
         )
         """The consumer of the log: `step` seals and compacts what is due."""
-        self._reader = Reader(outbox.database, self.segments, self._now, cache_bytes)
+        self._reader = Reader(outbox.database, self.segments, self._now, cache_bytes, disk_from)
         self._refused = 0
         self._applying = threading.Lock()
 
@@ -174,6 +176,7 @@ class DuckDBStore(Store):
     def close(self) -> None:
         """Give up the lease; the outbox stays open."""
         self.sealer.close()
+        self._reader.close()
 
     def after_fork(self) -> None:
         """In a forked child, after the outbox's own `after_fork`: leave the parent's locks alone."""

@@ -12,6 +12,7 @@ from analytics_middleware.event import Event
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.store._arrays import ALWAYS, Int32s, Int64s, NDArray, np
 from analytics_middleware.store._base import Base
+from analytics_middleware.store._disk import DiskColumns, generation_directory
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._sources import Block
 from analytics_middleware.store._tables import Table, overlay
@@ -52,11 +53,14 @@ class _Sealed(NamedTuple):
 class Reader:
     """Makes frames, one at a time; frames are then used by any number of threads."""
 
-    def __init__(self, database: Database, segments: Segments, clock: Callable[[], int], cache_bytes: int) -> None:
+    def __init__(
+        self, database: Database, segments: Segments, clock: Callable[[], int], cache_bytes: int, disk_from: int
+    ) -> None:
         self._database = database
         self._segments = segments
         self._clock = clock
         self._cache_bytes = cache_bytes
+        self._disk_from = disk_from
         self._lock = threading.Lock()
         self._forget()
 
@@ -81,6 +85,12 @@ class Reader:
                 except FileNotFoundError:
                     self._forget()
             return self._read()
+
+    def close(self) -> None:
+        """Write no more columns."""
+        with self._lock:
+            if self._generation is not None:
+                self._generation.base.disk.close()
 
     def after_fork(self) -> None:
         """In a forked child: a thread of the parent may have held any lock, so begin anew."""
@@ -132,7 +142,10 @@ class Reader:
         files = (state.actors, *(segment.file for segment in state.months))
         if self._generation is None or self._generation.files != files:
             actors, vocabularies = Actors(self._segments, state.actors), Vocabularies()
-            base = Base(self._segments, state, actors, vocabularies, self._cache_bytes)
+            worth = sum(segment.rows for segment in state.months) >= self._disk_from
+            directory = generation_directory(self._segments.directory, state.actors) if worth else None
+            disk = DiskColumns(directory, self._cache_bytes)
+            base = Base(self._segments, state, actors, vocabularies, self._cache_bytes, disk)
             self._generation = _Generation(files, actors, vocabularies, base)
             self._sealed = None
         return self._generation

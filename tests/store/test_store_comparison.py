@@ -175,11 +175,14 @@ class World:
         self.directory = directory
         self.expected = MemoryStore()
         self.given = []
-        self.named_so_far = 0
+        self.named_so_far = self.opened_so_far = 0
         self.stores = [self.opened()]
 
     def opened(self):
-        return LoggedStore(self.directory, cache_bytes=1)
+        """In turn one that forgets all columns at once, and one that keeps all on disk, too."""
+        self.opened_so_far += 1
+        options = {"cache_bytes": 1} if self.opened_so_far % 2 else {"disk_from": 0}
+        return LoggedStore(self.directory, **options)
 
     @property
     def store(self):
