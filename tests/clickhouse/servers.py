@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,7 @@ class ClickHouse:
             env={**os.environ, "BRIDGE_PASSWORD": PASSWORD},
             stdin=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + DEADLINE
-        while not self._answers():
-            assert self._process.poll() is None, "the bridge ended"
-            assert time.monotonic() < deadline, "the bridge does not listen"
-            time.sleep(0.05)
+        until(self._answers)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -61,6 +58,8 @@ class ClickHouse:
         assert self._ask("POST", "/fault", json.dumps({"do": do, "on": on, **more})) == 200
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "the bridge ended"
         try:
             return self._ask("GET", "/ping") == 200
         except OSError:
@@ -73,3 +72,11 @@ class ClickHouse:
             return connection.getresponse().status
         finally:
             connection.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until *condition* holds."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to pass"
+        time.sleep(0.05)
