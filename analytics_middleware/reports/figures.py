@@ -122,7 +122,7 @@ def build_report(analytics: Analytics, scope: Scope, title: str, dashboard_url: 
         sections=tuple(sections),
         bots=view.bots,
         cookieless=view.cookieless,
-        dashboard=None if links is None else links.same(),
+        dashboard=None if links is None else links.where(links.filters),
     )
 
 

@@ -50,6 +50,11 @@ class Links:
         made = {"field": field, "op": "eq", "value": value}
         return self.where(self._where if made in self._where else [*self._where, made])
 
+    @property
+    def filters(self) -> list[dict[str, Any]]:
+        """The filters of this page."""
+        return list(self._where)
+
     def also(self, made: dict[str, Any]) -> str:
         """Return this page's address with the filter *made* as well."""
         return self.where([*self._where, made])

@@ -253,9 +253,11 @@ def test_it_is_printed_as_text_html_and_json(shop: Callable[..., Analytics]) -> 
 
 def test_it_may_be_about_a_part_only(shop: Callable[..., Analytics]) -> None:
     german = json.dumps([{"field": "country", "op": "eq", "value": "DE"}])
-    answer = json.loads(run(shop(weeks()), *DAYS, "--where", german, "--format", "json").out)["data"]
+    words = ("--where", german, "--dashboard-url", "https://shop.example/analytics", "--format", "json")
+    answer = json.loads(run(shop(weeks()), *DAYS, *words).out)["data"]
     assert answer["tiles"][0]["value"] == 30
     assert [row["key"] for row in answer["sections"][0]["rows"]] == ["/new"]
+    assert json.loads(parse_qs(urlsplit(answer["dashboard"]).query)["where"][0]) == json.loads(german)
 
 
 def test_text_needs_no_templates_and_html_says_what_it_needs(
