@@ -14,7 +14,9 @@ from analytics_middleware.store.base import Portable, Record
 from analytics_middleware.store.columns import table_of
 
 _BATCH: Final = 50_000
-"""Events that become one file of the store."""
+"""Events that become one file of the embedded store."""
+_AT_ONCE: Final = 5000
+"""Records that a store is given: one elsewhere may be asked for them in a single question."""
 
 
 class Tally:
@@ -113,9 +115,10 @@ class Importer:
         self.tally.refused += Counter(taken.refused)
 
     def _apply(self, records: Sequence[Record]) -> int:
-        """Give *records* to the store one by one; return how many it took."""
+        """Give *records* to the store; return how many it took."""
         before = getattr(self._store, "refused", 0)
-        self._store.apply(records)
+        for start in range(0, len(records), _AT_ONCE):
+            self._store.apply(records[start : start + _AT_ONCE])
         refused: int = getattr(self._store, "refused", 0) - before
         if refused:
             self.tally.refused["erased"] += refused
