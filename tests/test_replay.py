@@ -162,6 +162,7 @@ def test_nobodys_flush_waits_for_the_past(world):
         past.run()
     assert past.waiting == 10
     assert past.outbox.passed("vendor", 0)
+    assert past.outbox.stats().consumers["vendor"].oldest_pending is None, "nor does it lag"
 
 
 spans = st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted).map(lambda both: Span(both[0], both[1] + 1))

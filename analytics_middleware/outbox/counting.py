@@ -30,10 +30,11 @@ def last_seq(connection: Connection) -> int:
 
 
 def pending_events(connection: Connection, name: str, cursor: int) -> tuple[int, float | None]:
-    """Return how many events wait for consumer *name*, and the timestamp of the oldest."""
+    """Return how many events wait for consumer *name*, and the timestamp of the oldest; what is replayed is no lag."""
     row: tuple[int, float | None] = connection.execute(
-        "SELECT count(*), min(timestamp) FROM (SELECT timestamp FROM log WHERE seq > ? AND kind = 'event' "
-        "UNION ALL SELECT timestamp FROM retry WHERE consumer = ? AND kind = 'event')",
+        "SELECT count(*), min(CASE WHEN seq > 0 THEN timestamp END) FROM "
+        "(SELECT seq, timestamp FROM log WHERE seq > ? AND kind = 'event' "
+        "UNION ALL SELECT seq, timestamp FROM retry WHERE consumer = ? AND kind = 'event')",
         (cursor, name),
     ).fetchone()
     return row
