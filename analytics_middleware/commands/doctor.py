@@ -9,6 +9,7 @@ from typing import Any, Final
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.doctor import Finding
+from analytics_middleware.doctor.alerts import examine_alerts
 from analytics_middleware.doctor.application import (
     examine_django,
     examine_middleware,
@@ -59,6 +60,8 @@ def _examine(found: target.Target, uwsgi: Path | None) -> Generator[Finding]:
         usable = all(finding.level != "problem" for finding in files)
         if usable and found.outbox.database.path.is_file():
             ignored = found.outbox.stats().counts.get("proxy_ignored", 0)
+            if found.analytics is not None:
+                yield from examine_alerts(found.analytics, found.outbox.database)
     yield from examine_proxies(found.analytics, ignored)
     options = options_here()
     if uwsgi is not None:

@@ -108,5 +108,15 @@ def test_a_webhook_that_does_not_answer_holds_up_no_end(alerting: Shop, hook: Se
     assert len(hook.requests) == 1
 
 
+def test_the_doctor_knows_whether_anybody_checks_them_and_whether_they_arrive(alerting: Shop, hook: Server) -> None:
+    assert "WARNING  alerts: 1 of 1 were not checked within the last hour" in alerting.run("doctor").stdout
+    hook.handler = lambda _request: Reply(503)
+    alerting.run("alerts", "check", check=False)
+    assert "WARNING  alerts: the last message of 'refused' could not be sent" in alerting.run("doctor").stdout
+    hook.handler = lambda _request: Reply()
+    alerting.run("alerts", "check")
+    assert "ok       alerts: 1 are checked" in alerting.run("doctor").stdout
+
+
 def test_without_alerts_that_is_said(shop: Shop) -> None:
     assert shop.run("alerts", "check").stdout == "No alerts are configured.\n"

@@ -1,0 +1,40 @@
+"""Whether anybody checks the alerts, and whether what they say arrives."""
+
+import time
+from collections.abc import Generator
+from typing import Final
+
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.doctor import Finding
+from analytics_middleware.outbox.database import Database
+from analytics_middleware.reports.told import Telling
+
+_LATE: Final = 3600.0
+"""Seconds without a check after which it looks as if nobody did it."""
+
+
+def examine_alerts(analytics: Analytics, database: Database) -> Generator[Finding]:
+    """Yield what is to be said of the alerts in the settings; nothing where there are none."""
+    alerts = analytics.settings.alerts
+    if not alerts:
+        return
+    telling = Telling(database)
+    states = [telling.state(alert.name) for alert in alerts]
+    late = sum(state is None or time.time() - state.checked > _LATE for state in states)
+    failed = [alert.name for alert in alerts if telling.told(alert.name).last_error]
+    if late:
+        yield Finding(
+            "warning",
+            "alerts",
+            f"{late} of {len(alerts)} were not checked within the last hour",
+            "keep analytics-middleware worker running, or run analytics-middleware alerts check by cron",
+        )
+    if failed:
+        yield Finding(
+            "warning",
+            "alerts",
+            f"the last message of {', '.join(map(repr, failed))} could not be sent",
+            "analytics-middleware alerts list says why",
+        )
+    if not late and not failed:
+        yield Finding("ok", "alerts", f"{len(alerts)} are checked")
