@@ -2,7 +2,9 @@
 
     python tests/benchmarks/questions.py [--events 1000000] [--users 200000] [--days 90] [--rounds 5] [--directory D]
 
-Both engines get the same events and the same two threads, one after the other, and free their memory in between.
+All get the same events and the same two threads, one after the other, and free their memory in between: DuckDBStore,
+ClickHouseStore on the same engine, and the question as somebody who knows ClickHouse would put it by hand, of a table
+made for it, with its own functions, which don't always mean quite the same.
 Questions cover the whole range unless their name says otherwise. "cold" is the first time in a new process.
 """
 
@@ -416,7 +418,63 @@ def time_clickhouse(arguments, directory):
     return times
 
 
-PARTS = {"load": load_ours, "ours": time_ours, "clickhouse": time_clickhouse}
+def time_clickhouse_store(arguments, directory):
+    import pyarrow.parquet as pq
+
+    from analytics_middleware.store import ClickHouseStore
+
+    columns = generate(arguments.events, arguments.users, arguments.days)
+    shutil.rmtree(directory / "clickhouse", ignore_errors=True)
+    store = ClickHouseStore(f"chdb://{directory / 'clickhouse'}?database=bench", question_timeout=600)
+    store.migrate()
+    command = store._connection.command
+    command("SET max_threads = 2")
+    chunk = 500_000
+    since = time.perf_counter()
+    for begin in range(0, arguments.events, chunk):
+        path = directory / "chunk.parquet"
+        pq.write_table(arrow(columns, slice(begin, begin + chunk)), path, compression="none")
+        command(
+            "INSERT INTO bench.events (event_id, timestamp, kind, user_id, anon_id, type, name, event_name, path, "
+            "country, source, status_code, currency, revenue_minor, revenue, properties, texts) SELECT event_id, "
+            "timestamp, if(isNull(user_id), 1, 0), ifNull(user_id, ''), ifNull(anon_id, ''), type, name, event_name, "
+            "path, country, source, status_code, currency, ifNull(revenue_minor, 0), revenue_minor / 100, properties, "
+            f"map('plan', JSONExtractString(properties, 'plan'), 'beta', 'true') FROM file('{path}', Parquet)"
+        )
+        path.unlink()
+    command("INSERT INTO bench.taken SELECT event_id, timestamp FROM bench.events")
+    command(
+        "INSERT INTO bench.first_seen (kind, id, bot, since, at) SELECT kind, if(kind = 0, user_id, anon_id) AS name, "
+        "bot, 0, min(toUnixTimestamp64Micro(timestamp)) FROM bench.events GROUP BY kind, name, bot"
+    )
+    times = {"(loading)": [time.perf_counter() - since]}
+    del columns
+    gc.collect()
+    command("OPTIMIZE TABLE bench.events FINAL")
+    [(size,)] = store._connection.query(
+        "SELECT sum(bytes_on_disk) FROM system.parts WHERE database = 'bench' AND active"
+    )
+    times["(bytes per event)"] = [size / arguments.events]
+    now = BEGIN + timedelta(days=arguments.days) - timedelta(hours=1)
+    for name, question, _ in questions(arguments.days):
+        measured = []
+        for _ in range(arguments.rounds + 1):
+            since = time.perf_counter()
+            ask(store, question, now)
+            measured.append(time.perf_counter() - since)
+        times[name] = measured
+    store.close()
+    return times
+
+
+PARTS = {"load": load_ours, "ours": time_ours, "store": time_clickhouse_store, "clickhouse": time_clickhouse}
+
+
+WIDTHS = [9, 9, 9, 11, 9, 11, 9, 8]
+
+
+def figures(times):
+    return [f"{min(times) * 1e3:.1f}", f"{statistics.median(times) * 1e3:.1f}"]
 
 
 def run(part, arguments, directory):
@@ -452,18 +510,22 @@ def main():
         with tempfile.TemporaryDirectory() as other:
             print(f"{'Event objects, events/s':<40}{load_events(Path(other))['Event objects, events/s']:>12,.0f}")
         ours = run("ours", arguments, directory)
+        outgrown = {} if arguments.without_clickhouse else run("store", arguments, directory)
         theirs = {} if arguments.without_clickhouse else run("clickhouse", arguments, directory)
         print(f"\n{arguments.events:,} events, milliseconds")
-        print(f"{'':<40}{'cold':>9}{'best':>9}{'median':>9}{'chDB best':>11}{'median':>9}{'ratio':>8}")
+        print(f"{'':<40}{'DuckDBStore':>27}{'ClickHouseStore':>20}{'ClickHouse by hand':>20}")
+        heads = ["cold", "best", "median", "best", "median", "best", "median", "ratio"]
+        print(f"{'':<40}" + "".join(f"{head:>{width}}" for head, width in zip(heads, WIDTHS, strict=True)))
         for name, measured in ours.items():
-            print(f"{name:<40}{measured[0] * 1e3:9.0f}", end="")
             warm = measured[1:] or measured
-            print(f"{min(warm) * 1e3:9.1f}{statistics.median(warm) * 1e3:9.1f}", end="")
+            cells = [f"{measured[0] * 1e3:.0f}", *figures(warm)]
             if name in theirs:
-                other = theirs[name][1:]
-                ratio = min(other) / min(warm)
-                print(f"{min(other) * 1e3:11.1f}{statistics.median(other) * 1e3:9.1f}{ratio:8.1f}", end="")
-            print()
+                cells += [*figures(outgrown[name][1:]), *figures(theirs[name][1:])]
+                cells.append(f"{min(theirs[name][1:]) / min(warm):.1f}")
+            print(f"{name:<40}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=False)))
+        for name in ("(loading)", "(bytes per event)"):
+            if outgrown:
+                print(f"ClickHouseStore {name}: {outgrown[name][0]:,.1f}")
     finally:
         if arguments.directory is None:
             shutil.rmtree(directory)

@@ -1,9 +1,11 @@
 """The dashboard over Starlette, Flask and Django, served on a port, on an empty store, demo data and hostile data."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,10 +14,14 @@ from analytics_middleware.collectors import Collector
 from analytics_middleware.demo.history import month
 from analytics_middleware.demo.servers import serve_asgi, serve_wsgi
 from analytics_middleware.event import Identify, Visit
-from analytics_middleware.store import Insights, MemoryStore
+from analytics_middleware.store import ClickHouseStore, Insights, MemoryStore
 
 FRAMEWORKS = ("Starlette", "Flask", "Django")
+SITES = (*FRAMEWORKS, "Starlette on ClickHouse")
 DATA = ("empty", "demo", "hostile")
+ENGINE = f"chdb://memory?config_file={Path(__file__).parents[1] / 'store' / 'two_shards.xml'}"
+"""The one engine that a process has: it is the same in all tests."""
+_sites = itertools.count()
 
 ATTACKS = (
     '<script>alert("1")</script>',
@@ -88,10 +94,15 @@ class Served:
 
 @contextmanager
 def served(framework: str, data: str) -> Iterator[Served]:
-    """Serve the dashboard over *framework*, open to everybody, on *data*."""
+    """Serve the dashboard over *framework*, open to everybody, on *data*.
+
+    With ``Starlette on ClickHouse`` the questions go there.
+    """
+    framework, _, engine = framework.partition(" on ")
     now = datetime.now(UTC)
     records = records_of(data, now)
-    store, reference = MemoryStore(), MemoryStore()
+    store = ClickHouseStore(f"{ENGINE}&database=site_{next(_sites)}") if engine == "ClickHouse" else MemoryStore()
+    reference = MemoryStore()
     store.apply(records)
     reference.apply(records)
     settings: dict[str, Any] = {
@@ -109,6 +120,7 @@ def served(framework: str, data: str) -> Iterator[Served]:
         with serve(app, 0) as port:
             yield Served(f"http://127.0.0.1:{port}/analytics", analytics, Insights(reference, timezone="Europe/Berlin"))
         analytics.close(1.0)
+    store.close()
 
 
 @contextmanager

@@ -7,7 +7,6 @@ statements for clusters those two words are left out.
 """
 
 import itertools
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,16 @@ from analytics_middleware.store.clickhouse.connection import Columns, Connection
 from analytics_middleware.store.clickhouse.schema import TABLES, VERSION, Layout, steps
 
 CLUSTER = "two"
-_CONFIG = """
-<clickhouse>
-    <tcp_port>9000</tcp_port>
-    <remote_servers><two>
-        <shard><replica><host>127.0.0.1</host><port>9000</port></replica></shard>
-        <shard><replica><host>127.0.0.1</host><port>9000</port></replica></shard>
-    </two></remote_servers>
-</clickhouse>
-"""
+_CONFIG = Path(__file__).with_name("two_shards.xml")
 _numbers = itertools.count()
-_kept: list[Any] = []
-"""The engine's directory for its configuration, and a connection that keeps the engine alive."""
+_kept: list[Connection] = []
+"""A connection that keeps the engine alive."""
 
 
 def address(database: str, cluster: str | None = None) -> str:
     """Return the address of *database* in this process's engine."""
-    if not _kept:
-        directory = tempfile.TemporaryDirectory(prefix="chdb-")
-        Path(directory.name, "config.xml").write_text(_CONFIG)
-        _kept.append(directory)
     option = f"&cluster={cluster}" if cluster else ""
-    return f"chdb://memory?database={database}&config_file={_kept[0].name}/config.xml{option}"
+    return f"chdb://memory?database={database}&config_file={_CONFIG}{option}"
 
 
 class Fresh(ClickHouseStore):
@@ -45,7 +32,7 @@ class Fresh(ClickHouseStore):
 
     def __init__(self, cluster: str | None = None, **options: Any) -> None:
         super().__init__(address(f"test_{next(_numbers)}", cluster), **options)
-        if len(_kept) < 2:
+        if not _kept:
             keeper = Connection(self.address, 60)
             keeper.query("SELECT 1")
             _kept.append(keeper)

@@ -1,8 +1,8 @@
 """Funnels in SQL: how far each user got, with the rules of `_funnel.best_attempt` said once more for windows.
 
-One row is one instant of one user, with how many events of each step's name there are. Of all attempts that have
-done so many steps by an instant the one that began last is worth keeping: it has most of the window left, and what
-lies before it can't matter. So one pass per step is enough.
+One row is one user, with an array of instants: how many events of each step's name there are at each. Of all
+attempts that have done so many steps by an instant the one that began last is worth keeping: it has most of the
+window left, and what lies before it can't matter. So one pass over the array per step is enough.
 """
 
 from collections import Counter
@@ -17,8 +17,7 @@ from analytics_middleware.store.questions import Funnel
 from analytics_middleware.store.results import FunnelStep, Group
 
 _FOREVER = 2**61
-_BY_TIME = "PARTITION BY visitor ORDER BY at RANGE BETWEEN"
-_BEFORE = f"OVER ({_BY_TIME} UNBOUNDED PRECEDING AND 1 PRECEDING)"
+_NEVER = "toInt64(-4611686018427387904)"
 
 
 def entrants(scope: Scope, question: Funnel) -> str:
@@ -58,41 +57,55 @@ def _in_order(scope: Scope, question: Funnel, names: Sequence[str], instants: st
     """
     steps = [names.index(step) for step in question.steps]
     window = None if question.window is None else scope.bind("Int64", length(question.window))
-    rows = instants
-    if question.order == "strict":
+    strict = question.order == "strict"
+    fields = ["at", *(f"n{index}" for index in range(len(names))), *(["others"] if strict else [])]
+    value = "" if question.breakdown is None else ", groupArrayIf((at, opened), n0 > 0) AS opens"
+    columns = ", ".join(f"rows.{index} AS {field}" for index, field in enumerate(fields, 1))
+    rows = (
+        f"SELECT visitor, kind, {columns}{', opens' if value else ''} FROM (SELECT visitor, any(visitor_kind) AS kind, "
+        f"arraySort(groupArray(({', '.join(fields)}))) AS rows{value} FROM ({instants}) GROUP BY visitor)"
+    )
+    if strict:
         # What is none of the steps ends every attempt that began before it, unless it is over by then.
-        rows = f"SELECT *, maxIf(toNullable(at), others > 0) {_BEFORE} AS foreign FROM ({rows})"
+        rows = (
+            f"SELECT *, {_before(f'arrayMap((t, o) -> if(o > 0, t, {_NEVER}), at, others)')} AS foreign FROM ({rows})"
+        )
+        fields.append("foreign")
     for done in range(1, len(steps) + 1):
         ways: list[str] = []
-        for before in range(done - 1, -1, -1):
+        for before in range(done):
             # The steps from the one to the other all at this instant: there must be an event for each.
-            needed = Counter(steps[before:done])
-            here = " AND ".join(f"n{name} >= {count}" for name, count in needed.items())
-            begun = "at" if before == 0 else f"b{before}"
-            limits = [here]
+            limits = [f"n{name} >= {count:d}" for name, count in Counter(steps[before:done]).items()]
             if before and window is not None:
                 limits.append(f"at - b{before} <= {window}")
-            if before and question.order == "strict":
-                limits.append(f"ifNull(b{before} >= foreign, 1)")
-            ways.append(f"if({' AND '.join(limits)}, toNullable({begun}), NULL)")
-        # From nothing before to everything here is the latest that an attempt can begin.
-        latest = f"arrayMax(arrayFilter(x -> isNotNull(x), [{', '.join(ways)}]))" if len(ways) > 1 else ways[0]
-        rows = f"SELECT *, {latest} AS s{done} FROM ({rows})"
+            if before and strict:
+                limits.append(f"b{before} >= foreign")
+            ways.append(f"if({' AND '.join(limits)}, {f'b{before}' if before else 'at'}, {_NEVER})")
+        latest = f"greatest({', '.join(ways)})" if len(ways) > 1 else ways[0]
+        # Of what an instant has, `at` is its time and so on: in the lambda as in the row.
+        rows = f"SELECT *, arrayMap(({', '.join(fields)}) -> {latest}, {', '.join(fields)}) AS s{done} FROM ({rows})"
         if done < len(steps):
-            rows = f"SELECT *, max(s{done}) {_BEFORE} AS b{done} FROM ({rows})"
-    best = ", ".join(f"max(s{done}) AS m{done}" for done in range(len(steps), 0, -1))
-    far = ", ".join(f"isNotNull(m{done}), {done}" for done in range(len(steps), 0, -1))
-    begin = f"assumeNotNull(coalesce({', '.join(f'm{done}' for done in range(len(steps), 0, -1))}))"
-    ends = ", ".join(f"argMin(at, (-s{done}, at)) AS e{done}" for done in range(len(steps), 0, -1))
-    end = ", ".join(f"isNotNull(m{done}), e{done}" for done in range(len(steps), 0, -1))
-    value = ""
-    if question.breakdown is not None:
-        value = f", arrayFirst(x -> x.1 = {begin}, opens).2.1 AS value"
-        ends += ", groupArrayIf((at, opened), n0 > 0) AS opens"
+            rows = f"SELECT *, {_before(f's{done}')} AS b{done} FROM ({rows})"
+            fields.append(f"b{done}")
+    levels = range(len(steps), 0, -1)
+    reached = ", ".join(f"arrayMax(s{done}) AS m{done}" for done in levels)
+    far = ", ".join(f"m{done} > {_NEVER}, {done}" for done in levels)
+    begin = ", ".join(f"m{done} > {_NEVER}, m{done}" for done in levels)
+    end = ", ".join(f"m{done} > {_NEVER}, at[indexOf(s{done}, m{done})]" for done in levels)
+    taken = ", arrayFirst(x -> x.1 = begin, opens).2.1 AS value" if value else ""
     return (
-        f"SELECT visitor, kind, multiIf({far}, 0) AS steps, multiIf({end}, 0) - {begin} AS took{value} FROM ("
-        f"SELECT visitor, any(visitor_kind) AS kind, {best}, {ends} FROM ({rows}) GROUP BY visitor) WHERE isNotNull(m1)"
+        f"SELECT visitor, kind, steps, end - begin AS took{taken} FROM (SELECT *, multiIf({far}, 0) AS steps, "
+        f"multiIf({begin}, 0) AS begin, multiIf({end}, 0) AS end FROM (SELECT *, {reached} FROM ({rows}))) "
+        "WHERE steps > 0"
     )
+
+
+def _before(latest: str) -> str:
+    """Return, of an array of times, for each place the last one before it that there is.
+
+    That is the latest, too: an attempt that gets as far later on is one that began no earlier.
+    """
+    return f"arrayPushFront(arrayPopBack(arrayFill(x -> x > {_NEVER}, {latest})), {_NEVER})"
 
 
 def _any_order(scope: Scope, question: Funnel, names: Sequence[str], instants: str) -> str:

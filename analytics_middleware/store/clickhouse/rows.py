@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from analytics_middleware.event import VISIT_FACTS, Event, EventType
-from analytics_middleware.properties import Scalar, clean_text
+from analytics_middleware.properties import Scalar, clean_properties, clean_text
 from analytics_middleware.store.clickhouse.connection import Columns
 from analytics_middleware.store.clickhouse.schema import ANON, COOKIELESS, NOBODY, TEXTS, USER
 from analytics_middleware.store.filters import EVENT_FIELDS, as_number, as_text
@@ -40,7 +40,12 @@ class Taken(msgspec.Struct, frozen=True):
     @property
     def moment(self) -> Moment:
         """Its place in time."""
-        return self.at, self.event.event_id
+        return self.at, self.event_id
+
+    @property
+    def event_id(self) -> str:
+        """The event's id."""
+        return storable(self.event.event_id)
 
     @property
     def kind(self) -> int:
@@ -70,7 +75,7 @@ def event_columns(rows: Sequence[Taken]) -> Columns:
     paid = [event.revenue for event in events]
     values = [properties_of(event.properties) for event in events]
     return {
-        "event_id": _texts(event.event_id for event in events),
+        "event_id": [row.event_id for row in rows],
         "timestamp": [row.at for row in rows],
         "kind": [row.kind for row in rows],
         "user_id": [row.user_id for row in rows],
@@ -86,7 +91,7 @@ def event_columns(rows: Sequence[Taken]) -> Columns:
         "currency": [None if money is None else money.currency for money in paid],
         "revenue_minor": [0 if money is None else money.minor for money in paid],
         "revenue": [None if money is None else float(money.amount) for money in paid],
-        "properties": [storable(_to_json(event.properties).decode()) if event.properties else "" for event in events],
+        "properties": [_object(event.properties) if event.properties else "" for event in events],
         "texts": [texts for texts, _ in values],
         "numbers": [numbers for _, numbers in values],
     }
@@ -113,7 +118,7 @@ def trait_of(moment: Moment, value: Scalar) -> tuple[int, str, str, str, float]:
     text = as_text(value)
     return (
         *moment,
-        storable(_to_json(value).decode()),
+        _to_json(storable(value) if isinstance(value, str) else value).decode(),
         "" if text is None else storable(text),
         math.nan if number is None else float(number),
     )
@@ -122,6 +127,13 @@ def trait_of(moment: Moment, value: Scalar) -> tuple[int, str, str, str, float]:
 def storable(text: str) -> str:
     """Return *text* without what UTF-8 can't encode, which nothing that comes out of a log has."""
     return text if text.isascii() else clean_text(text, len(text))
+
+
+def _object(properties: Mapping[str, Scalar]) -> str:
+    try:
+        return _to_json(properties).decode()
+    except UnicodeEncodeError:
+        return _to_json(clean_properties(properties)[0]).decode()
 
 
 def _texts(values: Iterable[str | None]) -> list[str | None]:

@@ -1,14 +1,14 @@
 """Sessions, paths, and the overview, in whole and per bucket."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import structs
 
 from analytics_middleware.store.calendar import buckets
-from analytics_middleware.store.clickhouse.breakdown import Row, ask_grouped, value_column
+from analytics_middleware.store.clickhouse.breakdown import Row, ask_grouped
 from analytics_middleware.store.clickhouse.counting import ERROR_PAGE, days_of
-from analytics_middleware.store.clickhouse.fields import condition
+from analytics_middleware.store.clickhouse.fields import condition, text_of
 from analytics_middleware.store.clickhouse.rows import storable
 from analytics_middleware.store.clickhouse.schema import COOKIELESS
 from analytics_middleware.store.clickhouse.scope import AT, Scope
@@ -21,47 +21,44 @@ _FOREVER = 2**62
 
 
 def sessions_in(
-    scope: Scope, question: Sessions | Paths | Overview | Trend, columns: str = "", aggregates: str = ""
+    scope: Scope,
+    question: Sessions | Paths | Overview | Trend,
+    fields: Sequence[str] = (),
+    columns: str = "",
 ) -> str:
     """Return the SELECT of the sessions that begin in the range and have an event that passes the filters, whole.
 
-    *columns* of the events are what *aggregates* of sessions are made of.
+    *columns* say more of a session: an array of its events, each a tuple of time, event id, whether it is a page view,
+    whether it passes, and the *fields*. Ids are there when there are fields, so that these are in the right order.
     """
     begin, end = micros(question.start), micros(question.end)
     pause = length(question.timeout)
-    passes = " AND ".join(condition(item, scope) for item in question.where) or "1"
+    passes = " AND ".join(condition(item, scope) for item in question.where) or "true"
+    event = ", ".join([AT, "e.event_id" if fields else "''", "e.type = 'pageview'", f"toBool({passes})", *fields])
     # What lies more than a pause before the range can't be of a session that begins in it.
     rows = scope.events(
-        f"{scope.visitor} AS visitor, {scope.kind} AS kind, {AT} AS at, e.type = 'pageview' AS page, "
-        f"{passes} AS passes{columns}",
+        f"{scope.visitor} AS visitor, any({scope.kind}) AS visitor_kind, arraySort(groupArray(({event}))) AS whole",
         bots=question.bots,
         span=(begin - pause, _FOREVER),
         also=[scope.somebody],
     )
-    gap = scope.bind("Int64", pause)
-    previous = (
-        "lagInFrame(toNullable(at)) OVER "
-        "(PARTITION BY visitor ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-    )
-    number = "sum(first) OVER (PARTITION BY visitor ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-    cut = f"SELECT *, ifNull(at - {previous} > {gap}, 1) AS first FROM ({rows})"
+    gaps = "arrayDifference(arrayMap(x -> x.1, whole))"
+    split = f"arraySplit((x, gap) -> gap > {scope.bind('Int64', pause)}, whole, {gaps})"
     return (
-        "SELECT visitor, any(kind) AS visitor_kind, min(at) AS begin, max(at) AS end, count() AS events, "
-        f"countIf(page) AS pages{aggregates} FROM (SELECT *, {number} AS session FROM ({cut})) "
-        f"GROUP BY visitor, session HAVING begin >= {scope.bind('Int64', begin)} "
-        f"AND begin < {scope.bind('Int64', end)} AND max(passes)"
+        "SELECT visitor, visitor_kind, session[1].1 AS begin, session[-1].1 AS end, length(session) AS events, "
+        f"arrayCount(x -> x.3, session) AS pages{columns} FROM (SELECT visitor, visitor_kind, arrayJoin({split}) "
+        f"AS session FROM ({rows} GROUP BY visitor)) WHERE begin >= {scope.bind('Int64', begin)} "
+        f"AND begin < {scope.bind('Int64', end)} AND arrayExists(x -> x.4, session)"
     )
 
 
 def sessions(scope: Scope, question: Sessions) -> list[Group[SessionSummary]]:
     """Sessions, bounces, durations, entry and exit pages."""
-    columns = ", e.event_id AS event_id, e.path AS path" + value_column(scope, question.breakdown)
-    aggregates = (
-        ", argMinIf(tuple(path), (at, event_id), page).1 AS entry"
-        ", argMaxIf(tuple(path), (at, event_id), page).1 AS leave"
-    )
+    fields = ["e.path"]
+    columns = ", arrayFirst(x -> x.3, session).5 AS entry, arrayLast(x -> x.3, session).5 AS leave"
     if question.breakdown is not None:
-        aggregates += ", argMin(tuple(value), (at, event_id)).1 AS value"
+        fields.append(text_of(question.breakdown, scope))
+        columns += ", session[1].6 AS value"
 
     def summary(rows: list[Row]) -> SessionSummary:
         [(count, bounces, total, low, high, cookieless, entries, exits)] = rows
@@ -78,7 +75,7 @@ def sessions(scope: Scope, question: Sessions) -> list[Group[SessionSummary]]:
 
     return ask_grouped(
         scope,
-        sessions_in(scope, question, columns, aggregates),
+        sessions_in(scope, question, fields, columns),
         question.breakdown,
         question.breakdown_limit,
         [
@@ -171,8 +168,7 @@ def trend(scope: Scope, question: Trend, now: datetime) -> list[TrendPoint]:
 def paths(scope: Scope, question: Paths) -> list[Path]:
     """What follows, or precedes, the first event of a name in each session."""
     event, depth = scope.bind("String", storable(question.event)), scope.bind("UInt32", question.depth)
-    names = ", arrayMap(x -> x.3, arraySort(groupArray((at, event_id, name)))) AS names"
-    found = sessions_in(scope, question, ", e.event_id AS event_id, e.name AS name", names)
+    found = sessions_in(scope, question, ["e.name"], ", arrayMap(x -> x.5, session) AS names")
     place = f"indexOf(names, {event})"
     if question.direction == "after":
         part = f"arraySlice(names, {place} + 1, {depth})"

@@ -15,7 +15,7 @@ from analytics_middleware.store._records import FUTURE
 from analytics_middleware.store.base import FirstSeen, Record
 from analytics_middleware.store.clickhouse.connection import Connection
 from analytics_middleware.store.clickhouse.erasing import Erased, erase, erased_among
-from analytics_middleware.store.clickhouse.rows import Moment, Taken, event_columns, name_of, trait_of
+from analytics_middleware.store.clickhouse.rows import Moment, Taken, event_columns, name_of, storable, trait_of
 from analytics_middleware.store.clickhouse.schema import (
     ANON,
     EVENTS,
@@ -82,7 +82,12 @@ class Writer:
         rows = [Taken.of(event) for event in reversed(events.values())]
         rows = [row for row in rows if row.at <= latest and (earliest is None or row.at >= earliest)]
         identifies = [
-            (name_of(each.user_id), _persistent(name_of(each.anon_id)), (micros(each.timestamp), each.event_id), each)
+            (
+                name_of(each.user_id),
+                _persistent(name_of(each.anon_id)),
+                (micros(each.timestamp), storable(each.event_id)),
+                each,
+            )
             for each in records
             if isinstance(each, Identify)
         ]
@@ -108,23 +113,23 @@ class Writer:
         self._write_identifies(told)
         self._write_ties(ties, erased)
         self._write_first_seen(kept, erased)
-        self._insert(TAKEN, {"event_id": [row.event.event_id for row in kept], "timestamp": [row.at for row in kept]})
+        self._insert(TAKEN, {"event_id": [row.event_id for row in kept], "timestamp": [row.at for row in kept]})
 
     def _unknown(self, rows: list[Taken]) -> list[Taken]:
         if not rows:
             return rows
         found = self._connection.query(
             f"SELECT event_id FROM {self._layout.table('taken')} WHERE event_id IN {{ids:Array(String)}}",
-            {"ids": [row.event.event_id for row in rows]},
+            {"ids": [row.event_id for row in rows]},
         )
         known = {event_id for (event_id,) in found}
-        return [row for row in rows if row.event.event_id not in known]
+        return [row for row in rows if row.event_id not in known]
 
     def _write_identifies(self, identifies: Iterable[tuple[str, str, Moment, Identify]]) -> None:
         ties = [(user_id, anon_id, *moment) for user_id, anon_id, moment, _ in identifies if anon_id]
         self._insert(IDENTIFIED, _columns(IDENTIFIED, ties))
         traits = [
-            (user_id, key, trait_of(moment, value))
+            (user_id, storable(key), trait_of(moment, value))
             for user_id, _, moment, each in identifies
             for key, value in each.traits.items()
         ]
