@@ -59,8 +59,16 @@ class Engine:
             salts, sessions = SharedSalts(outbox.database), SharedSessions(outbox.database)
             database = outbox.database
         self.salts = salts
-        all_needs = sorted(set[str]().union(*needs.values()))
-        self._enricher = Enricher(settings, salts, sessions, self.counters, all_needs, salt_source=salt_source)
+        own = [each.name for each in collectors if not getattr(each, "third_party", True)]
+        self._enricher = Enricher(
+            settings,
+            salts,
+            sessions,
+            self.counters,
+            needs=set[str]().union(*needs.values()),
+            own_needs=set[str]().union(*(needs[name] for name in own)),
+            salt_source=salt_source,
+        )
         self._housekeeping = Housekeeping(self._enricher, database)
         self._pipeline = Pipeline(settings, self.counters, self._enricher)
         reads_private = {name: bool(need) for name, need in needs.items()}

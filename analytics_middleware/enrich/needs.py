@@ -1,7 +1,7 @@
 """What collectors need of a request beyond the event, and giving it to them and to nobody else."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -9,6 +9,7 @@ from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.event import Event
 from analytics_middleware.request import Request
 
+_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -24,6 +25,33 @@ def check_needs(name: str, needs: Collection[str]) -> frozenset[str]:
                 f"collector {name!r} needs {need!r}; a need is 'client_ip', 'header:NAME' or 'cookie:NAME'"
             )
     return frozenset(needs)
+
+
+class Wanted(NamedTuple):
+    """What is to be kept of a request beside the event, by kind."""
+
+    address: bool
+    headers: tuple[str, ...]
+    cookies: tuple[str, ...]
+
+    @classmethod
+    def of(cls, needs: Collection[str]) -> "Wanted":
+        """Return what *needs* name."""
+        pairs = [need.partition(":") for need in sorted(needs)]
+        headers, cookies = (tuple(name for what, _, name in pairs if what == kind) for kind in ("header", "cookie"))
+        return cls("client_ip" in needs, headers, cookies)
+
+    def facts(self, address: str | None, request: Request | None) -> bytes | None:
+        """Return them for `reveal`, None when there are none."""
+        found: dict[str, Any] = {}
+        if self.address and address is not None:
+            found["client_ip"] = address
+        if request is not None and self.headers:
+            found["headers"] = {name: value for name in self.headers if (value := request.header(name)) is not None}
+        if request is not None and self.cookies:
+            found["cookies"] = {name: value for name in self.cookies if (value := request.cookie(name)) is not None}
+        found = {kind: value for kind, value in found.items() if value}
+        return _encode(found) if found else None
 
 
 def reveal(event: Event, private: bytes | None, needs: Collection[str]) -> Event:

@@ -5,16 +5,15 @@ the client's address above all, stands apart.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from analytics_middleware.counters import Counters
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.geo import GeoIP, cdn_country
+from analytics_middleware.enrich.needs import Wanted
 from analytics_middleware.enrich.privacy import opted_out, scrub_agent, scrub_path, scrub_url, truncate_ip
 from analytics_middleware.enrich.referrer import Attribution, attribute
 from analytics_middleware.enrich.salts import SaltRecords, Salts, SaltSource
@@ -46,8 +45,6 @@ _CACHED_VISITORS = 16_384
 _CACHED_PAGES = 8192
 _CACHED_AGENTS = 4096
 
-_encode = msgspec.json.Encoder().encode
-
 
 class Seen(NamedTuple):
     """An event with what must be known of it besides."""
@@ -77,7 +74,8 @@ class Enricher:
         salts: SaltRecords,
         sessions: SessionRecords,
         counters: Counters,
-        needs: Sequence[str] = (),
+        needs: Collection[str] = (),
+        own_needs: Collection[str] = (),
         clock: Callable[[], float] = time.time,
         salt_source: SaltSource | None = None,
     ) -> None:
@@ -97,11 +95,11 @@ class Enricher:
         self._privacy = settings.privacy
         self._consent = Consent(settings.consent, counters)
         self._clock = clock
-        private = [] if settings.privacy == "strict" else sorted(set(needs))
-        self._private_ip = "client_ip" in private
-        self._headers = [need.removeprefix("header:") for need in private if need.startswith("header:")]
-        self._cookies = [need.removeprefix("cookie:") for need in private if need.startswith("cookie:")]
-        self._any_private = bool(private)
+        strict = settings.privacy == "strict"
+        self._wanted = Wanted.of(() if strict else needs)
+        # Of visitors who object third parties get nothing, so nothing is kept for them.
+        self._wanted_of_own = Wanted.of(() if strict else own_needs)
+        self._any_private = bool(needs) and not strict
         load()
         self._carried: dict[str, str] = {}
         # Each derived from several headers at the price of one look: most requests look like one before.
@@ -132,11 +130,11 @@ class Enricher:
             if self._country_header is not None and visit.country is None and self._peers.trusts_peer(request):
                 visit.country = cdn_country(request, self._country_header)
             if self._any_private:
-                private = self._private(address, request)
+                private = (self._wanted_of_own if visit.opted_out else self._wanted).facts(address, request)
             if automatic and event.type is EventType.PAGEVIEW and not event.user_id and is_crawler(event.user_agent):
                 visit.is_bot = True
-        elif self._private_ip and address is not None:
-            private = _encode({"client_ip": address})
+        elif self._any_private:
+            private = self._wanted.facts(address, None)
         if self._geo is not None and address is not None and visit.country is None:
             visit.country, visit.city = self._geo.locate(address)
         self._describe(event, visit)
@@ -203,18 +201,6 @@ class Enricher:
         elif carried != today and not self._sessions.active((carried,), at):
             carried = self._carried[today] = today
         return carried
-
-    def _private(self, address: str | None, request: Request) -> bytes | None:
-        facts: dict[str, Any] = {}
-        if self._private_ip and address is not None:
-            facts["client_ip"] = address
-        headers = {name: value for name in self._headers if (value := request.header(name)) is not None}
-        if headers:
-            facts["headers"] = headers
-        cookies = {name: value for name in self._cookies if (value := request.cookie(name)) is not None}
-        if cookies:
-            facts["cookies"] = cookies
-        return _encode(facts) if facts else None
 
     def _describe(self, event: Event, visit: Visit) -> None:
         """Say what the headers of *event* tell of the visit, and keep of them what may be kept."""

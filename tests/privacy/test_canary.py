@@ -208,6 +208,21 @@ def test_private_facts_are_on_disk_only_until_their_collector_has_read_them(buil
     assert on_disk(tmp_path) == set()
 
 
+@pytest.mark.parametrize("headers", [{"dnt": "1"}, {"sec-gpc": "1"}])
+def test_for_vendors_nothing_is_kept_of_visitors_who_object(build, stack, tmp_path, headers):
+    """They get none of it, so it does not wait for them; what the site's own collector needs, it gets."""
+    own = FakeCollector("own", needs=("header:x-custom",))
+    vendor = FakeCollector("vendor", third_party=True, needs=NEEDS)
+    site = build(stack, pages(), data_dir=tmp_path, collectors=[own, vendor], background=False)
+    site.visit("/", headers={**HEADERS, "x-custom": "ours", **headers}, peer=IP)
+    assert not site.analytics.flush(0.2)
+    assert on_disk(tmp_path) == set()
+    site.analytics.work()
+    assert site.analytics.flush(10)
+    assert [event.request.header("x-custom") for event in own.events] == ["ours"]
+    assert (vendor.events, site.analytics.stats()["collectors"]["vendor"]["dropped"]) == ([], {"consent": 1})
+
+
 def test_a_collector_sees_only_the_private_facts_it_has_asked_for(build, stack, tmp_path):
     needy, modest = FakeCollector("needy", needs=("client_ip",)), FakeCollector("modest")
     site = build(stack, pages(), data_dir=tmp_path, collectors=[needy, modest])
