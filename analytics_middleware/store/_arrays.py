@@ -21,6 +21,9 @@ except ImportError as error:
         f"the embedded store needs {error.name}: pip install 'analytics-middleware[insights]'"
     ) from error
 
+# Where pandas is installed, Arrow imports it for the first conversion: better now than in somebody's request.
+pa.array([0]).to_numpy()
+
 _THREADS: Final = 4
 
 A = TypeVar("A")
