@@ -60,7 +60,8 @@ class SqliteOutbox:
         self._clock = clock
         self._monotonic = monotonic
         self._limits = Limits(max_pending, max_bytes, clock, monotonic)
-        self._known: dict[str, bool] = {}
+        self._known: dict[str, bool | None] = {}
+        """Consumers, and whether they read what is private, once that has been said."""
         self._reset()
 
     def _reset(self) -> None:
@@ -117,7 +118,7 @@ class SqliteOutbox:
         self.database.close()
         self._reset()
         for consumer, reads_private in list(self._known.items()):
-            self.register(consumer, reads_private=reads_private)
+            self._enrol(consumer, reads_private)
         with self.database.write() as connection:
             count(connection, {f"dropped.{REMOVED}": lost})
 
@@ -128,14 +129,18 @@ class SqliteOutbox:
 
     def register(self, consumer: str, *, reads_private: bool = False) -> None:
         """See `Outbox.register`."""
+        self._enrol(consumer, reads_private)
+        self._known[consumer] = reads_private
+
+    def _enrol(self, consumer: str, reads_private: bool | None) -> None:
+        """Make *consumer* known. Where it is not known whether it reads what is private, what others said holds."""
         with self.database.write() as connection:
             connection.execute(
                 "INSERT INTO consumer (name, cursor, baseline, seen, registered, reads_private) "
-                "VALUES (?1, ?2, ?3, ?4, ?4, ?5) "
-                "ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, reads_private = excluded.reads_private",
+                "VALUES (?1, ?2, ?3, ?4, ?4, coalesce(?5, 0)) "
+                "ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, reads_private = coalesce(?5, reads_private)",
                 (consumer, last_seq(connection), counter_value(connection, "accepted"), self._clock(), reads_private),
             )
-        self._known[consumer] = reads_private
 
     def claim(self, consumer: str) -> int | None:
         """See `Outbox.claim`."""
@@ -143,7 +148,8 @@ class SqliteOutbox:
         if epoch is not None:
             return epoch
         if consumer not in self._known:
-            self.register(consumer)
+            self._enrol(consumer, None)
+            self._known.setdefault(consumer, None)
         with self.database.read() as reading:
             # As a rule another process goes on delivering, and asking it each time would hold up its writes.
             if self._leases.elsewhere(reading, consumer):
@@ -152,7 +158,7 @@ class SqliteOutbox:
             epoch = self._leases.claim(connection, consumer)
         if epoch is None and consumer in self._known and not self._registered(consumer):
             # Retired while this process did not look: it starts anew.
-            self.register(consumer, reads_private=self._known[consumer])
+            self._enrol(consumer, self._known[consumer])
         return epoch
 
     def release(self, consumer: str) -> None:

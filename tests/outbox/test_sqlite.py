@@ -1019,3 +1019,12 @@ def test_a_damaged_database_keeps_events_in_memory_and_is_left_as_it_is(tmp_path
     analytics.close(1.0)
     assert "can't be written" in caplog.text
     assert database.read_bytes() == b"not a database" * 1000
+
+
+def test_a_process_that_delivers_before_it_records_takes_nothing_private_from_those_that_do(make):
+    one, two = make(), make()
+    one.register("needy", reads_private=True)
+    one.append([draft("1", private=b"{}")], {})
+    assert two.claim("needy") is not None
+    two.tick(["needy"])
+    assert [entry.private for entry in one.read("needy", 10, FAR)] == [b"{}"]

@@ -240,7 +240,7 @@ def giant_headers(_request: Received, line: Line) -> None:
 
 
 def many_headers(_request: Received, line: Line) -> None:
-    line.send(b"HTTP/1.1 200 OK\r\n" + b"X-Many: x\r\n" * 5000 + b"\r\n")
+    line.send(b"HTTP/1.1 200 OK\r\n" + b"X-Many: x\r\n" * 20_000 + b"\r\n")
 
 
 def not_http(_request: Received, line: Line) -> None:
