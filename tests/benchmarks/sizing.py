@@ -121,7 +121,7 @@ def clickhouse(events, directory):
 
 
 def asked(store, count):
-    """What questions to all events cost, the median of three."""
+    """What questions to all events cost, the quickest of seven: what is left by others on the machine varies."""
     from analytics_middleware.store import Insights
 
     insights = Insights(store)
@@ -136,8 +136,8 @@ def asked(store, count):
         "overview": lambda: insights.overview(**span),
     }
     for name, ask in questions.items():
-        times = sorted(timed(ask) for _ in range(3))
-        yield f"  {name}", f"{times[1] * 1000:,.0f} ms, {times[1] * 1e9 / count:,.0f} ms for a million events"
+        quickest = min(timed(ask) for _ in range(7))
+        yield f"  {name}", f"{quickest * 1000:,.0f} ms, {quickest * 1e9 / count:,.0f} ms for a million events"
 
 
 def hub(events, directory):
