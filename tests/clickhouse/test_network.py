@@ -10,10 +10,13 @@ import pytest
 from servers import DEADLINE, PASSWORD, ClickHouse
 
 from analytics_middleware import Analytics, AnalyticsError, Event
+from analytics_middleware.demo.servers import serve_asgi
 from analytics_middleware.event import Identify
 from analytics_middleware.store import Insights
 from analytics_middleware.store.clickhouse import ClickHouseStore
 from analytics_middleware.store.timeout import QuestionTimeout
+from analytics_middleware.web.api import API
+from analytics_middleware.web.asgi import ASGIRunner
 
 NOW = datetime(2026, 3, 12, 12, tzinfo=UTC)
 MONTH = {"start": NOW - timedelta(days=31), "end": NOW + timedelta(days=1)}
@@ -209,3 +212,17 @@ def test_a_wrong_password_is_said_and_never_shown(server: ClickHouse) -> None:
         wrong.apply([happened(1)])
     assert "another-password" not in str(refused.value) + repr(wrong)
     wrong.close()
+
+
+def test_a_hub_may_have_its_store_here_too(server: ClickHouse, tmp_path: Path) -> None:
+    key = "the-key-of-the-hub-for-tests"
+    hub = Analytics(store=server.url, data_dir=tmp_path / "hub", secret_key=key, enabled=True)
+    with serve_asgi(ASGIRunner(API(hub)), 0) as port:
+        url = f"http://127.0.0.1:{port}/api/analytics"
+        host = Analytics(store=url, store_key=key, data_dir=tmp_path / "host", enabled=True)
+        track(host, 20)
+        assert settled(host)["delivered"] == 20
+        host.close(5.0)
+    assert settled(hub)["delivered"] == 20
+    assert counted(hub) == 20
+    hub.close(5.0)
