@@ -38,6 +38,11 @@ class Selections:
                 self._found.popitem(last=False)
         return found
 
+    def clear(self) -> None:
+        """Forget all of it."""
+        with self._lock:
+            self._found.clear()
+
 
 class Frame:
     """Tables of events, each visitor in one of them, and who the visitors are."""

@@ -163,7 +163,9 @@ class DuckDBStore(Store):
 
     def forget_answers(self) -> None:
         """Work out anew what was asked before; for measurements."""
-        self._reader.frame().answers.clear()
+        frame = self._reader.frame()
+        frame.answers.clear()
+        frame.selections.clear()
 
     def maintain(self) -> bool:
         """Seal, compact and delete what there is; return False when another process does so."""
