@@ -8,6 +8,7 @@ from dashboards import ATTACKS, DATA, FRAMEWORKS, SITES, served
 
 from analytics_middleware import Event
 from analytics_middleware.web.dashboard import PAGES
+from analytics_middleware.web.pages.series import METRICS
 
 BUDGET = 100_000
 CASES = [(framework, data) for framework in SITES for data in DATA]
@@ -69,6 +70,11 @@ def test_each_tile_equals_its_twin_and_a_memory_store_of_the_same_events(sites: 
     expected |= {f"revenue.{each.currency}": each.total for each in site.reference.revenue(**span)}
     assert {tile["metric"]: tile["value"] for tile in twin["tiles"]} == expected
     assert totals.visitors > 10
+    trend = site.reference.trend(bucket="hour", **span)
+    for metric in METRICS:
+        address = f"{site.url}/?period=yesterday&metric={metric}&format=json"
+        points = shown.evaluate("address => fetch(address).then(answer => answer.json())", address)["data"]["points"]
+        assert [point["value"] for point in points] == [getattr(point, metric) for point in trend], metric
     for metric, value in expected.items():
         text = shown.locator(f"[data-tile='{metric}'] strong").inner_text()
         if metric == "bounce_rate":
