@@ -59,11 +59,11 @@ def _in_order(scope: Scope, question: Funnel, names: Sequence[str], instants: st
     window = None if question.window is None else scope.bind("Int64", length(question.window))
     strict = question.order == "strict"
     fields = ["at", *(f"n{index}" for index in range(len(names))), *(["others"] if strict else [])]
-    value = "" if question.breakdown is None else ", groupArrayIf((at, opened), n0 > 0) AS opens"
-    columns = ", ".join(f"rows.{index} AS {field}" for index, field in enumerate(fields, 1))
+    kept = [*fields, "opened"] if question.breakdown is not None else fields
+    columns = ", ".join(f"rows.{index} AS {field}" for index, field in enumerate(kept, 1))
     rows = (
-        f"SELECT visitor, kind, {columns}{', opens' if value else ''} FROM (SELECT visitor, any(visitor_kind) AS kind, "
-        f"arraySort(groupArray(({', '.join(fields)}))) AS rows{value} FROM ({instants}) GROUP BY visitor)"
+        f"SELECT visitor, kind, {columns} FROM (SELECT visitor, any(visitor_kind) AS kind, "
+        f"arraySort(x -> x.1, groupArray(({', '.join(kept)}))) AS rows FROM ({instants}) GROUP BY visitor)"
     )
     if strict:
         # What is none of the steps ends every attempt that began before it, unless it is over by then.
@@ -92,7 +92,7 @@ def _in_order(scope: Scope, question: Funnel, names: Sequence[str], instants: st
     far = ", ".join(f"m{done} > {_NEVER}, {done}" for done in levels)
     begin = ", ".join(f"m{done} > {_NEVER}, m{done}" for done in levels)
     end = ", ".join(f"m{done} > {_NEVER}, at[indexOf(s{done}, m{done})]" for done in levels)
-    taken = ", arrayFirst(x -> x.1 = begin, opens).2.1 AS value" if value else ""
+    taken = "" if question.breakdown is None else ", opened[indexOf(at, begin)].1 AS value"
     return (
         f"SELECT visitor, kind, steps, end - begin AS took{taken} FROM (SELECT *, multiIf({far}, 0) AS steps, "
         f"multiIf({begin}, 0) AS begin, multiIf({end}, 0) AS end FROM (SELECT *, {reached} FROM ({rows}))) "
@@ -138,7 +138,7 @@ def _any_order(scope: Scope, question: Funnel, names: Sequence[str], instants: s
     best = (
         f"SELECT visitor, any(visitor_kind) AS kind, argMax((at, {', '.join(f'c{index}' for index in indexes)}), "
         f"({score}, at)) AS chosen, max({score}) AS steps, "
-        f"arraySort(groupArray((at, {', '.join(f'n{index}' for index in indexes)}))) AS instants{value} "
+        f"arraySort(x -> x.1, groupArray((at, {', '.join(f'n{index}' for index in indexes)}))) AS instants{value} "
         f"FROM ({windows}) GROUP BY visitor"
     )
     # A step is done as often as it was wanted at the so-manieth of its events from the beginning on.
@@ -156,8 +156,7 @@ def funnel(scope: Scope, question: Funnel) -> list[Group[list[FunnelStep]]]:
     last = len(question.steps)
 
     def steps(rows: list[Row]) -> list[FunnelStep]:
-        [(found, low, high)] = rows
-        counted: list[int] = found or [0] * 2 * last  # of nobody there is no sum
+        [(low, high, *counted)] = rows
         return [
             FunnelStep(
                 event=step,
@@ -169,18 +168,18 @@ def funnel(scope: Scope, question: Funnel) -> list[Group[list[FunnelStep]]]:
             for index, step in enumerate(question.steps)
         ]
 
-    each = ", ".join(
-        f"toUInt64(steps > {index}), toUInt64(steps > {index} AND kind = {COOKIELESS})" for index in range(last)
-    )
+    counts = [
+        f"countIf(steps > {index:d}{who})" for index in range(last) for who in ("", f" AND kind = {COOKIELESS:d}")
+    ]
     return ask_grouped(
         scope,
         entrants(scope, question),
         question.breakdown,
         question.breakdown_limit,
         [
-            f"sumForEach([{each}])",
             f"quantileExactLowIf(took, steps = {last})",
             f"quantileExactHighIf(took, steps = {last})",
+            *counts,
         ],
         steps,
     )

@@ -35,9 +35,11 @@ def sessions_in(
     pause = length(question.timeout)
     passes = " AND ".join(condition(item, scope) for item in question.where) or "true"
     event = ", ".join([AT, "e.event_id" if fields else "''", "e.type = 'pageview'", f"toBool({passes})", *fields])
+    order = "(x.1, x.2)" if fields else "x.1"
     # What lies more than a pause before the range can't be of a session that begins in it.
     rows = scope.events(
-        f"{scope.visitor} AS visitor, any({scope.kind}) AS visitor_kind, arraySort(groupArray(({event}))) AS whole",
+        f"{scope.visitor} AS visitor, any({scope.kind}) AS visitor_kind, "
+        f"arraySort(x -> {order}, groupArray(({event}))) AS whole",
         bots=question.bots,
         span=(begin - pause, _FOREVER),
         also=[scope.somebody],
