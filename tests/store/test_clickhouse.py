@@ -17,6 +17,7 @@ from analytics_middleware.store import ActiveUsers, ClickHouseStore, Insights, M
 from analytics_middleware.store.clickhouse import ClickHouseError
 from analytics_middleware.store.clickhouse.schema import META, TABLES, Layout, set_retention, steps
 from analytics_middleware.store.feed import StoreFeed
+from analytics_middleware.store.timeout import QuestionTimeout
 
 from .clickhouse_engine import Fresh, TwoShards, address
 from .conftest import NOW, drafts
@@ -334,4 +335,12 @@ def test_a_log_hands_over_few_large_blocks(tmp_path):
     assert feed.step(hurry=True) == 0.0
     assert blocks == [2, 1]
     outbox.close()
+    store.close()
+
+
+def test_a_question_that_takes_too_long_is_given_up():
+    store = Fresh(question_timeout=1)
+    store.migrate()
+    with pytest.raises(QuestionTimeout, match="longer than 1 s"):
+        store._connection.query("SELECT sleepEachRow(0.4) FROM numbers(6) SETTINGS max_block_size = 1")
     store.close()
