@@ -192,7 +192,8 @@ class Consumer:
     def _unwanted(self, entry: Entry, now: float) -> str | None:
         if not entry.payload:
             return "erased"
-        if entry.kind == "event" and self._pace.max_age is not None and now - entry.timestamp > self._pace.max_age:
+        max_age = self._pace.max_age
+        if max_age is not None and entry.kind == "event" and now - entry.timestamp > max_age:
             return "stale"
         return self._withhold(entry)
 

@@ -27,8 +27,12 @@ def withholding(collector: Collector, *, debug: bool) -> Rule:
     requires_consent = bool(getattr(collector, "requires_consent", False))
     only_log = only_logs(collector, debug=debug)
 
+    lenient = not (requires_consent or only_log)
+
     def reason(entry: Entry) -> str | None:
         flags = entry.flags
+        if not flags and lenient:
+            return None
         if flags & FORWARDED:
             return "forwarded"
         if flags & BOT and not wants_bots:

@@ -89,9 +89,15 @@ def scrub_agent(agent: str | None) -> str | None:
     return None if agent is None else _AGENT_WORD.sub(lambda word: _unless_secret(word[0]), agent)
 
 
+@lru_cache(_CACHED_URLS)
 def truncate_ip(ip: str | None) -> str | None:
     """Return the network of *ip*, /24 of IPv4 and /48 of IPv6, as its first address; None when it is no address."""
-    return _truncate(ip) if ip else None
+    text = canonical(ip[:64]) if ip else None
+    if text is None:
+        return None
+    address = ip_address(text)
+    dropped = 8 if isinstance(address, IPv4Address) else 80
+    return str(type(address)(int(address) >> dropped << dropped))
 
 
 def opted_out(request: Request) -> bool:
@@ -183,13 +189,3 @@ def _is_random_run(run: str) -> bool:
     if len(run) >= 40 or _DIGIT.search(run):
         return True
     return not run.islower() and not run.isupper() and len(_WORD.sub("", run)) * 2 > len(run)
-
-
-@lru_cache(_CACHED_URLS)
-def _truncate(ip: str) -> str | None:
-    text = canonical(ip[:64])
-    if text is None:
-        return None
-    address = ip_address(text)
-    dropped = 8 if isinstance(address, IPv4Address) else 80
-    return str(type(address)(int(address) >> dropped << dropped))
