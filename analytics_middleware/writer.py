@@ -131,9 +131,12 @@ class Writer:
 
     def _write_all(self) -> None:
         queue = self._queue
-        while queue:
+        # What comes meanwhile waits for company again: else a busy server would have every few events a transaction.
+        left = len(queue)
+        while left:
             self._busy = True
-            group = [queue.popleft() for _ in range(min(len(queue), _GROUP))]
+            group = [queue.popleft() for _ in range(min(left, _GROUP))]
+            left -= len(group)
             if not self._guarded(partial(self._write, group)):
                 self._counters.drop("internal_error", len(group))
             self._busy = False

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from sqlite3 import Connection
@@ -16,6 +17,7 @@ from analytics_middleware.outbox.base import (
     OutboxStats,
     Settlement,
 )
+from analytics_middleware.outbox.batches import read_batch
 from analytics_middleware.outbox.counting import consumer_stats, count, counter_value, last_seq
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.erasure import erase_user
@@ -26,10 +28,11 @@ from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 logger = logging.getLogger("analytics_middleware")
 
 _DRAFT = "kind, record_id, timestamp, payload, private, flags"
-_ROWS = 50
-"""Rows that one statement inserts: the log's sequence number is written once for each statement."""
+_BUSY = 50
+"""Events of one group from which on the log is pruned with it."""
 _INSERT = f"INSERT INTO log ({_DRAFT}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
-_INSERT_ROWS = _INSERT + ", (?, ?, ?, ?, ?, ?)" * (_ROWS - 1)
+_MOST_ROWS = 8
+"""Of one statement, as a power of two."""
 _ENTRY = "seq, kind, record_id, timestamp, payload, private, flags"
 _LIMIT_EVERY = 256
 """Appends between two looks at how far consumers lag."""
@@ -78,7 +81,7 @@ class SqliteOutbox:
                 drafts, erased = tombstones.admitted(drafts)
                 if erased:
                     counts = {**counts, f"dropped.{ERASED}": counts.get(f"dropped.{ERASED}", 0) + erased}
-            if self._limits.more_to_prune or len(drafts) >= _ROWS:
+            if self._limits.more_to_prune or len(drafts) >= _BUSY:
                 # First: the new rows then take the pages that old ones leave, and these are written once for both.
                 self._limits.prune(connection)
             accepted = sum(draft.kind == "event" for draft in drafts)
@@ -168,18 +171,11 @@ class SqliteOutbox:
 
     def read(self, consumer: str, limit: int, max_bytes: int) -> list[Entry]:
         """See `Outbox.read`."""
-        batch: list[Entry] = []
-        size = 0
         with self.database.read() as connection:
-            for row in connection.execute(
-                f"SELECT {_ENTRY}, 0 FROM log WHERE seq > (SELECT cursor FROM consumer WHERE name = ?) "  # noqa: S608
-                "ORDER BY seq LIMIT ?",
-                (consumer, limit),
-            ):
-                size += len(row[4])
-                if batch and size > max_bytes:
-                    break
-                batch.append(Entry._make(row))
+            (cursor,) = connection.execute(
+                "SELECT coalesce(max(cursor), 0) FROM consumer WHERE name = ?", (consumer,)
+            ).fetchone()
+            batch = read_batch(connection, cursor, limit, max_bytes)
         self._in_flight[consumer] = batch
         return batch
 
@@ -316,8 +312,18 @@ class SqliteOutbox:
 
 
 def _insert(connection: Connection, drafts: Sequence[Draft]) -> None:
-    drafts = list(drafts)
-    whole = len(drafts) - len(drafts) % _ROWS
-    for start in range(0, whole, _ROWS):
-        connection.execute(_INSERT_ROWS, list(chain.from_iterable(drafts[start : start + _ROWS])))
-    connection.executemany(_INSERT, drafts[whole:])
+    """Insert *drafts* with few statements, of few kinds.
+
+    Python's lock is given up and asked for at every row otherwise, which costs a busy server more than all the rest.
+    """
+    rows = list(drafts)
+    start = 0
+    while start < len(rows):
+        size = 1 << min((len(rows) - start).bit_length() - 1, _MOST_ROWS)
+        connection.execute(_inserting(size), list(chain.from_iterable(rows[start : start + size])))
+        start += size
+
+
+@lru_cache
+def _inserting(rows: int) -> str:
+    return _INSERT + ", (?, ?, ?, ?, ?, ?)" * (rows - 1)
