@@ -99,10 +99,10 @@ def expected(database: Database, consumer: str) -> set[str]:
     """Return the ids of the events that *consumer* will get anyway, or has refused."""
     with database.read() as connection:
         rows = connection.execute(
-            "SELECT record_id FROM log WHERE kind = 'event' AND seq > (SELECT cursor FROM consumer WHERE name = ?1) "
-            "UNION SELECT record_id FROM retry WHERE consumer = ?1 "
-            "UNION SELECT record_id FROM dead WHERE consumer = ?1",
-            (consumer,),
+            "SELECT record_id FROM log WHERE kind = 'event' AND seq > (SELECT cursor FROM consumer WHERE name = :name) "
+            "UNION SELECT record_id FROM retry WHERE consumer = :name "
+            "UNION SELECT record_id FROM dead WHERE consumer = :name",
+            {"name": consumer},
         ).fetchall()
     return {record_id for (record_id,) in rows}
 

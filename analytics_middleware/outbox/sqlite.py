@@ -140,9 +140,16 @@ class SqliteOutbox:
         with self.database.write() as connection:
             connection.execute(
                 "INSERT INTO consumer (name, cursor, baseline, seen, registered, reads_private) "
-                "VALUES (?1, ?2, ?3, ?4, ?4, coalesce(?5, 0)) "
-                "ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, reads_private = coalesce(?5, reads_private)",
-                (consumer, last_seq(connection), counter_value(connection, "accepted"), self._clock(), reads_private),
+                "VALUES (:name, :cursor, :baseline, :now, :now, coalesce(:private, 0)) "
+                "ON CONFLICT (name) DO UPDATE SET "
+                "seen = excluded.seen, reads_private = coalesce(:private, reads_private)",
+                {
+                    "name": consumer,
+                    "cursor": last_seq(connection),
+                    "baseline": counter_value(connection, "accepted"),
+                    "now": self._clock(),
+                    "private": reads_private,
+                },
             )
 
     def claim(self, consumer: str) -> int | None:
