@@ -84,16 +84,16 @@ class Consumer:
         wait = min(self._backoff.until - now, 3600.0)
         if wait > 0:
             return wait
-        self._retries_next = not self._retries_next
         try:
             # What goes to a destination that took the last batch without a word may be lost: one event finds out.
             limit = 1 if self._unsure else self._pace.max_batch
-            if self._retries_next and (entries := self._outbox.due(self.name, now, limit)):
-                return self._retry(entries, epoch, now)
             lingering = self._linger_until - now
             if not hurry and 0 < lingering <= self._pace.linger and self._outbox.behind(self.name) < limit:
-                # Not to be read again with every group of events that comes.
+                # The log is not to be asked again with every group of events that comes.
                 return lingering
+            self._retries_next = not self._retries_next
+            if self._retries_next and (entries := self._outbox.due(self.name, now, limit)):
+                return self._retry(entries, epoch, now)
             entries = self._outbox.read(self.name, limit, self._pace.max_bytes)
             if not entries:
                 return self._until_next_retry(now)

@@ -120,7 +120,7 @@ class Outbox(Protocol):
         ...
 
     def behind(self, consumer: str) -> int:
-        """Return by how many entries the cursor is behind the end of the log."""
+        """Return how many entries wait after the cursor, as far as this process knows from its own reads and writes."""
         ...
 
     def due(self, consumer: str, now: float, limit: int) -> list[Entry]:

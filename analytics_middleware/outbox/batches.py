@@ -17,10 +17,10 @@ _FITTING: Final = f"""
     SELECT coalesce(max(CASE WHEN size <= ? THEN seq END), min(seq))
     FROM (SELECT seq, sum(length(payload)) OVER (ORDER BY seq) AS size {_AHEAD})
 """  # noqa: S608 - our own words
-# A time as text: SQLite's JSON has too few digits for microseconds.
+# Times in microseconds, which is all they have: SQLite's JSON has too few digits for seconds.
 _ROWS: Final = """
     SELECT json_group_array(seq), json_group_array(kind), json_group_array(record_id),
-        json_group_array(printf('%!.17g', timestamp)), json_group_array(flags),
+        json_group_array(CAST(round(timestamp * 1000000) AS INTEGER)), json_group_array(flags),
         json_group_array(length(payload)), CAST(group_concat(payload, '') AS BLOB),
         json_group_array(length(private)), CAST(group_concat(private, '') AS BLOB)
     FROM (SELECT * FROM log WHERE seq > ? AND seq <= ? ORDER BY seq)
@@ -45,7 +45,7 @@ def read_batch(connection: Connection, cursor: int, limit: int, max_bytes: int) 
             _decode(seqs),
             _decode(kinds),
             _decode(ids),
-            map(float, _decode(times)),
+            [at / 1_000_000 for at in _decode(times)],
             _parts(payloads or b"", _decode(sizes)),
             _parts(privates or b"", _decode(private_sizes)),
             _decode(flags),

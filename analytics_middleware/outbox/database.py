@@ -27,7 +27,7 @@ _LOCK_POLL = 0.001
 _BUSY_TIMEOUT = 0.5
 """Seconds that a checkpoint waits for readers, which are quick; writers wait at our own lock."""
 _WAL_LIMIT = 4 * 1024 * 1024
-"""Bytes of write-ahead log after which it is written back."""
+"""Bytes of write-ahead log from which on it is written back."""
 _PAGE_SIZE = 8192
 """Bytes; an event has about 500, and larger pages make a small group dearer."""
 _FORK_TIMEOUT = 1.0
@@ -250,10 +250,17 @@ class Database:
     def _checkpoint_if_long(self, connection: sqlite3.Connection) -> None:
         try:
             size = os.stat(f"{self.path}-wal").st_size  # noqa: PTH116 - on the writer's path, half the cost
-            if size > self._wal_limit:
-                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                # A reader in the way costs every writer a wait: not again before as much has come once more.
-                self._wal_limit = size + _WAL_LIMIT if busy else _WAL_LIMIT
+            if size <= self._wal_limit:
+                return
+            # The file keeps its length, which is half the cost of writing it, and is begun anew; when that is full it
+            # grows by a little, and the time has come again. Until it has doubled.
+            mode = "PASSIVE" if size < 2 * _WAL_LIMIT else "TRUNCATE"
+            busy, frames, written = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            if busy or written < frames:
+                # A reader in the way: not again before as much has come once more.
+                self._wal_limit = size + _WAL_LIMIT
+            else:
+                self._wal_limit = size if mode == "PASSIVE" else _WAL_LIMIT
         except (OSError, sqlite3.Error):
             # The disk is full, say. The transaction itself is committed: nobody must write it again.
             return

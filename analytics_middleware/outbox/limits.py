@@ -5,7 +5,7 @@ All of it happens within write transactions of others; what is lost by it is cou
 
 from collections.abc import Callable
 from sqlite3 import Connection
-from typing import Final
+from typing import Final, NamedTuple
 
 from analytics_middleware.outbox.counting import count, last_seq, pending_events
 from analytics_middleware.outbox.database import bytes_in_use
@@ -19,6 +19,33 @@ OVERFLOW: Final = "overflow"
 _PRUNE_EVERY = 1.0
 _PRUNE_ROWS = 2000
 """Rows deleted in one transaction at most: other writers wait no longer than for a group of events."""
+
+# Asked at once: in a busy server each statement means to wait for Python's lock several times.
+_MARKS: Final = """
+    WITH ends (last, read) AS (
+        SELECT coalesce(max(seq), 0), (SELECT min(cursor) FROM consumer WHERE reads_private)
+        FROM sqlite_sequence WHERE name = 'log'
+    )
+    SELECT (SELECT min(seq) FROM log),
+        min(coalesce((SELECT min(cursor) FROM consumer), last),
+            coalesce((SELECT min(cursor) FROM reader WHERE until >= ?), last)),
+        coalesce(read, last),
+        (SELECT min(seq) FROM log WHERE seq > ? AND seq <= coalesce(read, last) AND private IS NOT NULL)
+    FROM ends
+"""
+
+
+class _Marks(NamedTuple):
+    """Places in the log."""
+
+    first: int | None
+    """The oldest entry."""
+    passed: int
+    """The last entry that nobody needs any more."""
+    read: int
+    """The last entry of which nobody needs what is private."""
+    private: int | None
+    """The oldest entry that has to be cleared of it."""
 
 
 class Limits:
@@ -47,18 +74,20 @@ class Limits:
     def prune(self, connection: Connection) -> None:
         """Delete entries that every consumer has passed, and everybody who reads along; clear what is private."""
         self._pruned_at = self._monotonic()
-        passed = self._passed(connection)
-        (first,) = connection.execute("SELECT min(seq) FROM log").fetchone()
-        last = passed if first is None else min(passed, first + _PRUNE_ROWS - 1)
-        connection.execute("DELETE FROM log WHERE seq <= ?", (last,))
-        self.more_to_prune = last < passed
-        (read,) = connection.execute("SELECT min(cursor) FROM consumer WHERE reads_private").fetchone()
-        cleared = last_seq(connection) if read is None else read
-        connection.execute(
-            "UPDATE log SET private = NULL WHERE seq > ? AND seq <= ? AND private IS NOT NULL", (self._cleared, cleared)
-        )
+        marks = self._marks(connection)
+        if marks.first is not None and marks.first <= marks.passed:
+            last = min(marks.passed, marks.first + _PRUNE_ROWS - 1)
+            connection.execute("DELETE FROM log WHERE seq <= ?", (last,))
+            self.more_to_prune = last < marks.passed
+        else:
+            self.more_to_prune = False
+        if marks.private is not None:
+            connection.execute(
+                "UPDATE log SET private = NULL WHERE seq >= ? AND seq <= ? AND private IS NOT NULL",
+                (marks.private, marks.read),
+            )
         # What is cleared stays so: not to be looked at every second while another consumer lags.
-        self._cleared = max(self._cleared, cleared)
+        self._cleared = max(self._cleared, marks.read)
 
     def apply(self, connection: Connection) -> None:
         """Move consumers forward that lag by more than is kept."""
@@ -71,7 +100,7 @@ class Limits:
                 "SELECT consumer, count(*) FROM retry GROUP BY consumer"
             ).fetchall():
                 _drop_retries(connection, name, waiting - max(1, waiting // 10))
-        elif first > self._passed(connection):
+        elif first > self._marks(connection).passed:
             # A tenth at a time, and not again before it is gone: one look too many must not cost more than that.
             _skip(connection, first - 1 + max(1, rows // 10))
         self.more_to_prune = True
@@ -94,15 +123,8 @@ class Limits:
             connection.execute("DELETE FROM retry WHERE consumer = ?", (name,))
             connection.execute("DELETE FROM consumer WHERE name = ?", (name,))
 
-    def _passed(self, connection: Connection) -> int:
-        """Return the last entry that nobody needs any more."""
-        (passed,) = connection.execute("SELECT min(cursor) FROM consumer").fetchone()
-        if passed is None:
-            passed = last_seq(connection)
-        (kept_from,) = connection.execute(
-            "SELECT min(cursor) FROM reader WHERE until >= ?", (self._clock(),)
-        ).fetchone()
-        return int(passed if kept_from is None else min(passed, kept_from))
+    def _marks(self, connection: Connection) -> _Marks:
+        return _Marks._make(connection.execute(_MARKS, (self._clock(), self._cleared)).fetchone())
 
 
 def _skip(connection: Connection, seq: int) -> None:

@@ -72,6 +72,8 @@ class SqliteOutbox:
         self._limits.reset()
         self._in_flight: dict[str, Sequence[Entry]] = {}
         self._appends = 0
+        self._last = 0
+        self._cursors: dict[str, int] = {}
 
     def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
         """Write *drafts* durably; see `Outbox.append`."""
@@ -85,14 +87,15 @@ class SqliteOutbox:
                 # First: the new rows then take the pages that old ones leave, and these are written once for both.
                 self._limits.prune(connection)
             accepted = sum(draft.kind == "event" for draft in drafts)
-            _insert(connection, drafts)
+            last = _insert(connection, drafts) if drafts else last_seq(connection)
             count(connection, {**counts, "accepted": accepted} if accepted else counts)
             self._appends += 1
             if self._appends % _LIMIT_EVERY == 1:
                 self._limits.apply(connection)
             if self._leases.due():
                 self._leases.renew(connection)
-            return last_seq(connection)
+        self._last = last
+        return last
 
     def tick(self, consumers: Iterable[str]) -> None:
         """Keep leases alive and note which consumers are configured; called about every second."""
@@ -184,13 +187,13 @@ class SqliteOutbox:
             ).fetchone()
             batch = read_batch(connection, cursor, limit, max_bytes)
         self._in_flight[consumer] = batch
+        self._cursors[consumer] = cursor
         return batch
 
     def behind(self, consumer: str) -> int:
         """See `Outbox.behind`."""
-        with self.database.read() as connection:
-            row = connection.execute("SELECT cursor FROM consumer WHERE name = ?", (consumer,)).fetchone()
-            return 0 if row is None else last_seq(connection) - int(row[0])
+        # From memory: it is asked with each group of events.
+        return max(0, self._last - self._cursors.get(consumer, self._last))
 
     def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
         """See `Outbox.due`."""
@@ -240,6 +243,7 @@ class SqliteOutbox:
             )
             if self._limits.due():
                 self._limits.prune(connection)
+        self._cursors[consumer] = max(cursor, settlement.cursor or 0)
         self._in_flight.pop(consumer, None)
 
     def _settle_retries(self, connection: Connection, consumer: str, settlement: Settlement) -> None:
@@ -318,17 +322,18 @@ class SqliteOutbox:
             return connection.execute("SELECT 1 FROM consumer WHERE name = ?", (consumer,)).fetchone() is not None
 
 
-def _insert(connection: Connection, drafts: Sequence[Draft]) -> None:
-    """Insert *drafts* with few statements, of few kinds.
+def _insert(connection: Connection, drafts: Sequence[Draft]) -> int:
+    """Insert *drafts* with few statements, of few kinds; return the last one's sequence number.
 
     Python's lock is given up and asked for at every row otherwise, which costs a busy server more than all the rest.
     """
     rows = list(drafts)
-    start = 0
+    start = last = 0
     while start < len(rows):
         size = 1 << min((len(rows) - start).bit_length() - 1, _MOST_ROWS)
-        connection.execute(_inserting(size), list(chain.from_iterable(rows[start : start + size])))
+        last = connection.execute(_inserting(size), list(chain.from_iterable(rows[start : start + size]))).lastrowid or 0
         start += size
+    return last
 
 
 @lru_cache

@@ -375,6 +375,7 @@ def test_closing_twice_and_using_again_is_no_error(outbox):
 
 def test_it_says_how_far_behind_a_consumer_is(outbox):
     outbox.register("a")
+    outbox.read("a", 1, FAR)
     assert outbox.behind("a") == 0
     outbox.append(drafts(1, 3), {})
     assert outbox.behind("a") == 3
