@@ -331,7 +331,8 @@ def _insert(connection: Connection, drafts: Sequence[Draft]) -> int:
     start = last = 0
     while start < len(rows):
         size = 1 << min((len(rows) - start).bit_length() - 1, _MOST_ROWS)
-        last = connection.execute(_inserting(size), list(chain.from_iterable(rows[start : start + size]))).lastrowid or 0
+        values = list(chain.from_iterable(rows[start : start + size]))
+        last = connection.execute(_inserting(size), values).lastrowid or 0
         start += size
     return last
 
