@@ -12,7 +12,9 @@ _HTML = ("text/html", "application/xhtml+xml")
 # Sec-Purpose is today's header (Fetch, "prefetch" or "prefetch;prerender"); the others are its forerunners.
 _PREFETCH = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 _PREFETCH_HEADERS = HeaderNames(*_PREFETCH)
-_FRAGMENT_HEADERS = HeaderNames("hx-request", "turbo-frame")
+_FRAGMENT = ("hx-request", "turbo-frame")
+_FRAGMENT_HEADERS = HeaderNames(*_FRAGMENT)
+_RARE_HEADERS = HeaderNames(*_PREFETCH, *_FRAGMENT)
 
 
 def classify(request: Request, *, event_name: str | None, action_name: str | None, track_all: bool) -> EventType | None:
@@ -20,13 +22,15 @@ def classify(request: Request, *, event_name: str | None, action_name: str | Non
     method = request.method
     if method == "OPTIONS":
         return None
-    for_nobody = method == "HEAD" or _is_prefetch(request)
+    # Most requests have none of all these headers, and one look tells.
+    rare = request.has_any(_RARE_HEADERS)
+    for_nobody = method == "HEAD" or (rare and _is_prefetch(request))
     if not for_nobody:
         if event_name:
             return EventType.CUSTOM
         if action_name or method in _UNSAFE:
             return EventType.ACTION
-        if method == "GET" and _is_document(request):
+        if method == "GET" and not (rare and request.has_any(_FRAGMENT_HEADERS)) and _is_document(request):
             return EventType.PAGEVIEW
     return EventType.ACTION if track_all else None
 
@@ -48,6 +52,7 @@ def is_answer_to_navigation(request: Request) -> bool:
         200 <= status < 300
         and request.method not in ("HEAD", "OPTIONS")
         and not _is_prefetch(request)
+        and not request.has_any(_FRAGMENT_HEADERS)
         and _is_document(request)
     )
 
@@ -59,8 +64,7 @@ def _is_prefetch(request: Request) -> bool:
 
 
 def _is_document(request: Request) -> bool:
-    if request.has_any(_FRAGMENT_HEADERS):
-        return False
+    """Whether *request* asked for a whole document and got one, if it did not ask for a fragment."""
     destination = request.header("sec-fetch-dest")
     if destination is not None and destination.strip().lower() != "document":
         return False
