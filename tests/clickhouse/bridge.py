@@ -8,6 +8,7 @@ request. ``POST /fault`` tells it to misbehave; see `servers.Fault`.
 """
 
 import gzip
+import io
 import json
 import os
 import re
@@ -39,13 +40,16 @@ _TRANSPORT = frozenset(
     | {"role", "send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "user"}
     | {"wait_end_of_query"}
 )
+_MAX_FIELD = 128 * 1024
+"""Bytes of a form's field that a server takes unless it is configured otherwise (http_max_field_value_size)."""
 _INSERT = re.compile(
     rb"\s*INSERT\s+INTO\s+(?P<into>.+?)(?P<settings>\s+SETTINGS\s+.+?)?\s+FORMAT\s+(?P<format>\w+)[ \t]*(?:;|\r?\n|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
 _STATUS = {"60": 404, "81": 404, "47": 404, "62": 400, "53": 400, "516": 401, "159": 408, "241": 500}
 _CODECS = {
-    "lz4": (lz4.frame.compress, lz4.frame.decompress),
+    # A driver compresses each block of an insert by itself, and `lz4.frame.decompress` reads the first one only.
+    "lz4": (lz4.frame.compress, lambda data: lz4.frame.open(io.BytesIO(data)).read()),
     "zstd": (zstd.compress, zstd.decompress),
     "gzip": (gzip.compress, gzip.decompress),
     "deflate": (zlib.compress, zlib.decompress),
@@ -227,12 +231,15 @@ class Bridge(ThreadingHTTPServer):
 
 
 def _form(content_type: str, body: bytes) -> dict[str, str]:
-    """Return the fields of a form, which hold parameters that are too long for a URL."""
+    """Return the fields of a form, which hold parameters that are too long for a URL, but not for a field."""
     message = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
     fields: dict[str, str] = {}
     for part in message.get_payload():
         name = part.get_param("name", header="content-disposition")
-        fields[name] = part.get_payload(decode=True).decode()
+        value = part.get_payload(decode=True)
+        if len(value) > _MAX_FIELD:
+            raise QueryError("Code: 1000. DB::Exception: HTML Form Exception: Field value too long. (POCO_EXCEPTION)")
+        fields[name] = value.decode()
     return fields
 
 

@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from servers import DEADLINE, PASSWORD, ClickHouse
 
 from analytics_middleware import Analytics, AnalyticsError, Event
 from analytics_middleware.demo.servers import serve_asgi
-from analytics_middleware.event import Identify
-from analytics_middleware.store import Insights
+from analytics_middleware.event import Erase, Identify
+from analytics_middleware.store import ActiveUsers, Insights
 from analytics_middleware.store.clickhouse import ClickHouseStore
 from analytics_middleware.store.timeout import QuestionTimeout
 from analytics_middleware.web.api import API
@@ -226,3 +227,20 @@ def test_a_hub_may_have_its_store_here_too(server: ClickHouse, tmp_path: Path) -
     assert settled(hub)["delivered"] == 20
     assert counted(hub) == 20
     hub.close(5.0)
+
+
+def test_as_many_records_at_once_as_the_log_gives_are_taken(store: ClickHouseStore) -> None:
+    """A server takes no parameter longer than 128 KiB: whoever sent all ids at once would never get on again."""
+    at = NOW - timedelta(hours=1)
+    users = [f"{'o' * 40}'{number}" for number in range(store.max_batch)]
+    events = [
+        Event(event_id=str(uuid4()), event_name="order", timestamp=at, user_id=user, anon_id=f"anon-{user}")
+        for user in users
+    ]
+    traits = [Identify(user_id=user, traits={"plan": "pro"}, timestamp=at) for user in users[:3000]]
+    store.apply([Erase(user_id="gone", timestamp=at), *events])
+    store.apply([*traits, *events])
+    assert total(store) == store.max_batch
+    found = Insights(store, clock=lambda: NOW).users(ActiveUsers(**MONTH))
+    assert len(found) == store.max_batch
+    assert sum(row.traits == {"plan": "pro"} for row in found) == 3000

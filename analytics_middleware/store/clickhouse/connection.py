@@ -2,8 +2,10 @@
 
 import importlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from analytics_middleware.errors import AnalyticsError, MissingExtraError
 from analytics_middleware.outgoing.secret import redact
@@ -18,6 +20,9 @@ _TIMED_OUT: Final = frozenset({159, 160})
 """Codes of ClickHouse: TIMEOUT_EXCEEDED, TOO_SLOW."""
 _CONNECT: Final = 5
 """Seconds that making a connection may take."""
+_LONGEST: Final = 100_000
+"""Bytes of an array in one query: a server takes no field of a form longer than 128 KiB
+(https://clickhouse.com/docs/operations/settings/settings#http_max_field_value_size)."""
 
 
 class ClickHouseError(AnalyticsError):
@@ -52,6 +57,10 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - the driver lets errors of the layers below through
             raise self._error(error) from None
         return found
+
+    def query_for(self, sql: str, name: str, values: Iterable[str]) -> list[tuple[Any, ...]]:
+        """Return the rows that *sql* finds for *values*, bound to its ``{name:Array(String)}``, however many."""
+        return [row for part in parts(values) for row in self.query(sql, {name: part})]
 
     def command(self, sql: str, parameters: Parameters | None = None) -> None:
         """Run *sql*, which answers nothing."""
@@ -122,6 +131,21 @@ class Connection:
             return QuestionTimeout(self._timeout)
         text = redact(str(error) or type(error).__name__, [self._address.password])
         return ClickHouseError(f"{self._address}: {text[:1000]}", code)
+
+
+def parts(values: Iterable[str]) -> Iterator[list[str]]:
+    """Yield *values* in lists that a server takes as one parameter."""
+    part: list[str] = []
+    length = 0
+    for value in values:
+        # As ClickHouse writes it: in quotes, with a backslash before what needs one.
+        length += len(msgspec.json.encode(value)) + value.count("'") + 1
+        if part and length > _LONGEST:
+            yield part
+            part, length = [], 0
+        part.append(value)
+    if part:
+        yield part
 
 
 def _library(address: Address) -> Any:

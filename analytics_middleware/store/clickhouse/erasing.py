@@ -47,15 +47,17 @@ def erased_among(connection: Connection, layout: Layout, *, users: Collection[st
     [(count,)] = connection.query(f"SELECT count() FROM {erased}")
     if not count:
         return Erased({}, {})
-    untils = connection.query(
+    untils = connection.query_for(
         f"SELECT user_id, max(until) FROM {erased} WHERE user_id IN {{users:Array(String)}} GROUP BY user_id",
-        {"users": sorted(users)},
+        "users",
+        sorted(users),
     )
-    hidden = connection.query(
+    hidden = connection.query_for(
         f"SELECT t.anon_id, max(e.until) FROM {layout.table('ties')} AS t "
         f"{layout.spread}INNER JOIN {erased} AS e ON t.user_id = e.user_id "
         "WHERE t.anon_id IN {anons:Array(String)} AND t.moment.1 <= e.until GROUP BY t.anon_id",
-        {"anons": sorted(anons)},
+        "anons",
+        sorted(anons),
     )
     return Erased(dict(untils), dict(hidden))
 

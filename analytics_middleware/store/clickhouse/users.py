@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from analytics_middleware.properties import Scalar
+from analytics_middleware.store.clickhouse.connection import parts
 from analytics_middleware.store.clickhouse.counting import days_of
 from analytics_middleware.store.clickhouse.funnel import entrants
 from analytics_middleware.store.clickhouse.returning import (
@@ -173,8 +174,9 @@ def traits(scope: Scope, question: Traits) -> dict[str, Scalar]:
 def traits_of(scope: Scope, users: Collection[str]) -> dict[str, dict[str, Scalar]]:
     """Return what is known of *users*."""
     found: dict[str, dict[str, Scalar]] = {}
-    for user_id, key, text in scope.ask(scope.traits_of(scope.bind("Array(String)", sorted(users)))) if users else ():
-        value = msgspec.json.decode(text)
-        if value is not None:
-            found.setdefault(user_id, {})[key] = value
+    for part in parts(sorted(users)):
+        for user_id, key, text in scope.ask(scope.traits_of(scope.bind("Array(String)", part))):
+            value = msgspec.json.decode(text)
+            if value is not None:
+                found.setdefault(user_id, {})[key] = value
     return found

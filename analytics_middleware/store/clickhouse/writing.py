@@ -116,11 +116,10 @@ class Writer:
         self._insert(TAKEN, {"event_id": [row.event_id for row in kept], "timestamp": [row.at for row in kept]})
 
     def _unknown(self, rows: list[Taken]) -> list[Taken]:
-        if not rows:
-            return rows
-        found = self._connection.query(
+        found = self._connection.query_for(
             f"SELECT event_id FROM {self._layout.table('taken')} WHERE event_id IN {{ids:Array(String)}}",
-            {"ids": [row.event_id for row in rows]},
+            "ids",
+            [row.event_id for row in rows],
         )
         known = {event_id for (event_id,) in found}
         return [row for row in rows if row.event_id not in known]
