@@ -1,16 +1,22 @@
-"""Reading the log in one step.
+"""Rows into the log and out of it in few steps.
 
 Python's sqlite3 gives up the interpreter's lock for each row and asks for it again. In a busy server somebody else
-always takes it meanwhile, and a batch of 500 would wait 500 times. So the rows come as one, and are told apart here.
+always takes it meanwhile, and a batch of 500 would wait 500 times. So many rows go with one statement, and all come
+as one, to be told apart here.
 """
 
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import chain
 from sqlite3 import Connection
 from typing import Any, Final
 
 import msgspec
 
-from analytics_middleware.outbox.base import Entry
+from analytics_middleware.outbox.base import Draft, Entry
 
+_INSERT: Final = "INSERT INTO log (kind, record_id, timestamp, payload, private, flags) VALUES (?, ?, ?, ?, ?, ?)"
+_MOST_ROWS: Final = 256
 _AHEAD: Final = "FROM (SELECT seq, payload FROM log WHERE seq > ? ORDER BY seq LIMIT ?)"
 _ALL: Final = f"SELECT max(seq), total(length(payload)) {_AHEAD}"
 _FITTING: Final = f"""
@@ -27,6 +33,24 @@ _ROWS: Final = """
 """
 
 _decode = msgspec.json.Decoder(list[Any]).decode
+
+
+def insert_batch(connection: Connection, drafts: Iterable[Draft]) -> int:
+    """Append *drafts* to the log; return the last one's sequence number, 0 if there are none."""
+    rows = list(drafts)
+    start = last = 0
+    while start < len(rows):
+        # Powers of two: statements of few kinds, which are prepared already.
+        size = 1 << min(len(rows) - start, _MOST_ROWS).bit_length() - 1
+        values = list(chain.from_iterable(rows[start : start + size]))
+        last = connection.execute(_inserting(size), values).lastrowid or 0
+        start += size
+    return last
+
+
+@lru_cache
+def _inserting(rows: int) -> str:
+    return _INSERT + ", (?, ?, ?, ?, ?, ?)" * (rows - 1)
 
 
 def read_batch(connection: Connection, cursor: int, limit: int, max_bytes: int) -> list[Entry]:

@@ -4,42 +4,34 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from sqlite3 import Connection
 
 from analytics_middleware.outbox.base import (
-    DeadLetter,
     Draft,
     Entry,
     Erased,
     OutboxStats,
     Settlement,
 )
-from analytics_middleware.outbox.batches import read_batch
+from analytics_middleware.outbox.batches import insert_batch, read_batch
 from analytics_middleware.outbox.counting import consumer_stats, count, counter_value, last_seq
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.erasure import erase_user
 from analytics_middleware.outbox.leases import Leases
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
+from analytics_middleware.outbox.settling import bury, settle_retries
 from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 
 logger = logging.getLogger("analytics_middleware")
 
-_DRAFT = "kind, record_id, timestamp, payload, private, flags"
 _BUSY = 50
 """Events of one group from which on the log is pruned with it."""
-_INSERT = f"INSERT INTO log ({_DRAFT}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
-_MOST_ROWS = 8
-"""Of one statement, as a power of two."""
 _ENTRY = "seq, kind, record_id, timestamp, payload, private, flags"
 _LIMIT_EVERY = 256
 """Appends between two looks at how far consumers lag."""
 REMOVED = "removed"
 """The reason under which events count whose database somebody removed."""
-_DEAD_KEPT = 10_000
-"""Dead letters kept for a consumer; of older ones only the count remains."""
 
 
 class SqliteOutbox:
@@ -87,7 +79,7 @@ class SqliteOutbox:
                 # First: the new rows then take the pages that old ones leave, and these are written once for both.
                 self._limits.prune(connection)
             accepted = sum(draft.kind == "event" for draft in drafts)
-            last = _insert(connection, drafts) if drafts else last_seq(connection)
+            last = insert_batch(connection, drafts) if drafts else last_seq(connection)
             count(connection, {**counts, "accepted": accepted} if accepted else counts)
             self._appends += 1
             if self._appends % _LIMIT_EVERY == 1:
@@ -169,7 +161,7 @@ class SqliteOutbox:
                 return None
         with self.database.write(durable=False) as connection:
             epoch = self._leases.claim(connection, consumer)
-        if epoch is None and consumer in self._known and not self._registered(consumer):
+        if epoch is None and not self._registered(consumer):
             # Retired while this process did not look: it starts anew.
             self._enrol(consumer, self._known[consumer])
         return epoch
@@ -228,8 +220,10 @@ class SqliteOutbox:
                 held = [retry.entry for retry in settlement.retries] + [letter.entry for letter in settlement.dead]
                 tombstones = read_tombstones(connection, min(entry.timestamp for entry in held))
                 settlement = tombstones.settled(settlement)
-            self._settle_retries(connection, consumer, settlement)
-            self._bury(connection, consumer, settlement.dead, now)
+            settle_retries(connection, consumer, settlement)
+            if settlement.retries:
+                self._limits.keep_retries(connection, consumer)
+            bury(connection, consumer, settlement.dead, now)
             counts = {f"{consumer}/dropped.{reason}": number for reason, number in settlement.dropped.items()}
             counts[f"{consumer}/delivered"] = settlement.delivered
             counts[f"{consumer}/dead"] = sum(letter.entry.kind == "event" for letter in settlement.dead)
@@ -245,33 +239,6 @@ class SqliteOutbox:
                 self._limits.prune(connection)
         self._cursors[consumer] = max(cursor, settlement.cursor or 0)
         self._in_flight.pop(consumer, None)
-
-    def _settle_retries(self, connection: Connection, consumer: str, settlement: Settlement) -> None:
-        if settlement.settled:
-            connection.executemany(
-                "DELETE FROM retry WHERE consumer = ? AND seq = ?",
-                [(consumer, entry.seq) for entry in settlement.settled],
-            )
-        if settlement.retries:
-            connection.executemany(
-                "INSERT OR REPLACE INTO retry (consumer, due, reason, seq, kind, record_id, timestamp, payload, "
-                "private, flags, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(consumer, retry.due, retry.reason, *retry.entry) for retry in settlement.retries],
-            )
-            self._limits.keep_retries(connection, consumer)
-
-    def _bury(self, connection: Connection, consumer: str, dead: Sequence[DeadLetter], now: float) -> None:
-        if dead:
-            connection.executemany(
-                "INSERT INTO dead (consumer, at, reason, seq, kind, record_id, timestamp, payload, flags) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(consumer, now, each.reason, *each.entry[:5], each.entry.flags) for each in dead],
-            )
-            connection.execute(
-                "DELETE FROM dead WHERE consumer = ? AND id <= "
-                "(SELECT id FROM dead WHERE consumer = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
-                (consumer, consumer, _DEAD_KEPT),
-            )
 
     def _take_back_overflow(self, connection: Connection, consumer: str, cursor: int) -> None:
         """Events that overflow took while they were being sent were counted as dropped; now it is known better."""
@@ -320,23 +287,3 @@ class SqliteOutbox:
     def _registered(self, consumer: str) -> bool:
         with self.database.read() as connection:
             return connection.execute("SELECT 1 FROM consumer WHERE name = ?", (consumer,)).fetchone() is not None
-
-
-def _insert(connection: Connection, drafts: Sequence[Draft]) -> int:
-    """Insert *drafts* with few statements, of few kinds; return the last one's sequence number.
-
-    Python's lock is given up and asked for at every row otherwise, which costs a busy server more than all the rest.
-    """
-    rows = list(drafts)
-    start = last = 0
-    while start < len(rows):
-        size = 1 << min((len(rows) - start).bit_length() - 1, _MOST_ROWS)
-        values = list(chain.from_iterable(rows[start : start + size]))
-        last = connection.execute(_inserting(size), values).lastrowid or 0
-        start += size
-    return last
-
-
-@lru_cache
-def _inserting(rows: int) -> str:
-    return _INSERT + ", (?, ?, ?, ?, ?, ?)" * (rows - 1)

@@ -6,7 +6,7 @@ few columns is answered by NumPy over arrays of them, in the order of visitors a
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -20,8 +20,8 @@ from analytics_middleware.store import questions as q
 from analytics_middleware.store import results as r
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store.base import FirstSeen, Record, Store
-from analytics_middleware.store.catalogue import CONSUMER, read_version, segment_directory
-from analytics_middleware.store.columns import USER, events_of
+from analytics_middleware.store.catalogue import CONSUMER, segment_directory
+from analytics_middleware.store.columns import events_of
 from analytics_middleware.store.compaction import Compactor
 from analytics_middleware.store.identity import identity, is_cookieless
 from analytics_middleware.store.reading import Wanted, read_first_seen, read_people, read_tables
@@ -31,15 +31,12 @@ from analytics_middleware.store.snapshot import Reader
 from analytics_middleware.store.sql import Rows, run_sql
 from analytics_middleware.store.tail import Taken
 from analytics_middleware.store.timeout import time_limit
+from analytics_middleware.store.traits import Stale, Traits
 
 T = TypeVar("T")
 
 _TRIES = 10
 _MAX_ANSWERS = 256
-
-
-class _Stale(Exception):  # noqa: N818 - the catalogue has moved on: to be asked again
-    pass
 
 
 class DuckDBStore(Store):
@@ -82,6 +79,7 @@ class DuckDBStore(Store):
         )
         """The consumer of the log: `step` seals and compacts what is due."""
         self._reader = Reader(outbox.database, self.segments, self._now, cache_bytes, disk_from)
+        self._traits = Traits(outbox.database)
         self._refused = 0
         self._applying = threading.Lock()
 
@@ -256,13 +254,13 @@ class DuckDBStore(Store):
     def users(self, question: q.Users) -> list[r.UserRow]:
         """The users behind one number; raises `QuestionError` when the question has no such number."""
         return self._answer(
-            question, lambda frame: _np_users.users(frame, question, lambda ids: self._traits_of(frame, ids))
+            question, lambda frame: _np_users.users(frame, question, lambda ids: self._traits.of(frame, ids))
         )
 
     def timeline(self, question: q.UserTimeline) -> r.Timeline:
         """What one user did."""
         return self._answer(
-            question, lambda frame: _np_users.timeline(frame, question, lambda ids: self._traits_of(frame, ids))
+            question, lambda frame: _np_users.timeline(frame, question, lambda ids: self._traits.of(frame, ids))
         )
 
     def latest(self, question: q.Latest) -> list[r.LatestEvent]:
@@ -274,7 +272,7 @@ class DuckDBStore(Store):
         user_id = identity(question.user_id)
         if user_id is None:
             return {}
-        return self._answer(question, lambda frame: dict(self._traits_of(frame, [user_id]).get(user_id, {})))
+        return self._answer(question, lambda frame: dict(self._traits.of(frame, [user_id]).get(user_id, {})))
 
     def sql(self, query: str, *, max_rows: int = 10_000) -> Rows:
         """Return what *query*, one SELECT statement over the view ``events``, finds; at most *max_rows* rows.
@@ -306,53 +304,12 @@ class DuckDBStore(Store):
                     found: T = frame.answers[key]
                     return found
                 try:
-                    self._load_traits(frame, question)
+                    self._traits.load(frame, question)
                     found = answer(frame)
-                except _Stale:
+                except Stale:
                     continue
                 if len(frame.answers) >= _MAX_ANSWERS:
                     frame.answers.clear()
                 frame.answers[key] = found
                 return found
         raise TimeoutError(f"the catalogue changed {_TRIES} times while a question was being answered")
-
-    def _load_traits(self, frame: Frame, question: msgspec.Struct) -> None:
-        """Load the traits that *question* filters or is broken down by."""
-        asked: Any = question.of if isinstance(question, q.Users) else question
-        fields = {item.field for item in getattr(asked, "where", ())}
-        fields |= {getattr(asked, "breakdown", None), getattr(asked, "field", None)}
-        for field in sorted(field for field in fields if field is not None and field.startswith("traits.")):
-            if field in frame.traits:
-                continue
-            key = field.removeprefix("traits.")
-            values = dict(self._query(frame, "SELECT user_id, value FROM store_trait WHERE key = ?", key))
-            for (user_id, name), value in frame.changed_traits.items():
-                if name == key:
-                    values[user_id] = value
-            with frame.lock:
-                numbers = frame.actors.numbers([USER] * len(values), list(values), add=False)
-                frame.load_trait(field, list(values.values()), numbers)
-
-    def _traits_of(self, frame: Frame, ids: Sequence[str]) -> Mapping[str, Mapping[str, Scalar]]:
-        """Return what is known of the users called *ids*."""
-        wanted = set(ids)
-        rows = self._query(
-            frame,
-            "SELECT user_id, key, value FROM store_trait WHERE user_id IN (SELECT value FROM json_each(?))",
-            msgspec.json.encode(sorted(wanted)).decode(),
-        )
-        texts: dict[tuple[str, str], str | None] = {(user_id, key): value for user_id, key, value in rows}
-        texts |= {item: value for item, value in frame.changed_traits.items() if item[0] in wanted}
-        found: dict[str, dict[str, Scalar]] = {}
-        for (user_id, key), text in sorted(texts.items()):
-            value = None if text is None else msgspec.json.decode(text)
-            if value is not None:
-                found.setdefault(user_id, {})[key] = value
-        return found
-
-    def _query(self, frame: Frame, query: str, parameter: str) -> list[Any]:
-        """Return rows of the catalogue as it was when *frame* was made; raise `_Stale` when it has changed."""
-        with self._outbox.database.read() as connection:
-            if read_version(connection) != frame.version:
-                raise _Stale
-            return connection.execute(query, (parameter,)).fetchall()

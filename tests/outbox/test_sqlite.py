@@ -414,7 +414,7 @@ def test_a_database_that_is_full_of_other_things_moves_no_cursor_beyond_the_log(
 
 
 def test_dead_letters_are_bounded_and_their_count_is_not(make, monkeypatch):
-    monkeypatch.setattr("analytics_middleware.outbox.sqlite._DEAD_KEPT", 5)
+    monkeypatch.setattr("analytics_middleware.outbox.settling._DEAD_KEPT", 5)
     outbox = make()
     outbox.register("a")
     for start in range(0, 12, 3):
