@@ -1,8 +1,10 @@
 """The optional libraries the embedded store is built on, and names for its arrays."""
 
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, Final, TypeVar
 
 from analytics_middleware.errors import MissingExtraError
@@ -24,7 +26,7 @@ except ImportError as error:
 # Where pandas is installed, Arrow imports it for the first conversion: better now than in somebody's request.
 pa.array([0]).to_numpy()
 
-_THREADS: Final = 4
+_THREADS: Final = min(4, os.cpu_count() or 1)
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -86,8 +88,10 @@ def side_by_side(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
     """Return what *work* makes of each of *items*, some at a time: what libraries do to arrays holds no lock."""
     if len(items) < 2:
         return [work(item) for item in items]
+    # Each has what this thread's context says, of how long a question may take.
+    contexts = [copy_context() for _ in items]
     with ThreadPoolExecutor(min(len(items), _THREADS)) as threads:
-        return list(threads.map(work, items))
+        return list(threads.map(lambda context, item: context.run(work, item), contexts, items))
 
 
 def narrowed(codes: Int32s, number: int) -> NDArray[Any]:

@@ -7,21 +7,12 @@ from typing import Any
 
 import msgspec
 
-from analytics_middleware.store._arrays import NDArray, changes, narrowed, np
+from analytics_middleware.store._arrays import NDArray, changes, narrowed, np, side_by_side
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_people import People, distinct, persons, users_by
 from analytics_middleware.store._np_rollup import roll
-from analytics_middleware.store._np_select import (
-    Grouping,
-    Selected,
-    Spans,
-    count_codes,
-    errors,
-    grouped,
-    select,
-    top,
-    within,
-)
+from analytics_middleware.store._np_rows import Selected
+from analytics_middleware.store._np_select import Grouping, Spans, count_codes, errors, grouped, select, top, within
 from analytics_middleware.store.calendar import day_start, local_day
 from analytics_middleware.store.instants import micros
 from analytics_middleware.store.parameters import RangeQuestion
@@ -182,9 +173,12 @@ def dashboard_summary(frame: Frame, question: DashboardSummary, now: datetime) -
             bots=question.bots,
         )
 
-    widest = within(frame, last(max(question.days, 7)))
+    longest = max(question.days, 7)
+    widest = within(frame, last(longest))
 
     def of_last(days: int) -> list[Selected]:
+        if days == longest:
+            return widest
         start = micros(last(days).start)
         return [selected.only(selected.take(selected.table.time) >= start) for selected in widest]
 
@@ -192,7 +186,7 @@ def dashboard_summary(frame: Frame, question: DashboardSummary, now: datetime) -
         return distinct(frame, of_last(days), last(days))
 
     found = of_last(question.days)
-    dau, wau = users(1), users(7)
+    dau, wau = side_by_side(users, (1, 7))
     return Dashboard(
         total_events=sum(map(len, found)),
         dau=len(dau),

@@ -7,17 +7,25 @@ row on where the next event of that step is.
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
-from analytics_middleware.store._arrays import NEVER, Codes, Int32s, Int64s, Mask, NDArray, changes, np
+from analytics_middleware.store._arrays import NEVER, Codes, Int32s, Int64s, Mask, NDArray, changes, np, side_by_side
 from analytics_middleware.store._frame import Frame
-from analytics_middleware.store._np_select import Grouping, Selected, within
+from analytics_middleware.store._np_rows import Portion, Selected
+from analytics_middleware.store._np_select import Grouping, within
 from analytics_middleware.store.columns import COOKIELESS
 from analytics_middleware.store.questions import Funnel, FunnelOrder
 from analytics_middleware.store.results import FunnelStep, Group
 from analytics_middleware.store.timeout import check_time
 
 _MICROSECOND = timedelta(microseconds=1)
+_PORTION = 2**16
+"""Events that are steps and that a thread goes through at a time: their arrays stay in the processor's caches."""
+_LONGEST = 2**19
+"""Rows of a portion at most."""
+_SAMPLED = 1000
+"""One in so many rows tells how many are steps."""
 
 
 class Attempts(NamedTuple):
@@ -186,10 +194,9 @@ class Entrants(NamedTuple):
 
 
 def entrants(frame: Frame, question: Funnel) -> list[Entrants]:
-    """Return every user who did step 0 (with ``any``: one of the steps), table by table."""
+    """Return every user who did step 0 (with ``any``: one of the steps), portion by portion of the tables."""
     found: list[Entrants] = []
     for selected in within(frame, question):
-        check_time()
         names = frame.codes(selected.table, "name")
         vocabulary = frame.vocabularies["name"]
         # A step that nobody ever did gets a code that no event has.
@@ -197,20 +204,25 @@ def entrants(frame: Frame, question: Funnel) -> list[Entrants]:
         steps = [unknown[step] if (code := vocabulary.code(step)) is None else code for step in question.steps]
         is_step = np.zeros(len(vocabulary.values), np.bool_)
         is_step[[step for step in steps if step >= 0]] = True
-        everybody, at = selected.who, selected.take(selected.table.time)
-        wanted = np.flatnonzero(is_step[selected.take(names)])
-        wanted = wanted[everybody[wanted] >= 0]
-        if not len(wanted):
-            continue
-        barred = next_foreign(everybody, at, wanted) if question.order == "strict" else None
-        rows = Selected(selected.table, wanted if selected.rows is None else selected.rows[wanted])
-        who = rows.who
-        time = rows.take(rows.table.time)
-        best = best_attempts(who, time, rows.take(names), steps, question.window, question.order, barred)
-        assert rows.rows is not None
-        opened = Selected(rows.table, rows.rows[best.first])
-        found.append(Entrants(opened, who[best.first], best.steps, best.end - time[best.first]))
+        share = is_step[selected.sample(names, _SAMPLED)].mean()
+        portions = selected.by_users(int(_PORTION / max(share, _PORTION / _LONGEST)))
+        entering = partial(_entering, question, names, steps, is_step)
+        found += [each for each in side_by_side(entering, portions) if each is not None]
     return found
+
+
+def _entering(question: Funnel, names: Codes, steps: Sequence[int], is_step: Mask, portion: Portion) -> Entrants | None:
+    check_time()
+    everybody, at, names = (portion.take(column) for column in (portion.table.who, portion.table.time, names))
+    wanted = np.flatnonzero(is_step[names])
+    wanted = wanted[everybody[wanted] >= 0]
+    if not len(wanted):
+        return None
+    barred = next_foreign(everybody, at, wanted) if question.order == "strict" else None
+    who, time = everybody[wanted], at[wanted]
+    best = best_attempts(who, time, names[wanted], steps, question.window, question.order, barred)
+    opened = portion.pick(wanted[best.first])
+    return Entrants(opened, who[best.first], best.steps, best.end - time[best.first])
 
 
 def funnel(frame: Frame, question: Funnel) -> list[Group[list[FunnelStep]]]:

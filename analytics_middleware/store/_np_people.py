@@ -1,11 +1,13 @@
 """Who the events are of: distinct visitors, over all and by value."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from analytics_middleware.store._arrays import Codes, Int32s, Mask, NDArray, Rows, changes, np
 from analytics_middleware.store._frame import Frame
-from analytics_middleware.store._np_select import Selected, Spans
+from analytics_middleware.store._np_rows import Selected
+from analytics_middleware.store._np_select import Spans
 from analytics_middleware.store.parameters import RangeQuestion
 from analytics_middleware.store.timeout import check_time
 
@@ -23,16 +25,26 @@ class People(NamedTuple):
         return len(self.who)
 
 
-class Persons(NamedTuple):
+class Persons:
     """The same of some rows, with each row's place among them."""
 
-    first: Rows
-    """The first row of each."""
-    day: NDArray[Any]
-    begin: int
-    """The first row that is of anybody: those of nobody come before all others."""
-    of: Int32s
-    """The place of each row from *begin* on."""
+    def __init__(self, who: Int32s, first: Rows, day: NDArray[Any]) -> None:
+        self.first = first
+        """The first row of each."""
+        self.day = day
+        # Not the selection, which keeps this object: together they would stay until the garbage collector comes.
+        self._who = who
+
+    @cached_property
+    def begin(self) -> int:
+        """The first row that is of anybody: those of nobody come before all others."""
+        return int(np.searchsorted(self._who, 0))
+
+    @cached_property
+    def of(self) -> Int32s:
+        """The place of each row from `begin` on."""
+        places = np.arange(len(self.first), dtype=np.int32)
+        return np.repeat(places, np.diff(np.append(self.first, len(self._who))))
 
     @property
     def few(self) -> Mask:
@@ -60,10 +72,7 @@ def persons(frame: Frame, selected: Selected, question: RangeQuestion) -> Person
     key = (question.start, question.end, question.tz)
     found: Persons | None = selected.kept.get(key)
     if found is None:
-        first, day = once(frame, selected, question)
-        begin = int(np.searchsorted(selected.who, 0))
-        of = np.repeat(np.arange(len(first), dtype=np.int32), np.diff(np.append(first, len(selected))))
-        selected.kept[key] = found = Persons(first, day, begin, of)
+        selected.kept[key] = found = Persons(selected.who, *once(frame, selected, question))
     return found
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from analytics_middleware.event import EventType
 from analytics_middleware.store._arrays import Codes, Floats, Int32s, Mask, NDArray, Rows, np
 from analytics_middleware.store._frame import Frame
+from analytics_middleware.store._np_rows import Selected, both, places, portions
 from analytics_middleware.store._sources import NUMERIC
 from analytics_middleware.store._tables import QUARTER, Table
 from analytics_middleware.store.calendar import Bucket, Unit, buckets
@@ -18,40 +19,6 @@ from analytics_middleware.store.results import Group
 from analytics_middleware.store.timeout import check_time
 
 A = TypeVar("A")
-
-
-class Selected:
-    """Some rows of a table; None stands for all of them."""
-
-    def __init__(self, table: Table, rows: Rows | None) -> None:
-        self.table = table
-        self.rows = rows
-        self.kept: dict[Any, Any] = {}
-        """What was worked out about these rows, for the next question about them."""
-
-    def take(self, column: NDArray[Any]) -> NDArray[Any]:
-        """Return *column*, which has all rows of the table, for these rows."""
-        return column if self.rows is None else column[self.rows]
-
-    def only(self, mask: Mask) -> "Selected":
-        """Return those of these rows for which *mask* holds."""
-        picked = np.flatnonzero(mask)
-        return Selected(self.table, picked if self.rows is None else self.rows[picked])
-
-    @cached_property
-    def who(self) -> Int32s:
-        """The visitors of the rows."""
-        return self.take(self.table.who)
-
-    def __len__(self) -> int:
-        return len(self.table) if self.rows is None else len(self.rows)
-
-
-def both(one: Mask | None, other: Mask | None) -> Mask | None:
-    """Return where both masks hold; None holds everywhere."""
-    if one is None or other is None:
-        return other if one is None else one
-    return one & other
 
 
 def passing(frame: Frame, table: Table, where: Sequence[Filter]) -> Mask | None:
@@ -114,17 +81,32 @@ def _select(frame: Frame, question: Question, event: str, span: tuple[int, int] 
             continue
         check_time()
         mask = both(frame.visible(table, with_bots=question.bots), named(frame, table, event))
-        if span is not None:
-            first, last = table.bounds
-            if first < span[0]:
-                mask = both(mask, table.time >= span[0])
-            if last >= span[1]:
-                mask = both(mask, table.time < span[1])
         mask = both(mask, passing(frame, table, question.where))
-        selected = Selected(table, None if mask is None else np.flatnonzero(mask))
+        selected = Selected(table, _rows(table, mask, span))
         if len(selected):
             found.append(selected)
     return found
+
+
+def _rows(table: Table, mask: Mask | None, span: tuple[int, int] | None) -> Rows | None:
+    """Return the rows that *mask* lets pass and that lie in *span*, None for all rows."""
+    first, last = table.bounds
+    after = None if span is None or first >= span[0] else span[0]
+    before = None if span is None or last < span[1] else span[1]
+    if mask is None and after is None and before is None:
+        return None
+
+    def kept(part: slice) -> Mask:
+        passed = None if mask is None else mask[part]
+        time = table.time[part]
+        if after is not None:
+            passed = both(passed, time >= after)
+        if before is not None:
+            passed = both(passed, time < before)
+        assert passed is not None
+        return passed
+
+    return places(len(table), kept)
 
 
 def within(frame: Frame, question: RangeQuestion, event: str = "") -> list[Selected]:
@@ -190,8 +172,9 @@ def count_codes(frame: Frame, field: str, columns: Sequence[Codes]) -> NDArray[A
     counts = np.zeros(len(frame.vocabularies[field].values), np.int64)
     for column in columns:
         check_time()
-        found = np.bincount(column)
-        counts[: len(found)] += found
+        for part in portions(len(column)):
+            found = np.bincount(column[part])
+            counts[: len(found)] += found
     return counts
 
 
@@ -249,7 +232,10 @@ def grouped(
     grouping = Grouping.of(frame, field, columns, limit)
     return grouping.answer(
         lambda index: answer(
-            [selected.only(group == index) for selected, group in zip(selections, grouping.groups, strict=True)]
+            [
+                selected.pick(places(len(group), lambda part: group[part] == index))  # noqa: B023 - used at once
+                for selected, group in zip(selections, grouping.groups, strict=True)
+            ]
         )
     )
 

@@ -10,18 +10,8 @@ from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_counting import count_bots
 from analytics_middleware.store._np_funnel import median
 from analytics_middleware.store._np_people import distinct, once
-from analytics_middleware.store._np_select import (
-    Grouping,
-    Selected,
-    Spans,
-    both,
-    count_codes,
-    errors,
-    pages,
-    passing,
-    top,
-    within,
-)
+from analytics_middleware.store._np_rows import Selected, both
+from analytics_middleware.store._np_select import Grouping, Spans, count_codes, errors, pages, passing, top, within
 from analytics_middleware.store._np_visits import visits
 from analytics_middleware.store.instants import micros
 from analytics_middleware.store.questions import Overview, Paths, Sessions, Trend

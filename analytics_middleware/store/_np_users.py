@@ -10,7 +10,8 @@ from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_funnel import entrants
 from analytics_middleware.store._np_people import People, distinct
 from analytics_middleware.store._np_retention import LifecyclePeople, MatrixPeople, StickinessPeople, returned
-from analytics_middleware.store._np_select import Selected, Spans, passing, within
+from analytics_middleware.store._np_rows import Selected
+from analytics_middleware.store._np_select import Spans, passing, within
 from analytics_middleware.store._tables import Table
 from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json
 from analytics_middleware.store.identity import identity

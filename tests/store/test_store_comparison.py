@@ -41,6 +41,18 @@ BASES = [
 ]
 START, END = datetime(2025, 3, 8, tzinfo=UTC), datetime(2025, 4, 8, 13, tzinfo=UTC)
 
+
+@pytest.fixture(autouse=True, scope="module")
+def small_portions():
+    """Have the few events of these streams shared out among threads as millions are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analytics_middleware.store._np_rows._PORTION", 5)
+        patch.setattr("analytics_middleware.store._np_funnel._PORTION", 2)
+        patch.setattr("analytics_middleware.store._np_funnel._LONGEST", 4)
+        patch.setattr("analytics_middleware.store._np_funnel._SAMPLED", 1)
+        yield
+
+
 offsets = st.one_of(
     st.integers(0, 3).map(lambda hours: timedelta(hours=hours)),
     st.sampled_from([0, 29, 30, 31, 60]).map(lambda minutes: timedelta(minutes=minutes)),
