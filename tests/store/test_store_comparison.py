@@ -287,6 +287,7 @@ def copy_of(store):
     return copy
 
 
+@pytest.mark.timeout(120 + EXAMPLES)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(actions, min_size=1, max_size=10),
@@ -315,6 +316,7 @@ def test_both_stores_give_the_same_answers(steps, zone, where, breakdown, bots):
         shutil.rmtree(directory)
 
 
+@pytest.mark.timeout(120 + 20 * CLICKHOUSE_EXAMPLES)
 @pytest.mark.parametrize("shards", [1, 2])
 def test_clickhouse_gives_the_same_answers(shards):
     """Over one server, and over two shards on which every block arrives twice."""
