@@ -18,6 +18,9 @@ from analytics_middleware.store.segments import Segments
 COMPLETE = b"analytics_middleware.complete"
 """In a file's metadata: the names of all its properties, as JSON, those with a column of their own included."""
 
+_BATCH = 16_384
+"""Rows of a file that are decoded at a time where few are wanted."""
+
 
 class ColumnCache:
     """Columns by name, the most recently used ones up to so many bytes."""
@@ -247,4 +250,16 @@ def _pick(file: Any, rows: Rows, names: list[str]) -> Any:
     begins = np.zeros(len(sizes), np.intp)
     begins[needed] = np.cumsum(np.array(sizes)[needed]) - np.array(sizes)[needed]
     local = rows - (ends - sizes)[groups] + begins[groups]
-    return file.read_row_groups(needed.tolist(), columns=names).select(names).take(pa.array(local))
+    if len(needed) > 1:
+        table = file.read_row_groups(needed.tolist(), columns=names)
+    else:
+        # Of one group no more than its beginning up to the last row: decoding event ids is most of a timeline's time.
+        batches: list[Any] = []
+        missing = int(local.max()) + 1
+        for batch in file.iter_batches(_BATCH, row_groups=needed.tolist(), columns=names):
+            batches.append(batch)
+            missing -= len(batch)
+            if missing <= 0:
+                break
+        table = pa.Table.from_batches(batches).unify_dictionaries()
+    return table.select(names).take(pa.array(local))

@@ -46,6 +46,7 @@ START, END = datetime(2025, 3, 8, tzinfo=UTC), datetime(2025, 4, 8, 13, tzinfo=U
 def small_portions():
     """Have the few events of these streams shared out among threads as millions are."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analytics_middleware.store._base._BATCH", 2)
         patch.setattr("analytics_middleware.store._np_rows._PORTION", 5)
         patch.setattr("analytics_middleware.store._np_funnel._PORTION", 2)
         patch.setattr("analytics_middleware.store._np_funnel._LONGEST", 4)
