@@ -160,7 +160,8 @@ def test_a_host_that_finds_no_hub_counts_its_visitors_apart_for_that_day_and_say
     host = instance("host", store=hub.url)
     host.start()
     host.visit("/")
-    until(lambda: host.stats().counts.get("salts_apart") == 1)
+    # Just after midnight yesterday's is asked for, too.
+    until(lambda: host.stats().counts.get("salts_apart", 0) in (1, 2))
     hub.start()
     other = instance("other", store=hub.url)
     other.start()

@@ -1,6 +1,8 @@
 """ClickHouseStore beyond the answers: addresses and secrets, tables and their versions, what is kept and what goes."""
 
+import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -344,3 +346,15 @@ def test_a_question_that_takes_too_long_is_given_up():
     with pytest.raises(QuestionTimeout, match="longer than 1 s"):
         store._connection.query("SELECT sleepEachRow(0.4) FROM numbers(6) SETTINGS max_block_size = 1")
     store.close()
+
+
+def test_a_forked_child_leaves_its_parents_engine_alone(fresh):
+    """Closing it there would wait for threads that were not forked, for ever."""
+    fresh.apply([Event(event_id="1", event_name="order", timestamp=AT, user_id="ann")])
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        fresh.after_fork()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(list(fresh.events())) == 1

@@ -24,6 +24,9 @@ _LONGEST: Final = 100_000
 """Bytes of an array in one query: a server takes no field of a form longer than 128 KiB
 (https://clickhouse.com/docs/operations/settings/settings#http_max_field_value_size)."""
 
+_inherited: list[Any] = []
+"""Clients of a parent process: one that nobody holds is closed, which an engine without its threads never ends."""
+
 
 class ClickHouseError(AnalyticsError):
     """ClickHouse could not be reached, or refused what it was asked; the message is its own. `code` is its number."""
@@ -43,11 +46,14 @@ class Connection:
         self._address = address
         self._timeout = timeout
         self._library = _library(address)
-        self.after_fork()
+        self._client: Any = None
+        self._making = threading.Lock()
 
     def after_fork(self) -> None:
         """In a forked child: leave the parent's connections alone."""
-        self._client: Any = None
+        if self._client is not None:
+            _inherited.append(self._client)
+        self._client = None
         self._making = threading.Lock()
 
     def query(self, sql: str, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
