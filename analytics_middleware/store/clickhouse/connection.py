@@ -145,11 +145,12 @@ def parts(values: Iterable[str]) -> Iterator[list[str]]:
     length = 0
     for value in values:
         # As ClickHouse writes it: in quotes, with a backslash before what needs one.
-        length += len(msgspec.json.encode(value)) + value.count("'") + 1
-        if part and length > _LONGEST:
+        size = len(msgspec.json.encode(value)) + value.count("'") + 1
+        if part and length + size > _LONGEST:
             yield part
             part, length = [], 0
         part.append(value)
+        length += size
     if part:
         yield part
 
