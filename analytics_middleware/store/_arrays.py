@@ -58,6 +58,7 @@ __all__ = [
     "changes",
     "duckdb",
     "narrowed",
+    "nobodies",
     "np",
     "pa",
     "pc",
@@ -84,14 +85,20 @@ def ranges(starts: Rows, ends: Rows) -> Rows:
     return offsets
 
 
+def nobodies(who: Int32s) -> int:
+    """Return how many of the sorted *who* are nobody, who has a number below zero: the place of the first visitor."""
+    # A Python number would have the whole column copied as int64.
+    return np.searchsorted(who, np.zeros(1, who.dtype)).item()
+
+
 def side_by_side(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
     """Return what *work* makes of each of *items*, some at a time: what libraries do to arrays holds no lock."""
     if len(items) < 2:
         return [work(item) for item in items]
     # Each has what this thread's context says, of how long a question may take.
-    contexts = [copy_context() for _ in items]
     with ThreadPoolExecutor(min(len(items), _THREADS)) as threads:
-        return list(threads.map(lambda context, item: context.run(work, item), contexts, items))
+        running = [threads.submit(copy_context().run, work, item) for item in items]
+        return [one.result() for one in running]
 
 
 def narrowed(codes: Int32s, number: int) -> NDArray[Any]:

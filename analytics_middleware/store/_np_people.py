@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from analytics_middleware.store._arrays import Codes, Int32s, Mask, NDArray, Rows, changes, np
+from analytics_middleware.store._arrays import Codes, Int32s, Mask, NDArray, Rows, changes, nobodies, np
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_rows import Selected
 from analytics_middleware.store._np_select import Spans
@@ -38,7 +38,7 @@ class Persons:
     @cached_property
     def begin(self) -> int:
         """The first row that is of anybody: those of nobody come before all others."""
-        return int(np.searchsorted(self._who, 0))
+        return nobodies(self._who)
 
     @cached_property
     def of(self) -> Int32s:

@@ -42,9 +42,9 @@ class Selected:
         who = self.table.who
         cuts = {0, len(self)}
         for place in range(size, len(self), size):
-            # The end of the user who has the row there.
-            row = place if self.rows is None else self.rows[place]
-            end = int(np.searchsorted(who, who[row], "right"))
+            # The end of the user who has the row there; a Python number would have the whole column copied as int64.
+            row = place if self.rows is None else self.rows.item(place)
+            end = np.searchsorted(who, who[row : row + 1], "right").item()
             cuts.add(end if self.rows is None else int(np.searchsorted(self.rows, end)))
         return [Portion(self, start, end) for start, end in pairwise(sorted(cuts))]
 

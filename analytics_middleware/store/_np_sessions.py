@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from analytics_middleware.store._arrays import Codes, Int64s, Mask, NDArray, changes, np
+from analytics_middleware.store._arrays import Codes, Int64s, Mask, NDArray, changes, nobodies, np
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_counting import count_bots
 from analytics_middleware.store._np_funnel import median
@@ -45,7 +45,7 @@ def sessions_in(frame: Frame, question: Sessions | Paths, *, with_pages: bool = 
         earliest = begin - question.timeout // _MICROSECOND
         if table.bounds[0] < earliest:
             mask = both(mask, table.time >= earliest)
-        known = int(np.searchsorted(table.who, 0))
+        known = nobodies(table.who)
         if known and mask is None:
             mask = np.ones(len(table), np.bool_)
         if known and mask is not None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from analytics_middleware.store._arrays import Int64s, Mask, NDArray, Rows, changes, np
+from analytics_middleware.store._arrays import Int64s, Mask, NDArray, Rows, changes, nobodies, np
 from analytics_middleware.store._base import Base
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store._np_select import pages, passing
@@ -63,7 +63,7 @@ def _split(frame: Frame, table: Table, visible: Mask | None, timeout: timedelta)
 
     They are formed of the rows that are *visible*, None for all; nobody has none.
     """
-    begin = int(np.searchsorted(table.who, 0))
+    begin = nobodies(table.who)
     rows: Rows | None = None if visible is None else np.flatnonzero(visible[begin:])
     who, time, page = table.who[begin:], table.time[begin:], pages(frame, table)[begin:]
     if rows is not None:
