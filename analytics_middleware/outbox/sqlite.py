@@ -20,6 +20,7 @@ from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.erasure import erase_user
 from analytics_middleware.outbox.leases import Leases
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
+from analytics_middleware.outbox.recent import Recent
 from analytics_middleware.outbox.settling import bury, settle_retries
 from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 
@@ -28,6 +29,12 @@ logger = logging.getLogger("analytics_middleware")
 _BUSY = 50
 """Events of one group from which on the log is pruned with it."""
 _ENTRY = "seq, kind, record_id, timestamp, payload, private, flags"
+_PLACE = """
+    SELECT coalesce(max(cursor), 0),
+        (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'log'),
+        (SELECT coalesce(max(until), -1e999) FROM tombstone)
+    FROM consumer WHERE name = ?
+"""
 _LIMIT_EVERY = 256
 """Appends between two looks at how far consumers lag."""
 REMOVED = "removed"
@@ -66,6 +73,7 @@ class SqliteOutbox:
         self._appends = 0
         self._last = 0
         self._cursors: dict[str, int] = {}
+        self._recent = Recent()
 
     def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
         """Write *drafts* durably; see `Outbox.append`."""
@@ -87,6 +95,8 @@ class SqliteOutbox:
             if self._leases.due():
                 self._leases.renew(connection)
         self._last = last
+        if drafts and self._cursors:
+            self._recent.note(drafts, last)
         return last
 
     def tick(self, consumers: Iterable[str]) -> None:
@@ -174,10 +184,10 @@ class SqliteOutbox:
     def read(self, consumer: str, limit: int, max_bytes: int) -> list[Entry]:
         """See `Outbox.read`."""
         with self.database.read() as connection:
-            (cursor,) = connection.execute(
-                "SELECT coalesce(max(cursor), 0) FROM consumer WHERE name = ?", (consumer,)
-            ).fetchone()
-            batch = read_batch(connection, cursor, limit, max_bytes)
+            cursor, end, erased = connection.execute(_PLACE, (consumer,)).fetchone()
+            batch = self._recent.after(cursor, limit, max_bytes, end, erased)
+            if batch is None:
+                batch = read_batch(connection, cursor, limit, max_bytes)
         self._in_flight[consumer] = batch
         self._cursors[consumer] = cursor
         return batch
@@ -238,6 +248,7 @@ class SqliteOutbox:
             if self._limits.due():
                 self._limits.prune(connection)
         self._cursors[consumer] = max(cursor, settlement.cursor or 0)
+        self._recent.passed(min(self._cursors.values()))
         self._in_flight.pop(consumer, None)
 
     def _take_back_overflow(self, connection: Connection, consumer: str, cursor: int) -> None:
