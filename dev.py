@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 SUPPORTED = ("3.11", "3.12", "3.13")
+# One more than processors: many tests wait for a server.
+WORKERS = f"-n{(os.cpu_count() or 1) + 1}"
 # What only makes sense in a checkout; and what takes long and is about browsers, servers of others and whole hosts
 # rather than about Python's versions: all tests together must not take longer than people wait for them.
 NOT_FOR_THE_WHEEL = (
@@ -49,7 +51,7 @@ def main() -> int:
         return run(bin_of(environment(".venv"), "python"), "-m", "analytics_middleware", "demo", *rest)
     if command == "test":
         install_browser()
-        return run(bin_of(environment(".venv"), "pytest"), *(rest or ["-n2"]))
+        return run(bin_of(environment(".venv"), "pytest"), *(rest or [WORKERS]))
     if command == "check":
         return check()
     print(__doc__)
@@ -92,7 +94,7 @@ def check() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         step("build the wheel", bin_of(here, "uv"), "build", "-q", "--out-dir", scratch, "--python", python)
         wheels = list(Path(scratch).glob("*.whl"))
-        step(f"tests on {'.'.join(map(str, sys.version_info[:2]))}", bin_of(here, "pytest"), "-q", "-n2")
+        step(f"tests on {'.'.join(map(str, sys.version_info[:2]))}", bin_of(here, "pytest"), "-q", WORKERS)
         # Without the packages beside them, the tests can only find the installed ones.
         tree = Path(scratch) / "tree"
         for name in ("tests", "examples", "docs", "pyproject.toml", "README.md", "CHANGELOG.md"):
@@ -101,7 +103,7 @@ def check() -> int:
             if wheels:
                 other = environment(f".venv-wheel-{version}", interpreter, f"{wheels[0]}[dev]")
                 title = f"tests against the installed wheel on {version}"
-                step(title, bin_of(other, "pytest"), "-q", "-n2", *NOT_FOR_THE_WHEEL, cwd=tree)
+                step(title, bin_of(other, "pytest"), "-q", WORKERS, *NOT_FOR_THE_WHEEL, cwd=tree)
     minutes = (time.monotonic() - began) / 60
     say(f"failed: {', '.join(failed)}" if failed else f"all is well, after {minutes:.1f} minutes")
     return len(failed)
