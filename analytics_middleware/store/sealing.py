@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from sqlite3 import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from analytics_middleware.outbox.base import LeaseLost
 from analytics_middleware.outbox.sqlite import SqliteOutbox
@@ -25,6 +25,8 @@ _LEASE_POLL = 1.0
 _BATCH = 10_000
 _BATCH_BYTES = 16 * 2**20
 _TRIES = 20
+
+T = TypeVar("T")
 
 
 class Pace(NamedTuple):
@@ -138,35 +140,30 @@ class Sealer:
 
     def apply(self, records: Sequence[Record]) -> int:
         """Seal *records* that are in no log; return how many were refused."""
-        for _ in range(_TRIES):
-            prepared = self._prepare(records)
-            try:
-                with self._outbox.database.write() as connection:
-                    prepared.commit(connection)
-            except Conflict:
-                self._discard(prepared)
-                continue
-            except BaseException:
-                self._discard(prepared)
-                raise
-            return prepared.tail.refused
-        raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
+        return self._committed(lambda: self._prepare(records), self._commit)
 
     def append_table(self, table: Any) -> Taken:
         """Seal the rows of *table*, which has the columns of a segment, but for those that are known or must not be."""
+        return self._committed(lambda: self._prepare_table(table), self._commit)
+
+    def _committed(self, prepare: "Callable[[], tuple[_Prepared, T]]", commit: "Callable[[_Prepared], object]") -> T:
+        """Do both, anew when others change the catalogue meanwhile; return what *prepare* says besides."""
         for _ in range(_TRIES):
-            prepared, taken = self._prepare_table(table)
+            prepared, answer = prepare()
             try:
-                with self._outbox.database.write() as connection:
-                    prepared.commit(connection)
+                commit(prepared)
             except Conflict:
                 self._discard(prepared)
                 continue
             except BaseException:
                 self._discard(prepared)
                 raise
-            return taken
+            return answer
         raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
+
+    def _commit(self, prepared: "_Prepared") -> None:
+        with self._outbox.database.write() as connection:
+            prepared.commit(connection)
 
     def _prepare_table(self, table: Any) -> "tuple[_Prepared, Taken]":
         with self._outbox.database.read() as connection:
@@ -201,37 +198,27 @@ class Sealer:
             return
         records = [record for entry in entries if (record := decoded(entry.kind, entry.payload)) is not None]
         taken = settlement_of(entries, records)
-        for _ in range(_TRIES):
-            prepared = self._prepare(records)
+
+        def settle(prepared: _Prepared) -> None:
             refused = prepared.tail.refused_events
             settlement = taken._replace(
                 delivered=taken.delivered - refused, dropped={**taken.dropped, "refused": refused}
             )
-            try:
-                self._outbox.settle(CONSUMER, epoch, settlement, within=prepared.commit)
-            except Conflict:
-                self._discard(prepared)
-                continue
-            except BaseException:
-                self._discard(prepared)
-                raise
-            self._since = None
-            return
-        raise Conflict(f"others changed the catalogue {_TRIES} times meanwhile")
+            self._outbox.settle(CONSUMER, epoch, settlement, within=prepared.commit)
 
-    def _prepare(self, records: Sequence[Record]) -> "_Prepared":
-        """Write a segment of what counts among *records*, not yet in the catalogue."""
+        self._committed(lambda: self._prepare(records), settle)
+        self._since = None
+
+    def _prepare(self, records: Sequence[Record]) -> "tuple[_Prepared, int]":
+        """Write a segment of what counts among *records*, not yet in the catalogue; return how many do not, too."""
         now = int(self._clock() * 1_000_000)
         with self._outbox.database.read() as connection:
             state = catalogue.read_state(connection)
             tail = Tail(connection, self._segments, state)
             tail.take(connection, records, now)
         events = tail.surviving()
-        if not events:
-            return _Prepared(state.version, None, tail)
-        return _Prepared(
-            state.version, self._write(table_of(events), event_hashes([event.event_id for event in events])), tail
-        )
+        segment = self._write(table_of(events), event_hashes([event.event_id for event in events])) if events else None
+        return _Prepared(state.version, segment, tail), tail.refused
 
     def _write(self, table: Any, hashes: Hashes) -> Segment:
         times = numbers_of(table.column("timestamp"), "timestamp")

@@ -189,7 +189,7 @@ class TestSeveralProcesses:
         other.close()
 
     def test_a_change_of_the_catalogue_meanwhile_is_noticed(self, store):
-        prepared = store.sealer._prepare(events(2))
+        prepared, _ = store.sealer._prepare(events(2))
         store.sealer.apply(events(1))
         with pytest.raises(Conflict), store.outbox.database.write() as connection:
             prepared.commit(connection)
