@@ -1,6 +1,7 @@
 """Two hosts and a hub, each a server of its own: what either records, the hub answers for."""
 
 import http.client
+from datetime import UTC, datetime
 
 from destinations.server import Received, Reply, Server, hang_up
 from hub_servers import Instance, until
@@ -34,7 +35,7 @@ def test_the_hub_answers_for_both_hosts_and_one_visitor_of_both_is_one(instance)
         # The hub has an event before the host has written down that it has.
         until(lambda: host.stats().consumers["store"].pending == 0)  # noqa: B023 - called at once
         store = host.stats().consumers["store"]
-        assert (store.dead, store.dropped) == (0, {})
+        assert (store.pending, store.dead, store.dropped) == (0, 0, {})
 
 
 def test_bots_stay_bots(instance):
@@ -161,9 +162,10 @@ def test_a_host_that_finds_no_hub_counts_its_visitors_apart_for_that_day_and_say
     hub = instance("hub")
     host = instance("host", store=hub.url)
     host.start()
+    # In the first hours a session may go on from yesterday, whose salt is asked for, too.
+    days = 2 if datetime.now(UTC).hour < 3 else 1
     host.visit("/")
-    # Just after midnight yesterday's is asked for, too.
-    until(lambda: host.stats().counts.get("salts_apart", 0) in (1, 2))
+    until(lambda: host.stats().counts.get("salts_apart") == days)
     hub.start()
     other = instance("other", store=hub.url)
     other.start()
