@@ -19,8 +19,9 @@ class Backoff:
     While the breaker is open events stay in the log: waiting uses up nobody's attempts.
     """
 
-    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
-        self._uniform = uniform
+    def __init__(self, uniform: Callable[[float, float], float] | None = None) -> None:
+        # A generator of its own: an application that has seeded Python's gets the numbers that it expects.
+        self._uniform = uniform or random.Random().uniform  # noqa: S311 - waits must differ, not be secret
         self.failures = 0
         self.until = 0.0
         """Clock time before which nothing is sent."""
