@@ -60,8 +60,11 @@ class Server:
 @contextmanager
 def running(name: str, tmp_path: Path, url: str, *, workers: int = 1, **settings: object) -> Iterator[Server]:
     """Start a server and wait until it answers; whatever is left of it at the end is killed."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    # Bound, not listening: the server can take the port meanwhile, and nobody else is given it.
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    port: int = reserved.getsockname()[1]
     log = tmp_path / "server.log"
     command = [*COMMANDS[name], "--workers", str(workers), *QUIET[name]]
     with log.open("ab") as output:
@@ -85,6 +88,7 @@ def running(name: str, tmp_path: Path, url: str, *, workers: int = 1, **settings
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(DEADLINE)
+        reserved.close()
 
 
 def _wait_until_it_answers(process: "subprocess.Popen[bytes]", port: int) -> None:
