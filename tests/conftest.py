@@ -1,10 +1,15 @@
 """What holds for every test."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from analytics_middleware.context import current
+
+# For modules that several folders of tests use.
+sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import own_port
 
 from analytics_middleware.demo.load import Load
 from analytics_middleware.demo.traffic import Traffic
@@ -45,12 +46,6 @@ EXPECTED = [
 ]
 # Beside these, the home page once more after signing out.
 EVENTS = len(EXPECTED) + 1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -105,7 +100,7 @@ class Server:
 
 @contextmanager
 def running(command: str, **more: str) -> Iterator[Server]:
-    port = free_port()
+    port = own_port()
     with subprocess.Popen(
         on_port(command, port),
         cwd=ROOT,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import own_port
 
 from analytics_middleware.demo.load import Load
 from analytics_middleware.demo.traffic import Traffic
@@ -69,9 +70,7 @@ def get(port: int, path: str) -> Any:
 
 @contextmanager
 def running(command: list[str], directory: Path) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = own_port()
     program, *words = command
     bind = ["--bind", f"127.0.0.1:{port}"] if program == "gunicorn" else ["--port", str(port)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}

@@ -4,13 +4,14 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ports import own_port
 
 DEADLINE = 60.0
 PASSWORD = "the-password-for-tests"
@@ -22,8 +23,7 @@ class ClickHouse:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = own_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+
+from ports import own_port
 
 from analytics_middleware.outbox.base import OutboxStats
 from analytics_middleware.outbox.sqlite import SqliteOutbox
@@ -30,8 +31,7 @@ class Instance:
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.directory = directory
         self.settings = {"data_dir": str(directory / "data"), "secret_key": KEY, **settings}
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = own_port()
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir()
 

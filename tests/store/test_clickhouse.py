@@ -3,13 +3,13 @@
 import os
 import re
 import signal
-import socket
 import sys
 import threading
 import traceback
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from ports import own_port
 
 from analytics_middleware import Analytics, cli
 from analytics_middleware.errors import ConfigurationError, MissingExtraError
@@ -77,9 +77,8 @@ class TestAddress:
             ClickHouseStore("clickhouse://db.example")
 
     def test_nothing_is_connected_to_before_it_is_used_and_then_errors_keep_the_password(self, caplog):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        store = ClickHouseStore(f"clickhouse://ann:{PASSWORD}@127.0.0.1:{port}/shop")
+        # Nobody listens there.
+        store = ClickHouseStore(f"clickhouse://ann:{PASSWORD}@127.0.0.1:{own_port()}/shop")
         with pytest.raises(ClickHouseError) as caught:
             store.apply([Event()])
         shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)

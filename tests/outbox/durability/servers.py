@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from ports import own_port
+
 DEADLINE = 30.0
 _HERE = Path(__file__).parent.parent
 
@@ -60,11 +62,7 @@ class Server:
 @contextmanager
 def running(name: str, tmp_path: Path, url: str, *, workers: int = 1, **settings: object) -> Iterator[Server]:
     """Start a server and wait until it answers; whatever is left of it at the end is killed."""
-    # Bound, not listening: the server can take the port meanwhile, and nobody else is given it.
-    reserved = socket.socket()
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind(("127.0.0.1", 0))
-    port: int = reserved.getsockname()[1]
+    port = own_port()
     log = tmp_path / "server.log"
     command = [*COMMANDS[name], "--workers", str(workers), *QUIET[name]]
     with log.open("ab") as output:
@@ -88,7 +86,6 @@ def running(name: str, tmp_path: Path, url: str, *, workers: int = 1, **settings
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(DEADLINE)
-        reserved.close()
 
 
 def _wait_until_it_answers(process: "subprocess.Popen[bytes]", port: int) -> None:
