@@ -81,7 +81,8 @@ def test_an_amount_of_many_digits_is_rounded_once_and_not_first_to_the_contexts_
 
 
 def test_the_applications_decimal_context_changes_nothing():
-    hostile = decimal.Context(prec=3, rounding=decimal.ROUND_UP, traps=list(decimal.Context().flags))
+    signals = list(decimal.getcontext().flags)
+    hostile = decimal.Context(prec=3, rounding=decimal.ROUND_UP, traps=signals)
     with decimal.localcontext(hostile):
         money = Money("12345.671", "EUR")
         assert money.minor == 1_234_567
