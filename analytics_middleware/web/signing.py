@@ -3,6 +3,7 @@
 import base64
 import hmac
 import os
+import re
 import secrets
 import struct
 import time
@@ -14,6 +15,8 @@ NONCE: Final = 12
 """Bytes in a token that nobody can guess."""
 _SIGNATURE: Final = 16
 _LENGTH: Final = 4 + NONCE + _SIGNATURE
+# Base64 for URLs (RFC 4648 section 5) without padding.
+_TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{-(-_LENGTH * 4 // 3)}}}")
 
 
 class Signer:
@@ -38,12 +41,11 @@ class Signer:
 
     def nonce(self, purpose: bytes, text: str) -> str | None:
         """Return the nonce of the token *text*, in hex, when it was made for *purpose* and has not expired."""
-        try:
-            data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except ValueError:
+        if not _TOKEN.fullmatch(text):
             return None
-        # One token has one spelling, although the last character has bits to spare.
-        if len(data) != _LENGTH or base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        # One token has one spelling, although the last character may have bits to spare.
+        if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:
             return None
         body, signature = data[:-_SIGNATURE], data[-_SIGNATURE:]
         if not hmac.compare_digest(signature, self._sign(purpose, body)):

@@ -347,6 +347,7 @@ def test_a_question_that_takes_too_long_is_given_up():
     store.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork")  # which is the point
 def test_a_forked_child_leaves_its_parents_engine_alone(fresh):
     """Closing it there would wait for threads that were not forked, for ever."""
     fresh.apply([Event(event_id="1", event_name="order", timestamp=AT, user_id="ann")])

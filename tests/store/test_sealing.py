@@ -195,6 +195,7 @@ class TestSeveralProcesses:
             prepared.commit(connection)
         assert total(store) == 1
 
+    @pytest.mark.filterwarnings("ignore:.*use of fork")  # which is the point
     def test_a_forked_child_asks_and_the_parent_goes_on(self, store):
         store.apply(events(3))
         assert total(store) == 3
