@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-SUPPORTED = ("3.11", "3.12", "3.13")
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 # One more than processors: many tests wait for a server.
 WORKERS = f"-n{(os.cpu_count() or 1) + 1}"
 # What only makes sense in a checkout; and what takes long and is about browsers, servers of others and whole hosts
