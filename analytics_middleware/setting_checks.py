@@ -115,12 +115,23 @@ def _header_name(key: str, value: object) -> str:
     return name
 
 
-def _directory(key: str, value: Any) -> Path | None:
+def _path(key: str, value: Any, what: str) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, (str, Path)) or not str(value):
-        raise _wrong(key, value, "a directory's path or None")
-    return Path(value)
+        raise _wrong(key, value, f"the path of {what} or None")
+    try:
+        # Absolute at once: a process that changes its directory later must not begin a second log.
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise _wrong(key, value, f"the path of {what}, and there is no such home") from None
+
+
+def _directory(key: str, value: Any) -> Path | None:
+    path = _path(key, value, "a directory")
+    if path is not None and path.is_file():
+        raise _wrong(key, value, "the path of a directory, and this is a file")
+    return path
 
 
 def _cookie_name(key: str, value: object) -> str:
@@ -152,7 +163,7 @@ def _timeout(key: str, value: object) -> float:
 
 
 def _file(key: str, value: Any) -> Path | None:
-    path = _directory(key, value)
+    path = _path(key, value, "a file")
     if path is not None and not path.is_file():
         raise _wrong(key, value, "the path of a file that exists")
     return path

@@ -26,8 +26,8 @@ SECRETS = (
 CASES = {
     "collectors": ([([], ()), ([print], (print,)), ((print,), (print,))], ["stdout", {"a": 1}, None, 5, hook], "list"),
     "data_dir": (
-        [(None, None), ("/srv/a", Path("/srv/a")), (Path("x"), Path("x"))],
-        ["", 5, True, b"/srv"],
+        [(None, None), ("/srv/a", Path("/srv/a")), (Path("x"), Path.cwd() / "x"), ("~/x", Path.home() / "x")],
+        ["", 5, True, b"/srv", "~nobody-of-that-name/x", THIS_FILE],
         "directory",
     ),
     "enabled": ([(None, None), (True, True), (False, False)], ["yes", 1, "False", []], "True or False"),

@@ -43,7 +43,7 @@ class JSONLinesCollector(BatchCollector):
             raise ConfigurationError(f"JSONLinesCollector: max_bytes {max_bytes!r} and keep {keep!r} must be 1 or more")
         self.name = name
         self.needs = ("client_ip",) if client_ip else ()
-        self._path = Path(path)
+        self._path = Path(path).expanduser().absolute()
         self._rotate_at = max_bytes
         self._keep = keep
         self._fsync = fsync

@@ -62,7 +62,7 @@ class GeoIP:
             OSError,
             UnicodeError,
         )
-        self._path = Path(path)
+        self._path = Path(path).expanduser()
         self._clock = clock
         self._lock = threading.Lock()
         self._signature: tuple[int, int, int]
