@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_middleware.context import RequestContext, Tracked, current
 from analytics_middleware.event import Event
-from analytics_middleware.properties import clean_name
+from analytics_middleware.properties import Scalar, clean_name
 
 if TYPE_CHECKING:
     from analytics_middleware.analytics import Analytics
@@ -21,13 +21,21 @@ def block(analytics: "Analytics", event_name: str | None, fields: Mapping[str, A
     context.automatic = event_name is not None
     began = time.perf_counter()
     token = current.set(context)
+    failure: dict[str, Scalar] = {}
     try:
         yield context
+    except BaseException as error:
+        if not isinstance(error, SystemExit) or error.code:
+            # As a request that fails has status 500: the class alone, for messages quote what people typed.
+            failure = {"error": type(error).__name__}
+        raise
     finally:
         current.reset(token)
         context.finished = True
         if context.automatic:
-            analytics.submit(Tracked(_block_event(context, time.perf_counter() - began), None))
+            event = _block_event(context, time.perf_counter() - began)
+            event.properties = {**failure, **event.properties}
+            analytics.submit(Tracked(event, None))
 
 
 def _block_event(context: RequestContext, duration: float) -> Event:

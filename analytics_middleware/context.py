@@ -6,6 +6,7 @@ an inner middleware runs in a *copy* of the context: it can't change the variabl
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from analytics_middleware.counters import Counters
@@ -207,10 +208,9 @@ def tracked(
         event = event.replace()
     else:
         event = Event(event_name=required(event, "event name"), **_event_fields(fields))
-        event.properties = dict(properties or {})
-    if not isinstance(event.properties, Mapping):
-        raise TypeError(f"properties must be a mapping, not {type(event.properties).__name__}")
-    event.properties, dropped = clean_properties(event.properties)
+        event.properties = _mapping("properties", properties or {})
+    event.timestamp = _instant(event.timestamp)
+    event.properties, dropped = clean_properties(_mapping("properties", event.properties))
     if dropped:
         counters.add("properties_dropped", dropped)
     if context is not None and not context.finished:
@@ -221,8 +221,11 @@ def tracked(
 
 
 def identification(user_id: object, traits: Mapping[str, Any] | None, anon_id: str | None) -> Identify:
-    """Return an `Identify` record of clean values. Raises `ValueError` for an empty *user_id*."""
-    cleaned, _ = clean_properties(traits or {})
+    """Return an `Identify` record of clean values.
+
+    Raises `ValueError` for an empty *user_id*, `TypeError` for *traits* that are no mapping.
+    """
+    cleaned, _ = clean_properties(_mapping("traits", traits or {}))
     return Identify(
         user_id=required(user_id, "user id"),
         traits=cleaned,
@@ -230,7 +233,12 @@ def identification(user_id: object, traits: Mapping[str, Any] | None, anon_id: s
     )
 
 
+_FIELDS = frozenset(Event.__struct_fields__)
+
+
 def _event_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := fields.keys() - _FIELDS:
+        raise TypeError(f"an event has no field {min(unknown)!r}; what is your own goes into properties")
     cleaned = dict(fields)
     if cleaned.get("revenue") is not None:
         cleaned["revenue"] = Money.of(cleaned["revenue"])
@@ -238,6 +246,23 @@ def _event_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         if cleaned.get(name) is not None:
             cleaned[name] = clean_name(cleaned[name])
     return cleaned
+
+
+def _mapping(name: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _instant(value: Any) -> datetime:
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        at = None
+    if not isinstance(at, datetime):
+        # An event of the past that is dated now would be worse than none.
+        raise TypeError(f"timestamp {value!r} must be a datetime, or text such as '2026-01-31T12:00:00Z'")
+    return at
 
 
 def required(name: object, what: str) -> str:

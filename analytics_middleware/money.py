@@ -69,11 +69,11 @@ class Money:
         if currency is not None:
             return cls(value, currency)
         if isinstance(value, (int, float, str, Decimal)):
-            raise TypeError(f"revenue of {value!r} needs a currency, for example ({value!r}, 'EUR')")
+            raise TypeError(f"revenue of {value!r} needs a currency, for example Money({value!r}, 'EUR')")
         try:
             amount, code = value.amount, value.currency
         except AttributeError:
-            raise TypeError(f"{type(value).__name__} has no amount and currency") from None
+            raise TypeError(f"{type(value).__name__} has no amount and currency; Money('29.99', 'EUR') does") from None
         # A currency may itself be an object: py-moneyed's has .code, others print their code.
         return cls(amount, str(getattr(code, "code", code)))
 

@@ -3,8 +3,9 @@
 import asyncio
 import contextvars
 import logging
+import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -372,6 +373,26 @@ def test_analytics_track_raises_to_its_caller_for_arguments_that_make_no_event(a
     assert analytics_events == []
 
 
+def test_a_time_may_be_text_and_what_is_no_time_is_refused_rather_than_dated_now(serve, analytics, analytics_events):
+    for given in ("2026-01-31T12:00:00Z", "2026-01-31T13:00:00+01:00", datetime(2026, 1, 31, 12)):
+        analytics.track("x", timestamp=given)
+    assert {event.timestamp for event in analytics_events} == {datetime(2026, 1, 31, 12, tzinfo=UTC)}
+    analytics_events.clear()
+    for given in ("yesterday", 1_700_000_000, date(2026, 1, 31), None):
+        with pytest.raises(TypeError, match=r"timestamp .* must be a datetime, or text such as"):
+            analytics.track("x", timestamp=given)
+        with pytest.raises(TypeError, match="timestamp"):
+            analytics.track(Event(event_name="x", timestamp=given))
+    assert analytics_events == []
+
+
+def test_what_an_event_has_no_field_for_is_refused_by_name(analytics):
+    with pytest.raises(TypeError, match="an event has no field 'plan'; what is your own goes into properties"):
+        analytics.track("x", plan="annual")
+    with pytest.raises(TypeError, match="traits must be a mapping, not list"):
+        analytics.identify("ann", ["annual"])
+
+
 def test_analytics_track_and_identify_work_anywhere(analytics, analytics_events):
     analytics.track("cron.done", {"rows": 5}, user_id="u1")
     [event] = analytics_events
@@ -430,8 +451,16 @@ def test_a_manual_context_that_fails_is_recorded_and_raises_on(analytics, analyt
     with pytest.raises(LookupError), analytics.context("import.run"):
         raise LookupError
     assert [event.event_name for event in analytics_events] == ["import.run"]
+    assert analytics_events[0].properties == {"error": "LookupError"}
     track("later")
     assert len(analytics_events) == 1
+
+
+@pytest.mark.parametrize(("code", "properties"), [(0, {}), (None, {}), (3, {"error": "SystemExit"})])
+def test_a_manual_context_that_ends_its_script_well_has_not_failed(code, properties, analytics, analytics_events):
+    with pytest.raises(SystemExit), analytics.context("import.run"):
+        sys.exit(code)
+    assert analytics_events[0].properties == properties
 
 
 def test_a_manual_context_without_a_name_makes_no_event_of_its_own(analytics, analytics_events):
