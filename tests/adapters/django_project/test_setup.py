@@ -1,8 +1,11 @@
 """Settings, system checks, and what a server's log says of a wrong set-up."""
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +88,26 @@ def test_wrong_settings_are_an_error_at_start_and_a_system_check(settings: Any, 
         with pytest.raises(ImproperlyConfigured, match=message):
             AnalyticsMiddleware(lambda request: None)
         assert ids() == ["analytics_middleware.E001"]
+
+
+def test_a_wrong_setting_is_told_by_the_commands_in_a_line_although_the_urls_are_included(tmp_path: Path) -> None:
+    (tmp_path / "site_settings.py").write_text(
+        "SECRET_KEY = 'x'\nROOT_URLCONF = 'site_urls'\nINSTALLED_APPS = ['analytics_middleware_django']\n"
+        f"MIDDLEWARE = [{OURS!r}]\nANALYTICS = {{'DATADIR': 'x'}}\n"
+    )
+    (tmp_path / "site_urls.py").write_text(
+        "from django.urls import include, path\nurlpatterns = [path('', include('analytics_middleware_django.urls'))]\n"
+    )
+
+    def told(*words: str) -> str:
+        command = [sys.executable, "-m", "django", *words, "--settings", "site_settings", "--pythonpath", str(tmp_path)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 1
+        assert "Traceback" not in ended.stderr
+        return ended.stderr
+
+    assert "(analytics_middleware.E001) settings.ANALYTICS: " in told("check")
+    assert told("analytics", "status").startswith("manage.py analytics: settings.ANALYTICS: ")
 
 
 @pytest.mark.parametrize(

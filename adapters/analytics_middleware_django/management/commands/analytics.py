@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 
 from analytics_middleware import cli
+from analytics_middleware.errors import ConfigurationError
 from analytics_middleware_django.conf import get_analytics
 
 
@@ -39,4 +41,11 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django ships no types
 
 
 def _run(words: Sequence[str]) -> int:
-    return cli.main(words, program="manage.py analytics", application=get_analytics)
+    return cli.main(words, program="manage.py analytics", application=_configured)
+
+
+def _configured() -> Any:
+    try:
+        return get_analytics()
+    except ImproperlyConfigured as error:
+        raise ConfigurationError(str(error)) from None
