@@ -205,7 +205,10 @@ class Engine:
             lost += max((stats.pending for stats in self._outbox.stats().consumers.values()), default=0)
         if lost:
             self.counters.drop("exit", lost)
-            logger.warning("analytics: %d events were lost at exit; data_dir keeps them for the next start", lost)
+            why = "the data directory could not be written"
+            if not self._outbox.durable:
+                why = "data_dir keeps them for the next start"
+            logger.warning("analytics: %d events were lost at exit; %s", lost, why)
 
 
 def build_outbox(settings: Settings) -> Outbox:

@@ -1,5 +1,6 @@
 """From the log to a collector: what is delivered, what waits, what is given up, and that every event is one of them."""
 
+import logging
 import threading
 from collections import deque
 
@@ -723,6 +724,24 @@ def test_in_debug_a_third_party_gets_nothing_unless_told_otherwise(caplog, optio
     stats = analytics.stats()["collectors"]["fake"]
     assert (len(collector.events), stats["dropped"]) == ((1, {}) if sent else (0, {"debug": 1}))
     assert ("fake would get" in caplog.text) is not sent
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(KeyError("propertis"), True), (DeliveryError("503"), False), (OSError("refused"), False)]
+)
+def test_a_bug_in_a_collector_is_told_with_its_traceback_and_a_destinations_trouble_in_one_line(caplog, error, shown):
+    def send(_events):
+        raise error
+
+    collector = FakeCollector()
+    collector.send = send
+    analytics = Analytics([collector], enabled=True)
+    analytics.track("x")
+    assert not analytics.flush(0.5)
+    analytics.close(0.1)
+    told = [record for record in caplog.records if "can't be delivered to" in record.message]
+    assert [record.levelname for record in told if record.levelno >= logging.WARNING] == ["WARNING"]
+    assert bool(told[0].exc_info) is shown
 
 
 @pytest.mark.parametrize("method", ["start", "collect", "flush", "close"])

@@ -339,7 +339,21 @@ def test_what_can_not_be_delivered_at_the_end_is_counted_and_said(run):
         assert analytics.stats()["dropped"] == {"exit": 3}, analytics.stats()
         """
     )
-    assert "3 events were lost at exit" in result.stderr
+    assert "3 events were lost at exit; data_dir keeps them for the next start" in result.stderr
+
+
+def test_a_directory_that_can_not_be_written_is_told_in_a_few_lines_without_tracebacks(run, tmp_path):
+    (tmp_path / "file").touch()
+    result = run(
+        f"""
+        analytics = Analytics([File()], data_dir={str(tmp_path / "file" / "data")!r}, shutdown_timeout=0.2)
+        analytics.track("x")
+        until(lambda: analytics._engine._spill.waiting)
+        """
+    )
+    assert "the data directory can't be written" in result.stderr
+    assert "1 events were lost at exit; the data directory could not be written" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first event ever", "started before"])

@@ -10,6 +10,7 @@ from typing import Any
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.delivery.backoff import Backoff
 from analytics_middleware.delivery.batch import BatchSender, Outcome
+from analytics_middleware.errors import DeliveryError
 from analytics_middleware.outbox.base import DeadLetter, Entry, LeaseLost, Outbox, Retry, Settlement
 
 logger = logging.getLogger("analytics_middleware.delivery")
@@ -202,8 +203,10 @@ class Consumer:
         self._unsure = False
         self._backoff.failed(now, outcome.retry_after)
         message = _error_text(outcome)
-        level = logging.WARNING if self._backoff.failures in (1, _ISOLATE_AFTER) else logging.DEBUG
-        logger.log(level, "analytics: %s can't be delivered to, events wait: %s", self.name, message)
+        level = logging.WARNING if self._backoff.failures == 1 else logging.DEBUG
+        # A destination's troubles are told in a line; what the collector's own code raised may be a bug in it.
+        bug = None if isinstance(outcome.error, (DeliveryError, OSError)) else outcome.error
+        logger.log(level, "analytics: %s can't be delivered to, events wait: %s", self.name, message, exc_info=bug)
         self._settle(epoch, Settlement(error=message, breaker=self._backoff.state))
 
     def _settlement(

@@ -1,6 +1,7 @@
 """The thread that serves one collector."""
 
 import logging
+import sqlite3
 import threading
 import time
 from typing import Protocol, runtime_checkable
@@ -78,10 +79,9 @@ class Runner:
                 return
             try:
                 pause = self.consumer.step(hurry=time.monotonic() < self._hurry_until)
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - whatever it is, delivery goes on
                 # The log itself failed (disk full, say). It is the only thing all collectors need: try again.
-                level = logging.DEBUG if failing else logging.WARNING
-                logger.log(level, "analytics: delivery to %s failed", self.consumer.name, exc_info=True)
+                self._log(logging.DEBUG if failing else logging.WARNING, "delivery to %s failed", error)
                 failing = True
                 pause = _AFTER_ERROR
             else:
@@ -94,5 +94,11 @@ class Runner:
                 self._wake.wait(pause)
         try:
             self.consumer.close()
-        except Exception:
-            logger.warning("analytics: closing %s failed", self.consumer.name, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - the last thing that this thread does
+            self._log(logging.WARNING, "closing %s failed", error)
+
+    def _log(self, level: int, what: str, error: Exception) -> None:
+        # The disk's troubles are told in a line; only what may be a bug needs its traceback.
+        traceback = None if isinstance(error, (OSError, sqlite3.Error)) else error
+        text = f"analytics: {what}: %s: %s"
+        logger.log(level, text, self.consumer.name, type(error).__name__, error, exc_info=traceback)
