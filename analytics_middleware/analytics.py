@@ -118,7 +118,8 @@ class Analytics:
         """Give jobs and scripts what a request gives views: a context that `track` fills events from.
 
         *fields* are `Event` fields such as ``user_id``, ``locale`` and ``client_ip``. With *event_name* the block
-        itself becomes a custom event with its duration, which the helpers shape as they do a request's.
+        itself becomes a custom event with its duration, which the helpers shape as they do a request's; what an
+        exception ended has its class as property ``error``.
         """
         return block(self, event_name, fields)
 
@@ -283,6 +284,11 @@ class Analytics:
                 pid,
                 nowhere,
             )
+        elif not self._collectors and self._store is None and self._hub is None:
+            logger.warning(
+                "analytics: no collector and no store: events go nowhere; the embedded store needs "
+                "pip install 'analytics-middleware[insights]'"
+            )
         self._engine.start()
         for tell in self._at_start:
             self._tell(tell)
@@ -292,6 +298,10 @@ class Analytics:
         self._at_start.append(tell)
         if self._pid == os.getpid():
             self._tell(tell)
+
+    def quiet_start(self) -> None:
+        """Tell nothing at start: what a command does with an application is none of its serving."""
+        self._at_start.clear()
 
     def _tell(self, tell: Callable[[], None]) -> None:
         try:

@@ -6,8 +6,9 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
-from analytics_middleware.analytics import Analytics
+from analytics_middleware.analytics import STORE, Analytics
 from analytics_middleware.commands import CommandError, target
+from analytics_middleware.commands.text import safe
 from analytics_middleware.doctor import Finding
 from analytics_middleware.doctor.alerts import examine_alerts
 from analytics_middleware.doctor.application import (
@@ -17,6 +18,7 @@ from analytics_middleware.doctor.application import (
     examine_settings,
     is_django,
 )
+from analytics_middleware.doctor.delivery import examine_delivery
 from analytics_middleware.doctor.files import examine_files
 from analytics_middleware.doctor.uwsgi import examine_uwsgi, options_here, options_of_file
 from analytics_middleware.settings import Settings
@@ -24,6 +26,7 @@ from analytics_middleware.settings import Settings
 NAME = "doctor"
 HELP = "Look for what usually goes wrong: directory, disk, SQLite, uWSGI, proxies, middleware."
 
+_LONGEST: Final = 1000
 _SIGNS: Final = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
 
 
@@ -42,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps([finding._asdict() for finding in findings]))
     else:
         for finding in findings:
-            print(f"{_SIGNS[finding.level]}  {finding.subject}: {finding.text}")
+            print(f"{_SIGNS[finding.level]}  {finding.subject}: {safe(finding.text, _LONGEST)}")
             if finding.advice:
                 print(f"         → {finding.advice}")
     return int(any(finding.level == "problem" for finding in findings))
@@ -59,7 +62,9 @@ def _examine(found: target.Target, uwsgi: Path | None) -> Generator[Finding]:
         yield from files
         usable = all(finding.level != "problem" for finding in files)
         if usable and found.outbox.database.path.is_file():
-            ignored = found.outbox.stats().counts.get("proxy_ignored", 0)
+            stats = found.outbox.stats()
+            ignored = stats.counts.get("proxy_ignored", 0)
+            yield from examine_delivery(stats.consumers, _configured(found.analytics))
             if found.analytics is not None:
                 yield from examine_alerts(found.analytics, found.outbox.database)
     yield from examine_proxies(found.analytics, ignored)
@@ -71,6 +76,10 @@ def _examine(found: target.Target, uwsgi: Path | None) -> Generator[Finding]:
             raise CommandError(str(error)) from None
     if options is not None:
         yield from examine_uwsgi(options)
+
+
+def _configured(analytics: Analytics | None) -> list[str] | None:
+    return None if analytics is None else [STORE, *(collector.name for collector in analytics.collectors)]
 
 
 def _middleware(analytics: Analytics, application: Any) -> Generator[Finding]:

@@ -134,7 +134,10 @@ def find(arguments: argparse.Namespace) -> Target:
 def of_directory(directory: Path) -> Target:
     """Return the outbox in *directory*. Raises `CommandError` when there is none: looking must not make one."""
     if not (directory / FILE).is_file():
-        raise CommandError(f"there is no analytics database in {str(directory)!r}")
+        raise CommandError(
+            f"there is no analytics database in {str(directory)!r}: name the setting data_dir of an application "
+            "that has run, or the application itself with --app"
+        )
     return Target(None, None, SqliteOutbox(directory))
 
 
@@ -149,6 +152,7 @@ def of_application(application: Any) -> Target:
             f"no analytics in {type(application).__name__} {_name(application)!r}: "
             "name the Analytics object itself, or an application with the middleware"
         )
+    found.quiet_start()
     outbox = found.outbox
     return Target(found, application, outbox if isinstance(outbox, SqliteOutbox) else None)
 

@@ -32,8 +32,12 @@ def examine_settings(analytics: Analytics) -> Generator[Finding]:
             yield Finding("warning", "durability", text, advice)
     else:
         yield Finding("ok", "durability", f"events are durable in {settings.data_dir}")
+    stored = analytics.store is not None or analytics.hub is not None
+    if not stored and settings.store is not None:
+        advice = "pip install 'analytics-middleware[insights]', or set store to None"
+        yield Finding("warning", "store", "none, for a package is missing: no question can be answered", advice)
     if not analytics.collectors:
-        if settings.store is not None:
+        if stored:
             yield Finding("ok", "collectors", "none: events go into the store alone")
         else:
             yield Finding("warning", "collectors", "none, and no store: events go nowhere")
@@ -91,7 +95,13 @@ def examine_middleware(application: Any, layers: list[Any]) -> Generator[Finding
         return
     if len(ours) > 1:
         yield Finding("warning", "middleware", f"it is there {len(ours)} times; one event is recorded all the same")
-    outer = [type(layer).__name__ for layer in layers[: ours[0]] if type(layer).__name__ not in _HARMLESS]
+    added: Any = getattr(application, "user_middleware", None)
+    outer: list[str] = []
+    for layer in layers[: ours[0]]:
+        # What the framework puts outside everything of its own accord, nobody can move.
+        own_accord = added is not None and all(type(layer) is not middleware.cls for middleware in added)
+        if not own_accord and type(layer).__name__ not in _HARMLESS:
+            outer.append(type(layer).__name__)
     if outer:
         text = f"it stands within {', '.join(outer)}, whose own answers are not recorded"
         yield Finding("warning", "middleware", text, "make it the outermost: added last, or first in the list")

@@ -114,6 +114,45 @@ def test_no_collector_and_no_store_is_a_warning() -> None:
     assert found(Analytics(store=None))["collectors"][0].level == "warning"
 
 
+def test_a_store_whose_package_is_missing_is_a_warning_and_none_wanted_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "analytics_middleware.store.duckdb", None)
+    missing = found(Analytics(data_dir=tmp_path))
+    assert missing["store"][0].level == "warning"
+    assert "analytics-middleware[insights]" in missing["store"][0].advice
+    assert missing["collectors"][0].text.endswith("events go nowhere")
+    assert "store" not in found(Analytics(data_dir=tmp_path, store=None))
+
+
+def test_destinations_that_are_down_or_refuse_are_a_warning(shop: Shop) -> None:
+    shop.mode("vendor", "down")
+    shop.record("analytics.track('order')", flush=0.5)
+    shown = shop.run("doctor").stdout
+    assert "WARNING  delivery: vendor can't be delivered to, pending 1: DeliveryError: 503" in shown
+    shop.mode("vendor", "refuse")
+    shop.run("worker", "--once", check=False)
+    assert "WARNING  delivery: vendor has refused for good: 1" in shop.run("doctor").stdout
+
+
+def test_what_a_framework_puts_outside_of_its_own_accord_is_no_warning() -> None:
+    class Outermost:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+
+    class Framework(Starlette):
+        def build_middleware_stack(self) -> Any:
+            return Outermost(super().build_middleware_stack())
+
+    ours = Middleware(AnalyticsMiddleware, analytics=Analytics())
+    assert found(Framework(middleware=[ours]))["middleware"][0].level == "ok"
+    [finding] = found(Framework(middleware=[Middleware(Outermost), ours]))["middleware"]
+    assert finding.level == "warning"
+
+
 def test_middleware_within_another_that_answers_is_a_warning() -> None:
     analytics = Analytics()
     ours, session = Middleware(AnalyticsMiddleware, analytics=analytics), Middleware(SessionMiddleware, secret_key="x")

@@ -45,7 +45,10 @@ def test_a_collector_that_nobody_configures_any_more_is_called_that(shop: Shop) 
 def test_looking_makes_no_database(shop: Shop) -> None:
     ended = shop.run("status", "--data-dir", str(shop.data), check=False)
     assert ended.returncode == 1
-    assert ended.stderr == f"analytics-middleware: there is no analytics database in {str(shop.data)!r}\n"
+    said = f"analytics-middleware: there is no analytics database in {str(shop.data)!r}: "
+    assert ended.stderr.startswith(said)
+    assert "data_dir" in ended.stderr
+    assert "--app" in ended.stderr
     assert not shop.data.exists()
 
 

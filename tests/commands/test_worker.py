@@ -37,6 +37,18 @@ def test_a_signal_ends_it_at_once_and_well_although_a_collector_is_down(shop: Sh
     assert shop.status()["collectors"]["vendor"]["pending"] == 1
 
 
+def test_it_tells_nobody_how_to_sign_in_for_it_serves_no_pages(shop: Shop) -> None:
+    source = (shop.path / "shop.py").read_text().replace("store=None", "store=MemoryStore()")
+    (shop.path / "pages.py").write_text(
+        "from analytics_middleware.store import MemoryStore\n"
+        "from analytics_middleware_starlette import AnalyticsDashboard\n" + source + "AnalyticsDashboard(analytics)\n"
+    )
+    ended = shop.program("worker", "--once", "--app", "pages:analytics")
+    assert "sign in" not in ended.stderr
+    said = shop.python("-c", "from pages import analytics; analytics.track('x'); analytics.close(1)").stderr
+    assert "to sign in, open /analytics/login?token=" in said
+
+
 def test_once_ends_with_1_when_something_could_not_be_delivered(shop: Shop) -> None:
     shop.mode("vendor", "down")
     shop.record("analytics.track('order')", flush=0.2, SHOP_BACKGROUND="no")
