@@ -11,7 +11,7 @@ from analytics_middleware import lifecycle
 from analytics_middleware.block import block
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors, listed
-from analytics_middleware.context import Identified, RequestContext, current, identification, tracked
+from analytics_middleware.context import RequestContext, current
 from analytics_middleware.counters import NOTES, REASONS, Counters, logger
 from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.engine import Engine, build_feed, build_hub, build_outbox, build_store, immediate
@@ -24,6 +24,7 @@ from analytics_middleware.outbox.base import Draft, Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.pipeline import Handed
 from analytics_middleware.settings import Settings
+from analytics_middleware.tracking import Identified, identification, tracked
 from analytics_middleware.visitor_cookie import VisitorCookie
 
 if TYPE_CHECKING:
@@ -90,7 +91,12 @@ class Analytics:
         *event* is a name or an `Event`; *fields* are further fields of a named event, such as ``user_id`` or
         ``revenue``. Raises `TypeError` or `ValueError` for arguments that make no event.
         """
-        self.submit(tracked(event, properties, fields, current.get(), self.counters))
+        context = current.get()
+        item = tracked(event, properties, fields, context, self.counters)
+        if context is None:
+            self.submit(item)
+        else:
+            context.submit(item, self)
 
     def identify(self, user_id: object, traits: Mapping[str, Any] | None = None, anon_id: str | None = None) -> None:
         """Merge *traits* into what is known of *user_id* (None removes a key), and tie *anon_id* to it.

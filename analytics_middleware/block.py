@@ -5,9 +5,10 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from analytics_middleware.context import RequestContext, Tracked, current
+from analytics_middleware.context import RequestContext, current
 from analytics_middleware.event import Event
 from analytics_middleware.properties import Scalar, clean_name
+from analytics_middleware.tracking import Tracked
 
 if TYPE_CHECKING:
     from analytics_middleware.analytics import Analytics

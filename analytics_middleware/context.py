@@ -4,20 +4,20 @@ The ContextVar holds one mutable object, set when the request enters. A view in 
 an inner middleware runs in a *copy* of the context: it can't change the variable for us, but it finds this object.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from analytics_middleware.counters import Counters
-from analytics_middleware.event import Event, Identify
+from analytics_middleware.event import Event
 from analytics_middleware.money import Money
-from analytics_middleware.properties import Scalar, clean_name, clean_properties
+from analytics_middleware.properties import Scalar
 from analytics_middleware.request import Request
 from analytics_middleware.tracing import MODULE, current_trace, modules
 
 if TYPE_CHECKING:
     from analytics_middleware.analytics import Analytics
+    from analytics_middleware.tracking import Tracked
     from analytics_middleware.visitor_cookie import VisitorCookie
 
 
@@ -73,7 +73,9 @@ class RequestContext:
     anon_id: str | None = None
     """The id of a visitor who gets it with this very answer, in a cookie."""
     new_visitor: tuple[str, str] | None = None
-    """An id and its cookie, made for an event before the answer began."""
+    """An id and its cookie, made for an event before the answer began and decides whether it is given out."""
+    held: "deque[tuple[Analytics, Tracked]] | None" = None
+    """Events that wait for that decision."""
     trace: int = 0
     """OpenTelemetry's trace id, where that is at work."""
     automatic: bool = True
@@ -104,18 +106,22 @@ class RequestContext:
         return None if cookie is None else self._cookie(cookie)
 
     def _cookie(self, cookie: "VisitorCookie") -> str | None:
-        if self.excluded:
-            return None
-        try:
-            header, anon_id = cookie.header(
-                self.facts(), self.response_headers, signed_out=self.signed_out, prepared=self.new_visitor
-            )
-        except Exception:  # noqa: BLE001 - the answer must not notice
-            self.analytics.note_internal_error()
-            return None
-        if anon_id is not None:
-            self.anon_id = anon_id
+        header = anon_id = None
+        if not self.excluded:
+            try:
+                header, anon_id = cookie.header(
+                    self.facts(), self.response_headers, signed_out=self.signed_out, prepared=self.new_visitor
+                )
+            except Exception:  # noqa: BLE001 - the answer must not notice
+                self.analytics.note_internal_error()
+        if anon_id is not None or self.new_visitor is not None:
+            self._decide(anon_id)
         return header
+
+    def _decide(self, anon_id: str | None) -> None:
+        # An id that the browser never learns would make a visitor of each of its requests.
+        self.anon_id, self.new_visitor = anon_id, None
+        self._release()
 
     def anticipate(self) -> None:
         """Find out what only the answer would: the trace, and the id of a visitor who will get a cookie."""
@@ -125,7 +131,39 @@ class RequestContext:
         if cookie is not None and self.anon_id is None and self.status is None and not self.excluded:
             self.new_visitor = cookie.new(self.facts())
             if self.new_visitor is not None:
+                self.held = deque()
                 self.anon_id = self.new_visitor[0]
+
+    def submit(self, item: "Tracked", analytics: "Analytics") -> None:
+        """Hand *item*, tracked in this request, over to *analytics*, as soon as it is known who its visitor is."""
+        if self.held is None:
+            analytics.submit(item)
+            return
+        self.held.append((analytics, item))
+        # Looked at last: it may have been decided in another thread meanwhile.
+        if self.new_visitor is None:
+            self._release()
+
+    def _release(self) -> None:
+        while self.held:
+            try:
+                analytics, item = self.held.popleft()
+            except IndexError:
+                # Another thread does the same.
+                return
+            if item.context is not None:
+                item.context.anon_id = self.anon_id
+            analytics.submit(item)
+
+    def as_known(self) -> "RequestContext":
+        """Return what is known now, for an event that happens now: whom the view names later it is not about."""
+        known = RequestContext(self.analytics)
+        known.__dict__.update(self.__dict__)
+        # The framework's request must not live on in the queue.
+        known.source = known.describe = known.root = known.held = None
+        if known.given is not None:
+            known.given = known.given.replace()
+        return known
 
     def sign_out(self) -> None:
         """Note that the user signs out: the visitor cookie is for somebody new then. Nothing if nobody is signed in."""
@@ -158,6 +196,9 @@ class RequestContext:
         self.finished = True
         # The framework's request must not live on in the queue; it also ends a reference cycle.
         self.source = self.describe = self.root = None
+        if self.new_visitor is not None:
+            # There was no answer that could have given the id out.
+            self._decide(None)
         self.analytics.submit(self)
 
 
@@ -169,105 +210,3 @@ def _content_type(headers: Iterable[tuple[Any, Any]]) -> str:
 
 
 current: ContextVar[RequestContext | None] = ContextVar("analytics_middleware_request", default=None)
-
-
-class Tracked:
-    """An event on its way to the writer thread, with the request it came from."""
-
-    __slots__ = ("context", "event")
-
-    def __init__(self, event: Event, context: RequestContext | None) -> None:
-        self.event = event
-        self.context = context
-
-
-class Identified:
-    """What was said of a user on its way to the writer thread, with the request in which it was said."""
-
-    __slots__ = ("context", "record")
-
-    def __init__(self, record: Identify, context: RequestContext | None) -> None:
-        self.record = record
-        self.context = context
-
-
-def tracked(
-    event: str | Event,
-    properties: Mapping[str, Any] | None,
-    fields: Mapping[str, Any],
-    context: RequestContext | None,
-    counters: Counters,
-) -> Tracked:
-    """Return *event* ready to hand off; later changes to the caller's objects don't reach it.
-
-    Raises `TypeError` or `ValueError` for arguments that make no event.
-    """
-    if isinstance(event, Event):
-        if properties or fields:
-            raise TypeError("an Event carries its own properties and fields; pass them to Event(...)")
-        event = event.replace()
-    else:
-        event = Event(event_name=required(event, "event name"), **_event_fields(fields))
-        event.properties = _mapping("properties", properties or {})
-    event.timestamp = _instant(event.timestamp)
-    event.properties, dropped = clean_properties(_mapping("properties", event.properties))
-    if dropped:
-        counters.add("properties_dropped", dropped)
-    if context is not None and not context.finished:
-        # The framework's request is at hand only now; the writer thread must not touch it.
-        context.look()
-        context.anticipate()
-    return Tracked(event, context)
-
-
-def identification(user_id: object, traits: Mapping[str, Any] | None, anon_id: str | None) -> Identify:
-    """Return an `Identify` record of clean values.
-
-    Raises `ValueError` for an empty *user_id*, `TypeError` for *traits* that are no mapping.
-    """
-    cleaned, _ = clean_properties(_mapping("traits", traits or {}))
-    return Identify(
-        user_id=required(user_id, "user id"),
-        traits=cleaned,
-        anon_id=clean_name(anon_id) if anon_id else None,
-    )
-
-
-_FIELDS = frozenset(Event.__struct_fields__)
-
-
-def _event_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    if unknown := fields.keys() - _FIELDS:
-        raise TypeError(f"an event has no field {min(unknown)!r}; what is your own goes into properties")
-    cleaned = dict(fields)
-    if cleaned.get("revenue") is not None:
-        cleaned["revenue"] = Money.of(cleaned["revenue"])
-    for name in ("user_id", "anon_id"):
-        if cleaned.get(name) is not None:
-            cleaned[name] = clean_name(cleaned[name])
-    return cleaned
-
-
-def _mapping(name: str, value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
-    return value  # pyright: ignore[reportUnknownVariableType]
-
-
-def _instant(value: Any) -> datetime:
-    try:
-        at = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        at = None
-    if not isinstance(at, datetime):
-        # An event of the past that is dated now would be worse than none.
-        raise TypeError(f"timestamp {value!r} must be a datetime, or text such as '2026-01-31T12:00:00Z'")
-    return at
-
-
-def required(name: object, what: str) -> str:
-    """Return *name* as clean text. Raises `ValueError` when nothing is left of it; *what* is what it names."""
-    cleaned = clean_name(name) if name is not None else ""
-    if not cleaned:
-        raise ValueError(f"{what} {name!r} is empty")
-    return cleaned

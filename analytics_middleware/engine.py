@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from analytics_middleware.collectors.base import Collector
-from analytics_middleware.context import RequestContext, Tracked
+from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.delivery.runner import Feed, Runner
@@ -25,6 +25,7 @@ from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.outbox.visitors import SharedSalts, SharedSessions
 from analytics_middleware.pipeline import Handed, Pipeline
 from analytics_middleware.settings import Settings
+from analytics_middleware.tracking import Tracked
 from analytics_middleware.writer import Writer
 
 if TYPE_CHECKING:

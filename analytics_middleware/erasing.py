@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import msgspec
 
 from analytics_middleware.collectors.base import Collector
-from analytics_middleware.context import identification
 from analytics_middleware.event import Erase
 from analytics_middleware.outbox.base import Draft
+from analytics_middleware.tracking import identification
 
 
 def erase_record(user_id: object) -> tuple[str, Draft]:

@@ -126,7 +126,10 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
         return self.type.value
 
     def replace(self, **changes: Any) -> Self:
-        """Return a shallow copy with *changes*."""
+        """Return a copy with *changes*: shallow, but for what enrichment writes to."""
+        visit: Any = changes.get("visit", self.visit)
+        if isinstance(visit, Visit):
+            changes["visit"] = msgspec.structs.replace(visit)
         return msgspec.structs.replace(self, **changes)
 
     def encode(self) -> bytes:

@@ -4,11 +4,12 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec
 
-from analytics_middleware.context import RequestContext, current, required, tracked
+from analytics_middleware.context import RequestContext, current
 from analytics_middleware.counters import logger
 from analytics_middleware.event import Event
 from analytics_middleware.money import Money
 from analytics_middleware.properties import MAX_PROPERTIES, clean_name, clean_value
+from analytics_middleware.tracking import required, tracked
 
 P = ParamSpec("P")
 
@@ -112,7 +113,7 @@ def track(event: str | Event, properties: Mapping[str, Any] | None = None, **fie
     context = current.get()
     if context is not None:
         analytics = context.analytics
-        analytics.submit(tracked(event, properties, fields, context, analytics.counters))
+        context.submit(tracked(event, properties, fields, context, analytics.counters), analytics)
 
 
 @_helper

@@ -11,7 +11,7 @@ import msgspec
 
 from analytics_middleware.admission import MAX_TEXT, admit
 from analytics_middleware.classify import classify
-from analytics_middleware.context import Identified, RequestContext, Tracked
+from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.locale import accept_language
@@ -24,6 +24,7 @@ from analytics_middleware.properties import MAX_PROPERTIES, clean_text
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
 from analytics_middleware.tracing import trace_id_of
+from analytics_middleware.tracking import Identified, Tracked
 
 R = TypeVar("R")
 

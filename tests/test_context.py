@@ -336,6 +336,64 @@ def test_what_the_caller_set_on_a_tracked_event_is_kept_and_the_rest_filled(serv
     assert (event.hostname, event.user_agent, event.method) == ("shop.example", "Mozilla/5.0", "GET")
 
 
+def _invite(users):
+    for user in users:
+        set_user(user)
+        track("invited", {"expected": user})
+
+
+def recorded(*, record):
+    """What collectors get when *record* is called with analytics whose writer thread comes later."""
+    collector = FakeCollector()
+    analytics = Analytics([collector], enabled=True)
+    record(analytics)
+    assert analytics.flush()
+    analytics.close()
+    return collector.events
+
+
+def test_events_tracked_in_one_request_are_each_of_the_user_named_by_then():
+    def record(analytics):
+        async def app(scope, receive, send):
+            _invite(["u1", "u2", "u3"])
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+        async def nothing(*_message):
+            return {"type": "http.request"}
+
+        scope = {"type": "http", "method": "POST", "path": "/invite", "headers": HEADERS}
+        asyncio.run(AnalyticsMiddleware(app, analytics=analytics)(scope, nothing, nothing))
+
+    *invited, request = recorded(record=record)
+    assert [event.user_id for event in invited] == [event.properties["expected"] for event in invited]
+    assert len(invited) == 3
+    assert request.user_id == "u3"
+
+
+def test_events_tracked_in_one_block_are_each_of_the_user_named_by_then():
+    def record(analytics):
+        with analytics.context("job"):
+            _invite(["u1", "u2", "u3"])
+
+    *invited, job = recorded(record=record)
+    assert [event.user_id for event in invited] == ["u1", "u2", "u3"]
+    assert job.user_id == "u3"
+
+
+def test_a_copy_of_an_event_for_another_user_has_a_session_of_its_own_and_the_original_is_left_alone():
+    original = Event(event_name="x", user_id="u1")
+
+    def record(analytics):
+        analytics.track(original)
+        analytics.flush()
+        analytics.track(original.replace(event_id="second", user_id="u2"))
+
+    first, second = recorded(record=record)
+    assert first.visit.session_id != second.visit.session_id
+    assert original.visit == Visit()
+
+
 def test_a_tracked_event_belongs_to_the_user_that_the_view_named(serve, analytics_events):
     serve(lambda: (set_user("u1"), track("clicked")))
     assert [event.user_id for event in analytics_events] == ["u1", "u1"]

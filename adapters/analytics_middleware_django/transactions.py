@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from analytics_middleware.context import current, tracked
+from analytics_middleware.context import current
 from analytics_middleware.counters import logger
 from analytics_middleware.event import Event
+from analytics_middleware.tracking import tracked
 from analytics_middleware_django import _django
 from analytics_middleware_django.conf import get_analytics
 
@@ -26,10 +27,11 @@ def track_on_commit(
         return
     try:
         item = tracked(event, properties, fields, context, analytics.counters)
+        send = partial(analytics.submit, item) if context is None else partial(context.submit, item, analytics)
         connection = _django.transaction.get_connection(using)
         # A connection without an atomic block is not asked further: it might connect, which async code must not.
         if connection.in_atomic_block:
-            connection.on_commit(partial(analytics.submit, item), robust=True)
+            connection.on_commit(send, robust=True)
             return
     except Exception as error:
         if context is None:
@@ -39,4 +41,4 @@ def track_on_commit(
             "helper.track_on_commit", logger.warning, "analytics: track_on_commit() ignored: %s", error
         )
         return
-    analytics.submit(item)
+    send()

@@ -7,12 +7,13 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from analytics_middleware.analytics import Analytics
-from analytics_middleware.context import Identified, RequestContext, Tracked, identification
+from analytics_middleware.context import RequestContext
 from analytics_middleware.enrich.locale import accept_language
 from analytics_middleware.enrich.visitor import is_cookieless, is_identity
 from analytics_middleware.event import Event, EventType
 from analytics_middleware.money import Money
 from analytics_middleware.properties import MAX_NAME, clean_name
+from analytics_middleware.tracking import Identified, Tracked, identification
 from analytics_middleware.web.access import Access, Caller
 from analytics_middleware.web.body import decoded
 from analytics_middleware.web.http import Refusal, WebRequest

@@ -13,13 +13,13 @@ import msgspec
 
 from analytics_middleware.admission import admit
 from analytics_middleware.analytics import STORE, Analytics
-from analytics_middleware.context import identification
 from analytics_middleware.counters import logger
 from analytics_middleware.enrich.visit import BOT, FORWARDED
 from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.outbox.base import Draft, Kind
 from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.store.hub import SharedSalt, Taken
+from analytics_middleware.tracking import identification
 from analytics_middleware.web.body import decoded
 from analytics_middleware.web.http import Refusal
 from analytics_middleware.web.ingest import MAX_EVENTS

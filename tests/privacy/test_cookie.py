@@ -1,6 +1,7 @@
 """The visitor cookie: who is given one and when, what it looks like, and when it changes hands."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from flask import Flask
@@ -172,6 +173,36 @@ def test_what_a_view_tracks_on_a_visitors_very_first_page_has_the_id_of_the_cook
     cookie = site.visit("/landing").cookies[NAME]
     assert {event.anon_id for event in site.events} == {cookie.value.partition(".")[0]}
     assert len(site.events) == 2
+
+
+@pytest.mark.parametrize("answer", ["shared", "gone", "call"])
+def test_an_id_that_the_answer_gives_to_nobody_is_in_no_event(build, stack, answer):
+    """Else each request of one browser would be a visitor who never comes again."""
+
+    def view():
+        track("article.viewed")
+        return {
+            "shared": Page(headers=(("Content-Type", HTML), ("Cache-Control", "public, max-age=60"))),
+            "gone": Page("", 404),
+            "call": Page("{}", headers=(("Content-Type", "application/json"),)),
+        }[answer]
+
+    site = build(stack, {"/article": view}, **COOKIE)
+    assert site.visit("/article").set_cookie == []
+    assert "article.viewed" in [event.event_name for event in site.events]
+    assert {event.anon_id for event in site.events} == {None}
+
+
+def test_an_id_is_in_no_event_when_there_is_no_answer(build):
+    def view():
+        track("article.viewed")
+        raise LookupError
+
+    site = build("asgi", {"/article": view}, **COOKIE)
+    with suppress(LookupError):
+        site.visit("/article")
+    assert [event.event_name for event in site.events] == ["article.viewed", None]
+    assert {event.anon_id for event in site.events} == {None}
 
 
 def test_an_id_is_read_from_the_cookie_by_calls_that_are_given_none(build, stack):

@@ -1,0 +1,114 @@
+"""What the application says by itself, on its way to the writer thread: events, and who somebody is."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from analytics_middleware.context import RequestContext
+from analytics_middleware.counters import Counters
+from analytics_middleware.event import Event, Identify
+from analytics_middleware.money import Money
+from analytics_middleware.properties import clean_name, clean_properties
+
+
+class Tracked:
+    """An event on its way to the writer thread, with the request it came from."""
+
+    __slots__ = ("context", "event")
+
+    def __init__(self, event: Event, context: RequestContext | None) -> None:
+        self.event = event
+        self.context = context
+
+
+class Identified:
+    """What was said of a user on its way to the writer thread, with the request in which it was said."""
+
+    __slots__ = ("context", "record")
+
+    def __init__(self, record: Identify, context: RequestContext | None) -> None:
+        self.record = record
+        self.context = context
+
+
+def tracked(
+    event: str | Event,
+    properties: Mapping[str, Any] | None,
+    fields: Mapping[str, Any],
+    context: RequestContext | None,
+    counters: Counters,
+) -> Tracked:
+    """Return *event* ready to hand off; later changes to the caller's objects don't reach it.
+
+    Raises `TypeError` or `ValueError` for arguments that make no event.
+    """
+    if isinstance(event, Event):
+        if properties or fields:
+            raise TypeError("an Event carries its own properties and fields; pass them to Event(...)")
+        event = event.replace()
+    else:
+        event = Event(event_name=required(event, "event name"), **_event_fields(fields))
+        event.properties = _mapping("properties", properties or {})
+    event.timestamp = _instant(event.timestamp)
+    event.properties, dropped = clean_properties(_mapping("properties", event.properties))
+    if dropped:
+        counters.add("properties_dropped", dropped)
+    if context is not None and not context.finished:
+        # The framework's request is at hand only now; the writer thread must not touch it.
+        context.look()
+        context.anticipate()
+        context = context.as_known()
+    return Tracked(event, context)
+
+
+def identification(user_id: object, traits: Mapping[str, Any] | None, anon_id: str | None) -> Identify:
+    """Return an `Identify` record of clean values.
+
+    Raises `ValueError` for an empty *user_id*, `TypeError` for *traits* that are no mapping.
+    """
+    cleaned, _ = clean_properties(_mapping("traits", traits or {}))
+    return Identify(
+        user_id=required(user_id, "user id"),
+        traits=cleaned,
+        anon_id=clean_name(anon_id) if anon_id else None,
+    )
+
+
+_FIELDS = frozenset(Event.__struct_fields__)
+
+
+def _event_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := fields.keys() - _FIELDS:
+        raise TypeError(f"an event has no field {min(unknown)!r}; what is your own goes into properties")
+    cleaned = dict(fields)
+    if cleaned.get("revenue") is not None:
+        cleaned["revenue"] = Money.of(cleaned["revenue"])
+    for name in ("user_id", "anon_id"):
+        if cleaned.get(name) is not None:
+            cleaned[name] = clean_name(cleaned[name])
+    return cleaned
+
+
+def _mapping(name: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _instant(value: Any) -> datetime:
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        at = None
+    if not isinstance(at, datetime):
+        # An event of the past that is dated now would be worse than none.
+        raise TypeError(f"timestamp {value!r} must be a datetime, or text such as '2026-01-31T12:00:00Z'")
+    return at
+
+
+def required(name: object, what: str) -> str:
+    """Return *name* as clean text. Raises `ValueError` when nothing is left of it; *what* is what it names."""
+    cleaned = clean_name(name) if name is not None else ""
+    if not cleaned:
+        raise ValueError(f"{what} {name!r} is empty")
+    return cleaned
