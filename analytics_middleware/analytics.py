@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 STORE = "store"
 """The store's name among the consumers of the log; no collector may have it."""
+_RESPONSE_TIMEOUT = 5.0
+"""Seconds that a response waits for delivery at most (``flush_on_response``)."""
 
 
 class Analytics:
@@ -63,6 +65,8 @@ class Analytics:
         self._pid = 0
         self._made_in = os.getpid()
         self._starting = threading.RLock()
+        self._serving = 0
+        """Applications that are up and will say when they go down."""
         self._closed = False
         self._at_start: list[Callable[[], None]] = []
         self.parts: dict[str, Any] = {}
@@ -164,6 +168,15 @@ class Analytics:
             return True
         self.ensure_started()
         return self._engine.flush(timeout)
+
+    def flush_response(self) -> None:
+        """Deliver what there is before a request ends, unless what it goes to is known to be down. Never raises."""
+        try:
+            if self.active and self._immediate is None:
+                self.ensure_started()
+                self._engine.flush(_RESPONSE_TIMEOUT, patient=False)
+        except Exception:  # noqa: BLE001 - the boundary between analytics and the request
+            self.note_internal_error()
 
     def close(self, timeout: float = 2.0) -> None:
         """End this process's part: write what is handed off, deliver what can be within *timeout* seconds.
@@ -299,6 +312,26 @@ class Analytics:
         for tell in self._at_start:
             self._tell(tell)
 
+    def begin_serving(self) -> None:
+        """Note that an application is up: start, once more if the end of an earlier one has closed this."""
+        with self._starting:
+            self._serving += 1
+            if self._closed and self._engine.ended(self.settings.shutdown_timeout):
+                counts = self.counters.take()
+                self._engine = self._new_engine()
+                self.counters.give_back(counts)
+                self._pid = 0
+                self._closed = False
+        self.ensure_started()
+
+    def end_serving(self) -> None:
+        """Note that an application goes down: `close`, unless another one is up."""
+        with self._starting:
+            self._serving -= 1
+            last = self._serving <= 0
+        if last:
+            self.close(self.settings.shutdown_timeout)
+
     def at_start(self, tell: Callable[[], None]) -> None:
         """Have *tell* called when this process's threads are started; now, if they are."""
         self._at_start.append(tell)
@@ -330,6 +363,7 @@ class Analytics:
         self._pid = 0
         self._made_in = os.getpid()
         self._starting = threading.RLock()
+        self._serving = 0
         self._closed = False
 
     def at_exit(self) -> None:

@@ -4,6 +4,7 @@ Protocol: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -112,7 +113,7 @@ class AnalyticsMiddleware:
                     context.status = 500
                 context.finish(clock() - began)
             if analytics.settings.flush_on_response:
-                await asyncio.to_thread(analytics.flush)
+                await _in_thread(analytics.flush_response)
 
     def _enter(self, scope: Scope) -> RequestContext:
         context = RequestContext(self.analytics)
@@ -168,28 +169,33 @@ class AnalyticsMiddleware:
             nonlocal answered
             answered = True
             if message["type"] == "lifespan.startup.complete":
-                self.analytics.ensure_started()
+                self.analytics.begin_serving()
             elif message["type"].startswith("lifespan.shutdown."):
-                await self._close()
+                # Before the last word to the server: after it the process may be gone.
+                await _in_thread(self.analytics.end_serving)
             await send(message)
 
         try:
             await self.app(scope, receive_noting, send_noting)
         except Exception:
-            if answered:
+            if answered or received:
+                # It knows lifespans: what keeps it from starting is for the server to hear.
                 raise
             logger.debug("analytics: the application knows no lifespan", exc_info=True)
-            if not received:
-                await receive()
-            self.analytics.ensure_started()
-            await send({"type": "lifespan.startup.complete"})
             await receive()
-            await self._close()
-            await send({"type": "lifespan.shutdown.complete"})
+            await send_noting({"type": "lifespan.startup.complete"})
+            await receive()
+            await send_noting({"type": "lifespan.shutdown.complete"})
 
-    async def _close(self) -> None:
-        # Before the last word to the server: after it the process may be gone.
-        await asyncio.to_thread(self.analytics.close, self.analytics.settings.shutdown_timeout)
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        # Not asyncio's loop but trio's, whose module must be there then.
+        await sys.modules["trio"].to_thread.run_sync(function)
+    else:
+        await asyncio.to_thread(function)
 
 
 def _is_last(message: Message, kind: str, awaiting_trailers: bool) -> bool:

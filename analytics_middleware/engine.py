@@ -116,18 +116,36 @@ class Engine:
             self.start_delivery()
         self.look()
 
-    def flush(self, timeout: float) -> bool:
-        """Wait until every collector has passed the last event accepted here; return whether it was in time."""
+    def flush(self, timeout: float, *, patient: bool = True) -> bool:
+        """Wait until every collector has passed the last event accepted here; return whether it was in time.
+
+        Who is not *patient* does not wait for what is down, nor for other processes.
+        """
         deadline = time.monotonic() + timeout
         if not self._writer.drain(timeout):
             return False
         for runner in self._runners:
             runner.hurry(timeout)
-        while self._spill.waiting or not all(self._outbox.passed(name, self._last_seq) for name in self.names):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.005)
+        try:
+            while not self._arrived(patient):
+                if time.monotonic() >= deadline or (not patient and self._hopeless()):
+                    return False
+                time.sleep(0.005)
+        except FAILURES as error:
+            self.counters.log("flush", logger.warning, "analytics: the log can't be read: %s", error)
+            return False
         return True
+
+    def _arrived(self, patient: bool) -> bool:
+        if self._spill.waiting:
+            return False
+        elsewhere = not patient and not self._runners
+        return elsewhere or all(self._outbox.passed(name, self._last_seq) for name in self.names)
+
+    def _hopeless(self) -> bool:
+        return self._spill.failing or any(
+            isinstance(runner.consumer, Consumer) and runner.consumer.down for runner in self._runners
+        )
 
     def take_over(self, drafts: Sequence[Draft]) -> None:
         """Write *drafts* into the log before this returns. Raises what `FAILURES` lists."""
@@ -158,6 +176,12 @@ class Engine:
             # A thread that waits for a dead destination ends with the process; its successor need not wait for it.
             self._release_leases()
         return all(stopped)
+
+    def ended(self, timeout: float) -> bool:
+        """Whether no thread is left after *timeout* seconds at most, once `stop` was called."""
+        deadline = time.monotonic() + timeout
+        runners = all(runner.join(max(0.0, deadline - time.monotonic())) for runner in self._runners)
+        return runners and not self._writer.running
 
     def abandon(self) -> None:
         """In a forked child: leave all of it to the parent."""

@@ -180,4 +180,4 @@ def _end(context: RequestContext, began: float, token: Token[RequestContext | No
 
 def _flush(context: RequestContext) -> None:
     if context.analytics.settings.flush_on_response:
-        context.analytics.flush()
+        context.analytics.flush_response()

@@ -66,6 +66,11 @@ class Consumer:
         self._up_since_retry = True
         self._unwritten: tuple[int, Settlement] | None = None
 
+    @property
+    def down(self) -> bool:
+        """Whether the destination took nothing the last time."""
+        return self._backoff.failures > 0
+
     def step(self, *, hurry: bool = False) -> float | None:
         """Do what is to be done now; return the seconds until there may be more, None if only a new entry can tell.
 

@@ -42,6 +42,11 @@ class Spill:
         self._try_at = 0.0
 
     @property
+    def failing(self) -> bool:
+        """Whether the outbox could not be written the last time."""
+        return self._failing
+
+    @property
     def waiting(self) -> int:
         """Events that are not in the log yet."""
         return sum(draft.kind == "event" for draft in self._waiting)

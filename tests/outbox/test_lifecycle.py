@@ -3,6 +3,7 @@
 ``-s`` shows how long each took to end with every collector dead; no test asserts a time.
 """
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -10,12 +11,15 @@ import textwrap
 import threading
 import time
 from importlib.util import find_spec
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from durability.destination import Destination, PostCollector
 from durability.servers import ask_all, environment, running
 
-from analytics_middleware import Analytics
+from analytics_middleware import Analytics, asgi, wsgi
+from analytics_middleware import analytics as analytics_module
+from analytics_middleware.outbox.database import FILE
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.testing import FakeCollector
 
@@ -233,14 +237,9 @@ def test_flush_waits_for_retries_too(analytics_of):
     assert [event.event_name for event in collector.events] == ["x"]
 
 
-@pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
-def test_flush_on_response_returns_with_the_event_delivered(protocol, analytics_of):
-    import asyncio
-
-    collector = FakeCollector(linger=3600.0)
-    analytics = analytics_of(collector, flush_on_response=True)
+def respond(protocol, analytics):
+    """Serve one page."""
     if protocol == "asgi":
-        from analytics_middleware.asgi import AnalyticsMiddleware
 
         async def app(scope, receive, send):
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
@@ -250,11 +249,8 @@ def test_flush_on_response_returns_with_the_event_delivered(protocol, analytics_
             return {"type": "http.request"}
 
         scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"accept", b"text/html")]}
-        asyncio.run(AnalyticsMiddleware(app, analytics=analytics)({**scope, "query_string": b""}, ignore, ignore))
+        asyncio.run(asgi.AnalyticsMiddleware(app, analytics=analytics)({**scope, "query_string": b""}, ignore, ignore))
     else:
-        from wsgiref.util import setup_testing_defaults
-
-        from analytics_middleware.wsgi import AnalyticsMiddleware
 
         def app(environ, start_response):
             start_response("200 OK", [("Content-Type", "text/html")])
@@ -262,10 +258,62 @@ def test_flush_on_response_returns_with_the_event_delivered(protocol, analytics_
 
         environ = {"HTTP_ACCEPT": "text/html"}
         setup_testing_defaults(environ)
-        body = AnalyticsMiddleware(app, analytics=analytics)(environ, lambda *_: None)
+        body = wsgi.AnalyticsMiddleware(app, analytics=analytics)(environ, lambda *_: None)
         list(body)
         body.close()
+
+
+@pytest.fixture
+def for_ever(monkeypatch):
+    """A response that waits for delivery waits until the test fails."""
+    monkeypatch.setattr(analytics_module, "_RESPONSE_TIMEOUT", 3600.0)
+
+
+@pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
+def test_flush_on_response_returns_with_the_event_delivered(protocol, analytics_of):
+    collector = FakeCollector(linger=3600.0)
+    respond(protocol, analytics_of(collector, flush_on_response=True))
     assert [event.status_code for event in collector.events] == [200]
+
+
+@pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
+@pytest.mark.usefixtures("for_ever")
+def test_flush_on_response_does_not_wait_for_what_is_down(protocol, analytics_of):
+    def fail(events):
+        raise OSError("down")
+
+    analytics = analytics_of(FakeCollector(fail=fail), flush_on_response=True)
+    for _ in range(3):
+        respond(protocol, analytics)
+    assert analytics.stats()["collectors"]["fake"]["pending"] == 3
+
+
+@pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
+@pytest.mark.usefixtures("for_ever")
+def test_flush_on_response_waits_for_no_other_process(protocol, analytics_of):
+    analytics = analytics_of(FakeCollector(), flush_on_response=True, background=False)
+    respond(protocol, analytics)
+    assert analytics.stats()["collectors"]["fake"]["pending"] == 1
+
+
+@pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
+@pytest.mark.parametrize("trouble", ["no directory", "no database"])
+@pytest.mark.usefixtures("for_ever")
+def test_flush_on_response_is_no_responses_problem_when_the_disk_fails(protocol, trouble, tmp_path, caplog):
+    if trouble == "no directory":
+        (tmp_path / "file").touch()
+        data_dir = tmp_path / "file" / "data"
+    else:
+        data_dir = tmp_path
+        (tmp_path / FILE).write_bytes(b"this is no database" * 1000)
+    collector = FakeCollector()
+    analytics = Analytics([collector], data_dir=data_dir, enabled=True, store=None, flush_on_response=True)
+    respond(protocol, analytics)
+    respond(protocol, analytics)
+    assert not analytics.flush(0.1)
+    analytics.close(0.1)
+    assert "the data directory can't be written" in caplog.text
+    assert "2 events were lost at exit" in caplog.text
 
 
 def test_without_background_delivery_is_left_to_another_process(tmp_path, destination):
