@@ -1,6 +1,6 @@
 """Analytics in Celery tasks, under prefork as well: nothing is lost when a worker process ends.
 
-    celery -A celery_jobs worker
+    celery --workdir examples -A celery_jobs worker
 
 Three things make it work:
 
