@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted, 141 no
 
 import argparse
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
@@ -18,6 +19,8 @@ PROGRAM: Final = "analytics-middleware"
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if "invalid choice" in message and not message.startswith("argument -"):
+            message += "; options follow what is to be done"
         # One line that says what is wrong and where to read on; the whole usage would bury it.
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
@@ -46,6 +49,9 @@ def main(
         return 141
     except (AnalyticsError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except sqlite3.Error as error:
+        print(f"{program}: the database can't be used: {error} (see {program} doctor)", file=sys.stderr)
         return 1
     return code
 

@@ -62,6 +62,8 @@ def test_the_help_names_every_command(command: SimpleNamespace, capsys: pytest.C
     [
         ([], "required: COMMAND"),
         (["nonsense"], "invalid choice: 'nonsense'"),
+        (["--app", "shop:app", "status"], "options follow what is to be done"),
+        (["dead-letters", "--app", "shop:app", "list"], "options follow what is to be done"),
         (["frob"], "required: --size"),
         (["frob", "--size", "big"], "argument --size"),
         (["frob", "--siz", "1"], "required: --size"),

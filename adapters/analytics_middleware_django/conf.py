@@ -32,6 +32,11 @@ def get_analytics() -> Analytics:
     return analytics
 
 
+def is_of_settings(analytics: Analytics) -> bool:
+    """Whether *analytics* is what `get_analytics` has made."""
+    return analytics is _analytics
+
+
 def asset_prefixes() -> tuple[str, ...]:
     """Return the paths under which this project serves its static and media files."""
     global _prefixes

@@ -20,6 +20,7 @@ from analytics_middleware.doctor.application import (
 )
 from analytics_middleware.doctor.delivery import examine_delivery
 from analytics_middleware.doctor.files import examine_files
+from analytics_middleware.doctor.segments import examine_segments
 from analytics_middleware.doctor.uwsgi import examine_uwsgi, options_here, options_of_file
 from analytics_middleware.settings import Settings
 
@@ -65,6 +66,7 @@ def _examine(found: target.Target, uwsgi: Path | None) -> Generator[Finding]:
             stats = found.outbox.stats()
             ignored = stats.counts.get("proxy_ignored", 0)
             yield from examine_delivery(stats.consumers, _configured(found.analytics))
+            yield from examine_segments(found.outbox.database)
             if found.analytics is not None:
                 yield from examine_alerts(found.analytics, found.outbox.database)
     yield from examine_proxies(found.analytics, ignored)

@@ -84,10 +84,21 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"somebody else is replaying the same to {collector.name}") from None
     print(f"{what} went to {collector.name}: {_became(before, outbox.stats().consumers[collector.name])}.")
     if not total:
-        print(source.nothing)
+        print(_nothing(source, collector, new=spans == [whole], until=arguments.until))
     elif not getattr(collector, "dedupes", False) and whole.stop > (registered or 0.0) * 1_000_000 + 1:
         print(f"{collector.name} does not recognise an event that it has already: it counts them once more.")
     return 0
+
+
+def _nothing(source: "_Source", collector: Collector, *, new: bool, until: float | None) -> str:
+    """Return why there was nothing to replay; whether all of the time was *new* to the collector."""
+    if not source.fills:
+        return "Without a store there is only the log, which keeps what some collector still waits for."
+    if not new:
+        return "There is nothing in the store that was not replayed to it before; --again sends that once more."
+    if until is None:
+        return f"The store has nothing older; {collector.name} got what came since as it came (--until takes that too)."
+    return "There is nothing in the store of that time."
 
 
 class _Source(NamedTuple):
@@ -95,7 +106,6 @@ class _Source(NamedTuple):
 
     history: History
     amount_of: Callable[[Span], int]
-    nothing: str
     fills: bool
     """Whether it reaches back to before a collector was there."""
 
@@ -107,7 +117,6 @@ def _source(analytics: Analytics, outbox: SqliteOutbox, collector: Collector) ->
         return _Source(
             partial(logged_history, database, name),
             partial(count_logged, database, name),
-            "Without a store there is only the log, which keeps what some collector still waits for.",
             fills=False,
         )
 
@@ -121,8 +130,7 @@ def _source(analytics: Analytics, outbox: SqliteOutbox, collector: Collector) ->
         )
         return sum(point.count for point in points)
 
-    nothing = "There is nothing in the store that was not replayed to it before; --again sends that once more."
-    return _Source(history, count, nothing, fills=True)
+    return _Source(history, count, fills=True)
 
 
 def _range(

@@ -126,7 +126,7 @@ def examine_django() -> Generator[Finding]:
 def is_django(analytics: Analytics) -> bool:
     """Whether *analytics* is the one of a Django project's settings."""
     conf: Any = sys.modules.get("analytics_middleware_django.conf")
-    return conf is not None and conf.get_analytics() is analytics
+    return conf is not None and conf.is_of_settings(analytics)
 
 
 def _is_ours(layer: Any) -> bool:

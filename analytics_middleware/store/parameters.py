@@ -103,4 +103,5 @@ def check_int(field: str, value: object, least: int, most: int) -> None:
 def check_span(field: str, value: object) -> None:
     """Raise `QuestionError` unless *value* is a timedelta above zero and of at most `LONGEST_SPAN`."""
     if not isinstance(value, timedelta) or not timedelta(0) < value <= LONGEST_SPAN:
-        raise QuestionError(field, f"{value!r} must be a timedelta above zero, of at most {LONGEST_SPAN.days} days")
+        right = f"a timedelta above zero, of at most {LONGEST_SPAN.days} days, or text such as '24h'"
+        raise QuestionError(field, f"{value!r} must be {right}")

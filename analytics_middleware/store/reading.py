@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.event import Erase, Identify
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.store._arrays import ALWAYS, NEVER, Int64s, Mask, np, pa, pc, pq
@@ -98,7 +99,10 @@ class _File:
     """A segment that is kept open. *identities* say what is erased, None when nothing is."""
 
     def __init__(self, path: Path, identities: Identities | None) -> None:
-        self._file = pq.ParquetFile(path, memory_map=True)
+        try:
+            self._file = pq.ParquetFile(path, memory_map=True)
+        except pa.ArrowInvalid as error:
+            raise AnalyticsError(f"{path} is damaged: {error}") from error
         self._identities = identities
         self._bounds = [self._bounds_of(index) for index in range(self._file.num_row_groups)]
         times = numbers_of(self._file.read(columns=["timestamp"]).column(0), "timestamp")

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 
-from analytics_middleware import Analytics
+from analytics_middleware import Analytics, Event, cli
 from analytics_middleware.commands.doctor import _examine
 from analytics_middleware.commands.target import of_application
 from analytics_middleware.doctor import Finding
@@ -21,6 +23,7 @@ from analytics_middleware_flask import FlaskAnalytics
 from analytics_middleware_starlette import AnalyticsMiddleware
 
 from .conftest import Shop
+from .stores import Kept
 
 
 def found(application: Any) -> dict[str, list[Finding]]:
@@ -90,6 +93,45 @@ def test_a_damaged_database_is_a_problem(shop: Shop) -> None:
         file.write(b"\xff" * 8192)
     findings = [finding for finding in examine_files(shop.data, 1) if finding.level == "problem"]
     assert [finding.subject for finding in findings] == ["database"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (Path.unlink, "is missing"),
+        (lambda file: file.write_bytes(b"x" * file.stat().st_size), "is damaged"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-100]), "is damaged"),
+    ],
+    ids=["gone", "overwritten", "cut"],
+)
+def test_a_file_of_the_store_that_can_not_be_read_is_a_problem(harm: Any, said: str, tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.apply([Event(event_name="order") for _ in range(5)])
+    with kept.store() as store:
+        store.maintain()
+    shown = kept.run("doctor").stdout
+    assert "ok       store: 1 files with 5 events are there" in shown
+    [file] = (tmp_path / "segments").glob("month-*.parquet")
+    harm(file)
+    ended = kept.run("doctor", check=False)
+    assert ended.returncode == 1
+    assert f"PROBLEM  store: {file.parent}: {file.name} {said}" in ended.stdout
+    asked = kept.run("export", "--jsonl", str(tmp_path / "all.jsonl"), check=False)
+    assert asked.returncode == 1
+    assert asked.stderr.startswith("analytics-middleware: ")
+    assert file.name in asked.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "tail", "export --jsonl all.jsonl"])
+def test_a_damaged_database_ends_any_command_in_one_line(command: str, tmp_path: Path) -> None:
+    (tmp_path / "analytics.sqlite3").write_bytes(b"this is no database" * 1000)
+    out, err = StringIO(), StringIO()
+    first, *more = command.split()
+    with redirect_stdout(out), redirect_stderr(err):
+        assert cli.main([first, "--data-dir", str(tmp_path), *more]) == 1
+    assert err.getvalue() == (
+        "analytics-middleware: the database can't be used: file is not a database (see analytics-middleware doctor)\n"
+    )
 
 
 def test_a_clock_behind_the_log_is_a_warning(shop: Shop) -> None:

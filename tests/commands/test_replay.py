@@ -90,6 +90,18 @@ def test_events_older_than_a_collector_takes_are_left_out_and_told_of(stored: Sh
     assert stored.status()["collectors"]["late"]["dropped"] == {}
 
 
+def test_where_there_is_nothing_to_replay_the_reason_is_told(stored: Shop) -> None:
+    stored.record("")
+    stored.record("analytics.track('order')")
+    whole = ("--collector", "vendor", "--since", "2020-01-01")
+    earlier = ("--collector", "vendor", "--since", "2019-01-01", "--until", "2019-02-01")
+    for again in ([], ["--again"]):
+        shown = stored.run("replay", *whole, *again).stdout
+        assert "0 events" in shown
+        assert "The store has nothing older; vendor got what came since as it came (--until takes that too)." in shown
+    assert "nothing in the store of that time" in stored.run("replay", *earlier).stdout
+
+
 def test_a_refusal_is_a_dead_letter_as_ever_and_the_command_says_so(history: Shop) -> None:
     history.mode("late", "refuse")
     assert "0 delivered, 5 dead letters." in history.run("replay", "--collector", "late", "--since", "1h").stdout

@@ -1,0 +1,46 @@
+"""The store's files: whether what the catalogue lists is there and whole."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+from analytics_middleware.doctor import Finding
+from analytics_middleware.outbox.database import Database
+from analytics_middleware.store.catalogue import Segment, read_state, segment_directory
+
+_MAGIC: Final = b"PAR1"
+"""What a Parquet file begins and ends with."""
+
+
+def examine_segments(database: Database) -> Generator[Finding]:
+    """Look at the files of events that *database* lists; nothing where there are none."""
+    with database.read() as connection:
+        segments = read_state(connection).segments
+    if not segments:
+        return
+    directory = segment_directory(database.directory)
+    broken = [f"{segment.file} {wrong}" for segment in segments if (wrong := _wrong(directory, segment))]
+    if broken:
+        advice = "put the files back from a backup: no question about their time can be answered without them"
+        yield Finding("problem", "store", f"{directory}: {', '.join(broken)}", advice)
+    else:
+        events = sum(segment.rows for segment in segments)
+        yield Finding("ok", "store", f"{len(segments)} files with {events} events are there")
+
+
+def _wrong(directory: Path, segment: Segment) -> str | None:
+    path = directory / segment.file
+    # The hashes of its event ids stand beside it, and count in the catalogue's bytes.
+    hashes = path.with_suffix(".ids")
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_MAGIC))
+            size = file.seek(0, 2)
+            file.seek(max(0, size - len(_MAGIC)))
+            end = file.read()
+        size += hashes.stat().st_size if hashes.exists() else 0
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"can't be read ({error.strerror})"
+    return None if (begin, end, size) == (_MAGIC, _MAGIC, segment.bytes) else "is damaged"
