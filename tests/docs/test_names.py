@@ -15,6 +15,7 @@ from pages import PAGES, ROOT, read, rows
 import analytics_middleware
 from analytics_middleware import Analytics
 from analytics_middleware.cli import make_parser
+from analytics_middleware.running import Running
 from analytics_middleware.store import Insights
 
 EVERYTHING = "\n".join(page.read_text("utf-8") for page in PAGES)
@@ -48,7 +49,7 @@ FOR_OTHERS = {
 """Methods that the command line, the adapters and the API call."""
 
 
-@pytest.mark.parametrize("name", sorted(set(methods(Analytics)) - FOR_OTHERS))
+@pytest.mark.parametrize("name", sorted({*methods(Analytics), *methods(Running)} - FOR_OTHERS))
 def test_every_method_for_applications_is_on_the_page_of_the_object(name: str) -> None:
     assert re.search(rf"`(analytics\.|Analytics\.)?{name}\(", PYTHON)
 

@@ -18,7 +18,7 @@ from durability.destination import Destination, PostCollector
 from durability.servers import ask_all, environment, running
 
 from analytics_middleware import Analytics, asgi, wsgi
-from analytics_middleware import analytics as analytics_module
+from analytics_middleware import running as running_module
 from analytics_middleware.outbox.database import FILE
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.testing import FakeCollector
@@ -266,7 +266,7 @@ def respond(protocol, analytics):
 @pytest.fixture
 def for_ever(monkeypatch):
     """A response that waits for delivery waits until the test fails."""
-    monkeypatch.setattr(analytics_module, "_RESPONSE_TIMEOUT", 3600.0)
+    monkeypatch.setattr(running_module, "_RESPONSE_TIMEOUT", 3600.0)
 
 
 @pytest.mark.parametrize("protocol", ["asgi", "wsgi"])

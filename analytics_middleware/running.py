@@ -1,0 +1,219 @@
+"""What an `Analytics` object is in one process: started when needed, closed, begun anew in a forked child."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from analytics_middleware import lifecycle
+from analytics_middleware.collectors.base import Collector
+from analytics_middleware.counters import Counters, logger
+from analytics_middleware.delivery.consumer import Consumer
+from analytics_middleware.engine import Engine, build_feed, immediate
+from analytics_middleware.event import Event
+from analytics_middleware.outbox.base import Outbox
+from analytics_middleware.pipeline import Handed
+from analytics_middleware.settings import Settings
+from analytics_middleware.visitor_cookie import VisitorCookie
+
+if TYPE_CHECKING:
+    from analytics_middleware.store.base import Store
+    from analytics_middleware.store.hub import HubStore
+
+
+_RESPONSE_TIMEOUT = 5.0
+"""Seconds that a response waits for delivery at most (``flush_on_response``)."""
+
+
+class Running:
+    """The threads that record and deliver, and what they work with. No thread is started before it is needed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        collectors: Sequence[Collector],
+        outbox: Outbox,
+        store: "Store | None",
+        hub: "HubStore | None",
+    ) -> None:
+        self.settings = settings
+        self._collectors = collectors
+        self._outbox = outbox
+        self._store = store
+        self._hub = hub
+        self._engine = self._new_engine()
+        self._pid = 0
+        self._made_in = os.getpid()
+        self._starting = threading.RLock()
+        self._serving = 0
+        """Applications that are up and will say when they go down."""
+        self._closed = False
+        self._at_start: list[Callable[[], None]] = []
+        self._immediate: Callable[[Handed], None] | None = None
+        self.active = settings.active
+        """Whether requests are recorded at all."""
+        if self.active:
+            # Before the server takes requests: the first events must not wait for it in memory.
+            self._engine.warm_up()
+        lifecycle.register(self)
+
+    @property
+    def counters(self) -> Counters:
+        """What this process has counted since it last wrote its counts down."""
+        return self._engine.counters
+
+    @property
+    def capturing(self) -> bool:
+        """Whether a test collects the events."""
+        return self._immediate is not None
+
+    def submit(self, item: Handed) -> None:
+        """Hand *item* over to the writer thread. Never blocks and never raises."""
+        try:
+            if self._immediate is not None:
+                self._immediate(item)
+            elif self.active:
+                if self._pid != os.getpid():
+                    self.ensure_started()
+                if self._closed:
+                    self.counters.drop("exit")
+                else:
+                    self._engine.put(item)
+        except Exception:  # noqa: BLE001 - the boundary between analytics and the request
+            self.note_internal_error()
+
+    def ensure_started(self) -> None:
+        """Start this process's threads unless they run: at lifespan start-up, and at the first request of any kind."""
+        if self._pid == os.getpid() or not self.active or self._closed:
+            return
+        with self._starting:
+            self._start()
+
+    def _start(self) -> None:
+        pid = os.getpid()
+        if self._pid == pid:
+            # Another thread's first request was quicker.
+            return
+        if self._made_in != pid:
+            # Forked where Python's hooks don't run (uWSGI), perhaps before anything was started: two workers must not
+            # hold one lease under one name.
+            self.after_fork()
+        self._pid = pid
+        lifecycle.register_exit()
+        if not self._outbox.durable:
+            nowhere = "" if self._collectors else " There are no collectors either; try collectors=[StdoutCollector()]."
+            logger.warning(
+                "analytics: no data_dir: events live in the memory of this process (%d) alone, and end with it.%s",
+                pid,
+                nowhere,
+            )
+        elif not self._collectors and self._store is None and self._hub is None:
+            logger.warning(
+                "analytics: no collector and no store: events go nowhere; the embedded store needs "
+                "pip install 'analytics-middleware[insights]'"
+            )
+        self._engine.start()
+        for tell in self._at_start:
+            self._tell(tell)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End this process's part: write what is handed off, deliver what can be within *timeout* seconds.
+
+        With a data directory what is not delivered yet stays there for the next process.
+        """
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        if self._engine.stop(timeout):
+            self._outbox.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether this process's part has ended."""
+        return self._closed
+
+    def flush_response(self) -> None:
+        """Deliver what there is before a request ends, unless what it goes to is known to be down. Never raises."""
+        try:
+            if self.active and self._immediate is None:
+                self.ensure_started()
+                self._engine.flush(_RESPONSE_TIMEOUT, patient=False)
+        except Exception:  # noqa: BLE001 - the boundary between analytics and the request
+            self.note_internal_error()
+
+    def begin_serving(self) -> None:
+        """Note that an application is up: start, once more if the end of an earlier one has closed this."""
+        with self._starting:
+            self._serving += 1
+            if self._closed and self._engine.ended(self.settings.shutdown_timeout):
+                counts = self.counters.take()
+                self._engine = self._new_engine()
+                self.counters.give_back(counts)
+                self._pid = 0
+                self._closed = False
+        self.ensure_started()
+
+    def end_serving(self) -> None:
+        """Note that an application goes down: `close`, unless another one is up."""
+        with self._starting:
+            self._serving -= 1
+            last = self._serving <= 0
+        if last:
+            self.close(self.settings.shutdown_timeout)
+
+    def at_start(self, tell: Callable[[], None]) -> None:
+        """Have *tell* called when this process's threads are started; now, if they are."""
+        self._at_start.append(tell)
+        if self._pid == os.getpid():
+            self._tell(tell)
+
+    def quiet_start(self) -> None:
+        """Tell nothing at start: what a command does with an application is none of its serving."""
+        self._at_start.clear()
+
+    def _tell(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception:  # noqa: BLE001 - what is only told must not keep the application from starting
+            self.note_internal_error()
+
+    def note_internal_error(self) -> None:
+        """Count and log an exception inside analytics, from within the handler that caught it."""
+        self.counters.add("internal_errors")
+        self.counters.log("internal", logger.warning, "analytics: recording a request failed", exc_info=True)
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
+        self._engine.abandon()
+        self._outbox.after_fork()
+        if (store_after_fork := getattr(self._store, "after_fork", None)) is not None:
+            store_after_fork()
+        self._engine = self._new_engine()
+        self._pid = 0
+        self._made_in = os.getpid()
+        self._starting = threading.RLock()
+        self._serving = 0
+        self._closed = False
+
+    def at_exit(self) -> None:
+        """At the end of the interpreter; see `close`."""
+        self.close(self.settings.shutdown_timeout)
+
+    def _new_engine(self) -> Engine:
+        hub = self._hub
+        feed = build_feed(self._store, self._outbox) if hub is None else Consumer(hub, self._outbox)
+        engine = Engine(
+            self.settings, self._collectors, self._outbox, feed, salt_source=None if hub is None else hub.salt
+        )
+        cookie = self.settings.visitor == "cookie"
+        self.visitor_cookie = VisitorCookie(self.settings, engine.counters) if cookie else None
+        return engine
+
+    def capture(self, sink: Callable[[Event], None] | None) -> None:
+        """Give every event to *sink* at once, in the thread that made it, and to no collector; None ends that.
+
+        Analytics that is switched off (``enabled=False``) stays so.
+        """
+        if self.settings.enabled is not False:
+            self._immediate = None if sink is None else immediate(self.settings, self.counters, sink)
+            self.active = sink is not None or self.settings.active
