@@ -1,6 +1,7 @@
 """A request and a response without a framework: what runners make and what the API and the pages answer."""
 
 import dataclasses
+import re
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final, Protocol
 
@@ -12,6 +13,7 @@ from analytics_middleware.request import Request
 JSON: Final = "application/json"
 
 _to_json = msgspec.json.Encoder().encode
+_UNPRINTABLE: Final = re.compile(r"[^ -~\xa0-\xff]")
 
 
 class Framework:
@@ -62,11 +64,19 @@ class WebRequest:
 
 @dataclasses.dataclass(slots=True)
 class WebResponse:
-    """What to answer. A body in parts is sent part by part; an asynchronous one only under ASGI."""
+    """What to answer. A body in parts is sent part by part; an asynchronous one only under ASGI.
+
+    Raises `ValueError` for a header that no server could send: while the application can still answer otherwise.
+    """
 
     status: int = 200
     body: bytes | Iterable[bytes] | AsyncGenerator[bytes, None] = b""
     headers: list[tuple[str, str]] = dataclasses.field(default_factory=list[tuple[str, str]])
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers:
+            if _UNPRINTABLE.search(value):
+                raise ValueError(f"header {name} is {value!r:.100}, which is not all printable Latin-1")
 
 
 class WebApp(Protocol):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -114,6 +115,16 @@ def test_every_table_is_a_csv_file(dashboard: Site):
             assert len(rows) == len(expected["rows"]) + 1
     wrong = dashboard.ask("GET", "/analytics/?format=csv&table=secrets", headers=READER)
     assert wrong.status == 400
+
+
+@pytest.mark.parametrize("name", ["日付", "x\r\nX-Evil:1", "a\"; filename*=UTF-8''evil.html; x=\"", "a/../b"])
+def test_a_name_out_of_the_query_cannot_choose_the_file_or_another_header(dashboard: Site, name: str):
+    query = f"event=a&format=csv&property={quote(name)}&table={quote(f'properties.{name}')}"
+    answer = dashboard.ask("GET", f"/analytics/events?{query}", headers=READER)
+    assert answer.status == 200, answer.body
+    assert answer.body.decode("utf-8-sig").splitlines() == ['"Value","Count"']
+    assert re.fullmatch(r'attachment; filename="[A-Za-z0-9._-]+\.csv"', answer.header("content-disposition") or "")
+    assert answer.header("x-evil") is None
 
 
 def test_the_overview_counts_what_happened(dashboard: Site):
