@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 from dashboard_sites import STACKS, visits
@@ -287,6 +288,34 @@ def test_periods_are_local_days_compared_with_as_many_before_up_to_the_same_time
     assert scope.before.end.isoformat()[:16] == before
     assert scope.before_whole is not None
     assert scope.before_whole.end == scope.start
+
+
+@pytest.mark.parametrize(
+    ("now", "period", "end"),
+    [
+        ("2026-11-10T12:00", "30d", "2026-10-11T12:00"),
+        ("2026-11-10T23:30", "30d", "2026-10-11T23:30"),
+        ("2026-04-10T13:00", "30d", "2026-03-11T13:00"),
+        # The hour that a clock skips or shows twice, and the day on which it does so.
+        ("2026-03-30T01:30", "today", "2026-03-29T02:30"),
+        ("2026-10-26T01:30", "today", "2026-10-25T01:30"),
+        ("2026-10-25T23:30", "today", "2026-10-24T23:30"),
+    ],
+)
+def test_the_period_before_ends_at_the_same_time_of_day_whatever_the_clocks_did(now: str, period: str, end: str):
+    london = ZoneInfo("Europe/London")
+    clock = datetime.fromisoformat(now).replace(tzinfo=london)
+    scope = read_scope(Insights(MemoryStore(), clock=lambda: clock), {"period": period, "tz": "Europe/London"})
+    assert scope.before is not None
+    assert scope.before.end.astimezone(london).isoformat()[:16] == end
+
+
+def test_the_period_before_stays_within_its_days_where_clocks_went_back_over_midnight():
+    now = datetime(2010, 11, 7, 3, tzinfo=UTC)  # 23:30 for the second time, in a day that had begun
+    scope = read_scope(Insights(MemoryStore(), clock=lambda: now), {"period": "today", "tz": "America/St_Johns"})
+    assert scope.before is not None
+    assert scope.before_whole is not None
+    assert scope.before_whole.start < scope.before.end <= scope.before_whole.end
 
 
 def test_days_are_those_of_the_zone():
