@@ -211,6 +211,15 @@ def test_no_line_stops_an_import(kept: Kept, tmp_path: Path) -> None:
     assert "1 too long" in said
 
 
+def test_an_event_of_many_long_properties_comes_back_from_csv(kept: Kept, other: Kept, tmp_path: Path) -> None:
+    event = Event(timestamp=START, properties={f"p{number}": f'{number},"' + "ü" * 4000 for number in range(64)})
+    kept.apply([event])
+    file = str(tmp_path / "events.csv")
+    kept.run("export", "--csv", file)
+    assert "1 event imported" in other.run("import", file).stdout
+    assert other.events() == kept.events()
+
+
 def test_rows_of_csv_that_are_wrong_are_counted(kept: Kept, tmp_path: Path) -> None:
     head = '"event_id","timestamp","type","status_code","properties"\n'
     file = write(
