@@ -17,7 +17,9 @@ import pytest
 from dashboard_sites import STACKS, visits
 from web_sites import READER, Site
 
+from analytics_middleware import Event
 from analytics_middleware.errors import MissingExtraError
+from analytics_middleware.event import Identify, Visit
 from analytics_middleware.store import Insights, MemoryStore
 from analytics_middleware.web import templating
 from analytics_middleware.web.charts import line_chart, nice_ceiling, shade, share
@@ -371,6 +373,28 @@ def test_a_funnel_says_where_users_were_lost(dashboard: Site):
     assert [(step["count"], step["lost"]) for step in data["steps"]] == [(3, 0), (1, 2)]
     assert data["steps"][1]["from_previous"] == pytest.approx(1 / 3)
     assert data["tables"]["breakdown"]["rows"] == [["DE", 2, 0, 0.0], ["GB", 1, 1, 1.0]]
+
+
+def test_a_funnel_by_a_field_also_counts_those_of_other_values_and_of_none(make: Callable[..., Site]):
+    site = make()
+    assert site.analytics.store is not None
+    countries = [None, *(f"C{number:02}" for number in range(14))]
+    site.analytics.store.apply(
+        [
+            Event(event_name="buy", user_id=f"{country}{number}", visit=Visit(country=country))
+            for country in countries
+            for number in range(1 if country is None else 2)
+        ]
+    )
+    query = "step=buy&breakdown=country"
+    rows = site.ask("GET", f"/analytics/funnels?{query}&format=json", headers=READER).data["tables"]["breakdown"][
+        "rows"
+    ]
+    assert sum(row[1] for row in rows) == 29
+    assert {row[0]: row[1] for row in rows if row[0].startswith("(")} == {"(all others)": 8, "(none)": 1}
+    page = site.ask("GET", f"/analytics/funnels?{query}", headers=READER).body.decode()
+    assert "(all others)" in page
+    assert "(none)" in page
 
 
 def test_retention_begins_with_the_first_newcomers(dashboard: Site):
