@@ -397,6 +397,25 @@ def test_a_funnel_by_a_field_also_counts_those_of_other_values_and_of_none(make:
     assert "(none)" in page
 
 
+def test_a_users_values_are_shown_in_the_form_that_filters_take(make: Callable[..., Site]):
+    site = make()
+    values: dict[str, Any] = {"trial": True, "seats": 49.0, "rate": 0.5, "gone": None, "plan": "pro"}
+    assert site.analytics.store is not None
+    site.analytics.store.apply(
+        [
+            Event(event_name="buy", user_id="ann", properties=values),
+            Identify(user_id="ann", traits={"staff": False, "age": 49.0}, timestamp=datetime.now(UTC)),
+        ]
+    )
+    page = site.ask("GET", "/analytics/users?user_id=ann", headers=READER).body.decode()
+    tags = re.findall(r'class="tag">(.*?)</span>', page)
+    assert sorted(tags) == ["age: 49", "plan: pro", "rate: 0.5", "seats: 49", "staff: false", "trial: true"]
+    one = site.ask("GET", "/analytics/users?user_id=ann&format=csv", headers=READER).body.decode()
+    assert '"trial=true, seats=49, rate=0.5, plan=pro"' in one
+    everybody = site.ask("GET", "/analytics/users?format=csv", headers=READER).body.decode()
+    assert '"staff=false, age=49"' in everybody or '"age=49, staff=false"' in everybody
+
+
 def test_retention_begins_with_the_first_newcomers(dashboard: Site):
     data = dashboard.ask("GET", "/analytics/retention?period=30d&every=day&format=json", headers=READER).data
     assert data["cohorts"][0]["size"] == 1

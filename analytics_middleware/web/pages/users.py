@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.properties import Scalar
+from analytics_middleware.store.filters import as_text
 from analytics_middleware.store.questions import ActiveUsers
 from analytics_middleware.store.results import TimelineEvent, UserRow
 from analytics_middleware.web.pages.scope import Scope, Span
@@ -90,4 +91,5 @@ def _id(row: UserRow) -> str:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+    texts = {name: as_text(value) for name, value in values.items()}
+    return ", ".join(f"{name}={text}" for name, text in texts.items() if text is not None)
