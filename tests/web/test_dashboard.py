@@ -416,6 +416,16 @@ def test_a_users_values_are_shown_in_the_form_that_filters_take(make: Callable[.
     assert '"staff=false, age=49"' in everybody or '"age=49, staff=false"' in everybody
 
 
+def test_a_value_that_ends_in_an_equals_sign_is_a_value(make: Callable[..., Site]):
+    site = make()
+    assert site.analytics.store is not None
+    site.analytics.store.apply([Event(event_name="buy", user_id="YWI="), Event(event_name="buy", user_id="ann")])
+    for user in ("YWI=", "YWI%3D"):
+        data = site.ask("GET", f"/analytics/users?user_id={user}&anon_id=&format=json", headers=READER).data
+        assert data["user"]["user_id"] == "YWI="
+        assert len(data["timeline"]) == 1
+
+
 def test_retention_begins_with_the_first_newcomers(dashboard: Site):
     data = dashboard.ask("GET", "/analytics/retention?period=30d&every=day&format=json", headers=READER).data
     assert data["cohorts"][0]["size"] == 1
