@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -29,6 +29,7 @@ from analytics_middleware.web.pages.scope import read_scope
 from analytics_middleware.web.tables import csv_of, table
 
 NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)
+ONE = '[{"field":"user_id","op":"eq","value":"u0007"}]'
 PATHS = [f"/analytics/{page.name}" for page in PAGES]
 
 
@@ -395,6 +396,25 @@ def test_a_funnel_by_a_field_also_counts_those_of_other_values_and_of_none(make:
     page = site.ask("GET", f"/analytics/funnels?{query}", headers=READER).body.decode()
     assert "(all others)" in page
     assert "(none)" in page
+
+
+def test_of_many_users_those_seen_last_are_listed_and_it_says_so(make: Callable[..., Site]):
+    site = make()
+    assert site.analytics.store is not None
+    now = datetime.now(UTC)
+    # The greater the number in the id, the later they were seen.
+    site.analytics.store.apply(
+        [Event(user_id=f"u{number:04}", timestamp=now - timedelta(seconds=2000 - number)) for number in range(1100)]
+    )
+    latest = [f"u{number:04}" for number in range(1099, -1, -1)]
+    query = "/analytics/users?period=7d"
+    data = site.ask("GET", f"{query}&format=json", headers=READER).data
+    assert (data["total"], [row["user_id"] for row in data["rows"]]) == (1100, latest[:50])
+    content = site.ask("GET", f"{query}&format=csv", headers=READER).body.decode("utf-8-sig")
+    assert [row[0] for row in csv.reader(io.StringIO(content))] == ["User", *latest[:1000]]
+    page = site.ask("GET", query, headers=READER).body.decode()
+    assert "The 50 seen last are listed." in page
+    assert "seen last are listed" not in site.ask("GET", f"{query}&where={quote(ONE)}", headers=READER).body.decode()
 
 
 def test_a_users_values_are_shown_in_the_form_that_filters_take(make: Callable[..., Site]):

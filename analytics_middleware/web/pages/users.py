@@ -17,7 +17,6 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
     text("user_id", "Show what this user did."),
     text("anon_id", "Or the one that this anonymous id belongs to."),
 )
-_LOOKED_AT: Final = 1000
 _SHOWN: Final = 50
 
 
@@ -46,10 +45,7 @@ def users(analytics: Analytics, scope: Scope, asked: dict[str, Any], rows: int) 
 
 def _all(analytics: Analytics, scope: Scope, rows: int) -> Users:
     insights = analytics.insights
-    # By id they come first; who was there last is more worth looking at.
-    found = insights.users(ActiveUsers(**scope.asked), limit=_LOOKED_AT)
-    found.sort(key=lambda each: each.last_seen, reverse=True)
-    shown = tuple(found[: max(_SHOWN, rows)])
+    shown = tuple(insights.users(ActiveUsers(**scope.asked), limit=max(_SHOWN, rows)))
     cells = [
         (_id(each), each.user_id is not None, each.first_seen, each.last_seen, _pairs(each.traits)) for each in shown
     ]
