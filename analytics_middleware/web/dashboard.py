@@ -95,6 +95,8 @@ class Dashboard:
         path = request.path.strip("/")
         shared = path.startswith(SHARED)
         try:
+            if request.refusal is not None:
+                raise request.refusal
             if path.startswith("static/"):
                 return static_file(request, path.removeprefix("static/"))
             response = self._shared(request, path.removeprefix(SHARED)) if shared else self._route(request, path)

@@ -60,6 +60,8 @@ class WebRequest:
     """What the middleware around knows of this request, if there is one."""
     streams: bool = False
     """Whether the answer may have an asynchronous body: where a held connection holds no worker."""
+    refusal: "Refusal | None" = None
+    """Why its body was not read; the application refuses it in its own way."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,7 +90,7 @@ class WebApp(Protocol):
     """Where it is when neither server nor framework says."""
 
     def __call__(self, request: WebRequest) -> WebResponse:
-        """Answer *request*. May take long, and may raise nothing but `Refusal`."""
+        """Answer *request*, whose `refusal`, if there is one, is the answer. May take long, and may raise nothing."""
         ...
 
 

@@ -22,6 +22,7 @@ from analytics_middleware.errors import MissingExtraError
 from analytics_middleware.event import Identify, Visit
 from analytics_middleware.store import Insights, MemoryStore
 from analytics_middleware.web import templating
+from analytics_middleware.web.changes import MAX_BODY
 from analytics_middleware.web.charts import line_chart, nice_ceiling, shade, share
 from analytics_middleware.web.dashboard import PAGES
 from analytics_middleware.web.links import web_address
@@ -148,6 +149,14 @@ def test_the_overview_counts_what_happened(dashboard: Site):
     only = dashboard.ask("GET", f"/analytics/?period=7d&format=json&where={where}", headers=READER).data
     assert only["tiles"][0]["value"] == 2
     assert only["tables"]["countries"]["rows"][0][:2] == ["DE", 1]
+
+
+@pytest.mark.parametrize("name", ["ASGI", "WSGI", "Starlette", "Flask"])
+def test_a_form_that_is_too_long_is_refused_like_everything_else_here(make: Callable[..., Site], name: str):
+    answer = make(name).ask("POST", "/analytics/saved", b"x" * (MAX_BODY + 1), READER)
+    assert (answer.status, answer.header("content-type")) == (413, "text/html; charset=utf-8")
+    assert (answer.header("content-security-policy") or "").startswith("default-src 'none';")
+    assert answer.header("cache-control") == "no-store"
 
 
 def test_a_filter_from_the_form_becomes_part_of_the_address(dashboard: Site):
