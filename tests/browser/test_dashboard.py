@@ -7,6 +7,7 @@ import pytest
 from dashboards import ATTACKS, DATA, FRAMEWORKS, SITES, served
 
 from analytics_middleware import Event
+from analytics_middleware.event import Visit
 from analytics_middleware.web.dashboard import PAGES
 from analytics_middleware.web.pages.series import METRICS
 
@@ -180,3 +181,28 @@ def test_live_shows_what_happens_while_it_is_looked_at(watched: Any, framework: 
         shown.locator("[data-table=stream] a", has_text="ann").click()
         shown.wait_for_url("**/users?user_id=ann")
         assert "order.placed" in shown.locator("main").inner_text()
+
+
+@pytest.mark.parametrize("framework", ["Flask", "Starlette"])
+def test_live_goes_on_under_the_tab_that_somebody_chose_and_keeps_it(watched: Any, framework: str):
+    def now_are(count: int) -> None:
+        site.analytics.track(Event(event_name="order.placed", user_id=f"user-{count}"))
+        assert site.analytics.flush()
+        shown.locator("[data-now]", has_text=str(count)).wait_for()
+
+    with served(framework, "empty") as site:
+        shown = watched.open(f"{site.url}/live")
+        shown.locator("label[for=tab-sources]").click()
+        now_are(1)
+        assert shown.locator("#tab-sources").is_checked()
+        assert shown.evaluate("document.activeElement.id") == "tab-sources"
+        shown.keyboard.press("ArrowRight")
+        now_are(2)
+        assert shown.locator("#tab-countries").is_checked()
+        assert shown.evaluate("document.activeElement.id") == "tab-countries"
+        # The link to a file keeps the focus, too, after it was clicked.
+        with shown.expect_download():
+            shown.locator("[data-live] a.csv:visible").first.click()
+        now_are(3)
+
+

@@ -106,16 +106,20 @@
     const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("[data-live]");
     const stale = shown();
     if (!fresh || !stale) return;
+    const focused = stale.contains(document.activeElement) ? document.activeElement.id : "";
     stale.querySelectorAll("input[type=radio]:checked").forEach((each) => {
       const same = fresh.querySelector(`#${CSS.escape(each.id)}`);
       if (same) same.checked = true;
     });
     stale.replaceWith(document.adoptNode(fresh));
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     charts();
     document.dispatchEvent(new CustomEvent("analytics:refreshed"));
   };
-  // Not under somebody's pointer, focus or open menu.
-  const busy = () => document.hidden || document.querySelector("[data-live] :is(:focus, details[open], .pointed)");
+  // Not under somebody's pointer, open menu, or focus, unless it is where a click left it or on a tab, which gets it back.
+  const busy = () =>
+    document.hidden ||
+    document.querySelector("[data-live] :is(:focus-visible:not([type=radio]), details[open], .pointed)");
   const refresh = async () => {
     if (busy()) return;
     const answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
