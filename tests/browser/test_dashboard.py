@@ -134,6 +134,17 @@ def test_keys_go_through_pages_and_periods_and_everything_is_in_the_address(site
     assert shown.locator("#help").is_visible()
 
 
+def test_escape_closes_the_menu_that_a_key_opened_and_keys_work_again(sites: Any, watched: Any):
+    shown = watched.open(f"{sites('Flask', 'demo').url}/")
+    shown.keyboard.press("f")
+    field = shown.locator("[name=filter_field]")
+    assert field.evaluate("each => each === document.activeElement")
+    shown.keyboard.press("Escape")
+    assert not field.is_visible()
+    shown.keyboard.press("w")
+    shown.wait_for_url("**period=7d*")
+
+
 def test_the_chart_tells_its_numbers_to_pointer_keyboard_and_screen_reader(sites: Any, watched: Any):
     shown = watched.open(f"{sites('Flask', 'demo').url}/?period=7d")
     assert shown.locator(".chart tbody tr").count() == 7

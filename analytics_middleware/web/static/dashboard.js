@@ -71,9 +71,15 @@
   const help = document.getElementById("help");
   document.querySelector("[data-help]")?.addEventListener("click", () => help.showModal());
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
     if (event.key === "Escape") {
-      document.querySelectorAll("details.menu[open]").forEach((each) => each.removeAttribute("open"));
+      document.querySelectorAll("details.menu[open]").forEach((each) => {
+        // The focus must not stay in what is not there any more.
+        if (each.contains(document.activeElement)) each.querySelector("summary").focus();
+        each.removeAttribute("open");
+      });
+    } else if (event.target.closest("input, select, textarea")) {
+      // Somebody is writing.
     } else if (event.key === "?") {
       help?.showModal();
     } else if (/^[a-z0-9]$/.test(event.key)) {
