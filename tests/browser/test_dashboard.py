@@ -217,3 +217,23 @@ def test_live_goes_on_under_the_tab_that_somebody_chose_and_keeps_it(watched: An
         now_are(3)
 
 
+@pytest.mark.parametrize("width", [320, 360, 375])
+def test_live_fits_on_a_narrow_phone_and_its_words_are_whole(watched: Any, width: int):
+    with served("Flask", "empty") as site:
+        for country in ("GB", "DE"):
+            visit = Visit(country=country, source="Hacker News", device="mobile")
+            site.analytics.track(
+                Event(event_name="checkout.completed", user_id=f"someone@{country}.example", visit=visit)
+            )
+        assert site.analytics.flush()
+        watched.page.set_viewport_size({"width": width, "height": 844})
+        shown = watched.open(f"{site.url}/live")
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        card = shown.locator(".tabs").bounding_box()
+        for label in shown.locator(".tabs > label").all():
+            box = label.bounding_box()
+            assert box["x"] + box["width"] <= card["x"] + card["width"]
+        name = shown.locator("[data-table=stream] tbody th").first
+        assert name.inner_text() == "checkout.completed"
+        # One line of it.
+        assert name.bounding_box()["height"] < 40
