@@ -5,7 +5,6 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     with found.durable.database.read() as connection:
         tombstones = read_tombstones(connection, -math.inf)
     importer = Importer(store, tombstones, start=_instant(arguments.start), end=_instant(arguments.end))
-    files = list(_files(arguments.files))
+    files = _files(arguments.files)
     failed = 0
     with Progress("importing", sum(file.stat().st_size for file in files)) as bar:
         done = 0
@@ -89,14 +88,30 @@ def _hostname(text: str) -> str:
     return text.lower()
 
 
-def _files(paths: list[Path]) -> Iterator[Path]:
-    """Yield the files, those of a directory by name, what is known of people after all events."""
-    found = [each for path in paths for each in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    for path in sorted(found, key=lambda each: each.name == _PEOPLE):
-        if not path.exists():
-            raise CommandError(f"there is no file {str(path)!r}")
-        if path.is_file() and not path.name.startswith("."):
-            yield path
+def _files(paths: list[Path]) -> list[Path]:
+    """Return the files, those of a directory by name, what is known of people after all events."""
+    found = [each for path in paths for each in (_within(path) if path.is_dir() else [_readable(path)])]
+    return sorted(found, key=lambda each: each.name == _PEOPLE)
+
+
+def _within(directory: Path) -> list[Path]:
+    """Return the files of *directory*; hidden ones are not meant by its name."""
+    return [each for each in sorted(directory.iterdir()) if each.is_file() and not each.name.startswith(".")]
+
+
+def _readable(path: Path) -> Path:
+    """Return *path*, a file by name. Raises `CommandError` unless it can be read."""
+    if not path.exists():
+        raise CommandError(f"there is no file {str(path)!r}")
+    if not path.is_file():
+        # Opening a pipe would wait for whoever writes into it.
+        raise CommandError(f"{str(path)!r} is no regular file; write what a pipe says into a file first")
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise CommandError(f"{str(path)!r} can't be read: {error.strerror}") from None
+    return path
 
 
 def _said(tally: "Tally", *, tells: bool) -> str:

@@ -70,7 +70,7 @@ def confirmed(question: str) -> bool:
 def when(text: str) -> float:
     """Read a time given on the command line: ``90m`` ago, or an RFC 3339 date or time; seconds since the epoch."""
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
-        return time.time() - float(match[1]) * _UNITS[match[2]]
+        return _in_calendars(text, time.time() - float(match[1]) * _UNITS[match[2]])
     try:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
             day = date.fromisoformat(text)
@@ -83,7 +83,15 @@ def when(text: str) -> float:
             f"{text!r} is neither a time ago (90s, 15m, 6h, 2d, 1w), a date (2026-01-31) "
             "nor a time with its zone (2026-01-31T12:00:00Z)"
         )
-    return moment.timestamp()
+    return _in_calendars(text, moment.timestamp())
+
+
+def _in_calendars(text: str, at: float) -> float:
+    try:
+        datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f"{text!r:.100} lies outside of the years 1 to 9999") from None
+    return at
 
 
 def seconds(text: str) -> float:

@@ -12,12 +12,16 @@ from analytics_middleware.admission import admit
 from analytics_middleware.event import FROM_REQUEST, VISIT_FACTS, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.exporting.cells import from_cell
 from analytics_middleware.importing.records import FileError, Items, Refused, derived_id
-from analytics_middleware.importing.sources import TOO_LONG, Source
+from analytics_middleware.importing.sources import MAX_LINE, TOO_LONG, Source
 from analytics_middleware.money import Money
 from analytics_middleware.store import FirstSeen
 from analytics_middleware.store._arrays import pa, pq
 from analytics_middleware.store.columns import SCHEMA, events_of
 from analytics_middleware.store.filters import VISIT_FIELDS
+
+# One limit for the whole process, by default an eighth of what a line may have: too little for the properties of an
+# event that has many long ones.
+csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
 
 _BATCH: Final = 10_000
 _OUTDATED: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -49,14 +49,16 @@ _ABOUT = ("country", "source", "device")
 
 
 def users(frame: Frame, question: Users, traits_of: TraitsOf) -> list[UserRow]:
-    """The users behind one number: users before anonymous visitors, each by id, then by day."""
+    """The users behind one number, seen last first, of one instant users before anonymous visitors, by id and day."""
     people = _behind(frame, question)
     who: Int64s = people.who.astype(np.int64)
     days: list[int] = people.day.tolist()
     ids, kinds = frame.actors.ids(who), _kinds(frame, who)
-    order = sorted(range(len(ids)), key=lambda index: (kinds[index], ids[index], days[index]))[: question.limit]
-    first: list[int] = frame.first(with_bots=question.of.bots)[who].tolist()
-    last: list[int] = _last_seen(frame, bots=question.of.bots)[who].tolist()
+    begin = frame.first(with_bots=question.of.bots)[who]
+    first: list[int] = begin.tolist()
+    last: list[int] = np.maximum(begin, _last_seen(frame, bots=question.of.bots)[who]).tolist()
+    order = sorted(range(len(ids)), key=lambda index: (-last[index], kinds[index], ids[index], days[index]))
+    order = order[: question.limit]
     traits = traits_of([ids[index] for index in order if kinds[index] == USER])
     starts = _day_starts(question) if any(days[index] >= 0 for index in order) else []
     return [

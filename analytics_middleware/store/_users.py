@@ -23,11 +23,13 @@ from analytics_middleware.store.results import LatestEvent, Timeline, TimelineEv
 
 
 def users(history: History, question: Users) -> list[UserRow]:
-    """The users behind one number: users before anonymous visitors, each by id, then by day."""
+    """The users behind one number, seen last first, of one instant users before anonymous visitors, by id and day."""
     rank = {"user": 0, "anon": 1, "cookieless": 2}
     begin = datetime.min.replace(tzinfo=UTC)
-    found = sorted(_behind(history, question), key=lambda who: (rank[who.kind], who.id, who.day or begin))
     seen = _seen(history, question.of.bots)
+    found = sorted(_behind(history, question), key=lambda who: (rank[who.kind], who.id, who.day or begin))
+    # Stable: those seen last at the same instant stay in that order.
+    found.sort(key=lambda who: seen[who._replace(day=None)][1], reverse=True)
     return [_row(history, visitor, *seen[visitor._replace(day=None)]) for visitor in found[: question.limit]]
 
 

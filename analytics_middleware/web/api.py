@@ -83,6 +83,8 @@ class API:
         return response
 
     def _route(self, request: WebRequest) -> WebResponse:
+        if request.refusal is not None:
+            raise request.refusal
         methods = self.routes.get(request.path)
         if methods is None:
             raise Refusal(404, "not_found", "there is nothing here; openapi.json lists what there is")

@@ -40,8 +40,6 @@ class ASGIRunner:
             response = await self._answer(scope, receive, context)
         except body.ClientGone:
             return
-        except Refusal as refusal:
-            response = refusal.response()
         await _send(response, method == "HEAD", receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, context: RequestContext | None) -> WebResponse:
@@ -49,8 +47,11 @@ class ASGIRunner:
         facts = request.facts
         # Several of them are no number, and refused.
         length = facts.header("content-length")
-        if body.expects_body(facts.method, length, facts.header("content-encoding"), self.app.max_body):
-            request.body = await body.receive_all(receive, self.app.max_body)
+        try:
+            if body.expects_body(facts.method, length, facts.header("content-encoding"), self.app.max_body):
+                request.body = await body.receive_all(receive, self.app.max_body)
+        except Refusal as refusal:
+            request.refusal = refusal
         # Not thread-sensitive: one long question must not hold up the next. An `authorize` that is a coroutine
         # finds its way back to this loop through asgiref.
         return await sync_to_async(self.app, thread_sensitive=False)(request)

@@ -95,6 +95,8 @@ class Dashboard:
         path = request.path.strip("/")
         shared = path.startswith(SHARED)
         try:
+            if request.refusal is not None:
+                raise request.refusal
             if path.startswith("static/"):
                 return static_file(request, path.removeprefix("static/"))
             response = self._shared(request, path.removeprefix(SHARED)) if shared else self._route(request, path)
@@ -122,8 +124,9 @@ class Dashboard:
             return self._answer(request, page, caller)
 
     def _answer(self, request: WebRequest, page: Page, caller: Caller) -> WebResponse:
-        # Forms send the fields that were left empty, too.
-        query = "&".join(part for part in request.facts.query.split("&") if not part.endswith("="))
+        # Forms send the fields that were left empty, too; a value may itself end in "=".
+        parts = request.facts.query.split("&")
+        query = "&".join(part for part in parts if part.partition("=")[1:] != ("=", ""))
         asked = parse(query, (*page.parameters, *COMMON, *FILTER, *_FORMS))
         found = saved_of(self._analytics)
         scope = read_scope(self._analytics.insights, asked)

@@ -1,6 +1,7 @@
 """A request and a response without a framework: what runners make and what the API and the pages answer."""
 
 import dataclasses
+import re
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final, Protocol
 
@@ -12,6 +13,7 @@ from analytics_middleware.request import Request
 JSON: Final = "application/json"
 
 _to_json = msgspec.json.Encoder().encode
+_UNPRINTABLE: Final = re.compile(r"[^ -~\xa0-\xff]")
 
 
 class Framework:
@@ -58,15 +60,25 @@ class WebRequest:
     """What the middleware around knows of this request, if there is one."""
     streams: bool = False
     """Whether the answer may have an asynchronous body: where a held connection holds no worker."""
+    refusal: "Refusal | None" = None
+    """Why its body was not read; the application refuses it in its own way."""
 
 
 @dataclasses.dataclass(slots=True)
 class WebResponse:
-    """What to answer. A body in parts is sent part by part; an asynchronous one only under ASGI."""
+    """What to answer. A body in parts is sent part by part; an asynchronous one only under ASGI.
+
+    Raises `ValueError` for a header that no server could send: while the application can still answer otherwise.
+    """
 
     status: int = 200
     body: bytes | Iterable[bytes] | AsyncGenerator[bytes, None] = b""
     headers: list[tuple[str, str]] = dataclasses.field(default_factory=list[tuple[str, str]])
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers:
+            if _UNPRINTABLE.search(value):
+                raise ValueError(f"header {name} is {value!r:.100}, which is not all printable Latin-1")
 
 
 class WebApp(Protocol):
@@ -78,7 +90,7 @@ class WebApp(Protocol):
     """Where it is when neither server nor framework says."""
 
     def __call__(self, request: WebRequest) -> WebResponse:
-        """Answer *request*. May take long, and may raise nothing but `Refusal`."""
+        """Answer *request*, whose `refusal`, if there is one, is the answer. May take long, and may raise nothing."""
         ...
 
 

@@ -135,7 +135,7 @@ class Ingest:
         context.given = Event(
             client_ip=self._access.address(facts),
             locale=(around.locale if around is not None else None) or accept_language(facts.header("accept-language")),
-            hostname=self._access.origins.allowed_host(facts) or (urlsplit(f"//{facts.host}").hostname or None),
+            hostname=self._access.origins.allowed_host(facts) or _hostname(facts.host),
             user_id=signed_in,
             anon_id=None if around is None else around.anon_id,
             user_agent=facts.header("user-agent"),
@@ -217,6 +217,14 @@ def _place(event: Event, url: str | None) -> bool:
     event.url = url
     event.path = unquote(path) or "/"
     return True
+
+
+def _hostname(host: str) -> str | None:
+    """Return the Host header *host* without its port, or None when it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or None
+    except ValueError:
+        return None
 
 
 def _is_link(referrer: str) -> bool:

@@ -1,5 +1,6 @@
 """How the dashboard answers whatever the page is: headers, methods, files."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -69,7 +70,8 @@ def csv_file(page: str, tables: dict[str, Table], name: str | None, scope: Scope
     found = tables.get(name or "") or (next(iter(tables.values()), None) if name is None else None)
     if found is None:
         raise ParameterError("table", f"{name!r:.100} is not one of {', '.join(tables)}")
-    file = f"{page}-{found.name}-{scope.first}-{scope.last}.csv"
+    # A table may be called what the query said, and a quoted-string (RFC 6266) ends at a quote.
+    file = re.sub(r"[^A-Za-z0-9._-]", "_", f"{page}-{found.name}-{scope.first}-{scope.last}.csv")
     headers = [("content-type", "text/csv; charset=utf-8"), ("content-disposition", f'attachment; filename="{file}"')]
     return WebResponse(200, csv_of(found), headers)
 

@@ -62,6 +62,7 @@ def environment() -> Any:
         links.web_address,
         annotated.noted,
         calendar.local_day,
+        filters.as_text,
     ):
         found.filters[each.__name__] = each
     found.filters["as_filter"] = filters.Filter.of

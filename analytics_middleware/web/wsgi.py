@@ -77,9 +77,9 @@ def respond(
                 request.body = body.read(read, app.max_body)
             elif length is not None or environ.get("wsgi.input_terminated"):
                 request.body = body.read(environ["wsgi.input"].read, app.max_body, length)
-        return app(request)
     except Refusal as refusal:
-        return refusal.response()
+        request.refusal = refusal
+    return app(request)
 
 
 def _decoded(path: str) -> str:

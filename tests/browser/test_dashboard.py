@@ -7,6 +7,7 @@ import pytest
 from dashboards import ATTACKS, DATA, FRAMEWORKS, SITES, served
 
 from analytics_middleware import Event
+from analytics_middleware.event import Visit
 from analytics_middleware.web.dashboard import PAGES
 from analytics_middleware.web.pages.series import METRICS
 
@@ -133,6 +134,17 @@ def test_keys_go_through_pages_and_periods_and_everything_is_in_the_address(site
     assert shown.locator("#help").is_visible()
 
 
+def test_escape_closes_the_menu_that_a_key_opened_and_keys_work_again(sites: Any, watched: Any):
+    shown = watched.open(f"{sites('Flask', 'demo').url}/")
+    shown.keyboard.press("f")
+    field = shown.locator("[name=filter_field]")
+    assert field.evaluate("each => each === document.activeElement")
+    shown.keyboard.press("Escape")
+    assert not field.is_visible()
+    shown.keyboard.press("w")
+    shown.wait_for_url("**period=7d*")
+
+
 def test_the_chart_tells_its_numbers_to_pointer_keyboard_and_screen_reader(sites: Any, watched: Any):
     shown = watched.open(f"{sites('Flask', 'demo').url}/?period=7d")
     assert shown.locator(".chart tbody tr").count() == 7
@@ -180,3 +192,48 @@ def test_live_shows_what_happens_while_it_is_looked_at(watched: Any, framework: 
         shown.locator("[data-table=stream] a", has_text="ann").click()
         shown.wait_for_url("**/users?user_id=ann")
         assert "order.placed" in shown.locator("main").inner_text()
+
+
+@pytest.mark.parametrize("framework", ["Flask", "Starlette"])
+def test_live_goes_on_under_the_tab_that_somebody_chose_and_keeps_it(watched: Any, framework: str):
+    def now_are(count: int) -> None:
+        site.analytics.track(Event(event_name="order.placed", user_id=f"user-{count}"))
+        assert site.analytics.flush()
+        shown.locator("[data-now]", has_text=str(count)).wait_for()
+
+    with served(framework, "empty") as site:
+        shown = watched.open(f"{site.url}/live")
+        shown.locator("label[for=tab-sources]").click()
+        now_are(1)
+        assert shown.locator("#tab-sources").is_checked()
+        assert shown.evaluate("document.activeElement.id") == "tab-sources"
+        shown.keyboard.press("ArrowRight")
+        now_are(2)
+        assert shown.locator("#tab-countries").is_checked()
+        assert shown.evaluate("document.activeElement.id") == "tab-countries"
+        # The link to a file keeps the focus, too, after it was clicked.
+        with shown.expect_download():
+            shown.locator("[data-live] a.csv:visible").first.click()
+        now_are(3)
+
+
+@pytest.mark.parametrize("width", [320, 360, 375])
+def test_live_fits_on_a_narrow_phone_and_its_words_are_whole(watched: Any, width: int):
+    with served("Flask", "empty") as site:
+        for country in ("GB", "DE"):
+            visit = Visit(country=country, source="Hacker News", device="mobile")
+            site.analytics.track(
+                Event(event_name="checkout.completed", user_id=f"someone@{country}.example", visit=visit)
+            )
+        assert site.analytics.flush()
+        watched.page.set_viewport_size({"width": width, "height": 844})
+        shown = watched.open(f"{site.url}/live")
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        card = shown.locator(".tabs").bounding_box()
+        for label in shown.locator(".tabs > label").all():
+            box = label.bounding_box()
+            assert box["x"] + box["width"] <= card["x"] + card["width"]
+        name = shown.locator("[data-table=stream] tbody th").first
+        assert name.inner_text() == "checkout.completed"
+        # One line of it.
+        assert name.bounding_box()["height"] < 40

@@ -352,6 +352,22 @@ def test_a_page_of_an_allowed_origin_can_use_it(started, open_page):
     assert (event["event_name"], event["hostname"], view["hostname"]) == ("a", "localhost", "localhost")
 
 
+def test_an_event_that_is_more_than_the_server_takes_is_not_sent_for_ever(started, open_page):
+    """A server that does not read all of it may close the connection, and the page never learns that it said 413."""
+    site = started("gunicorn", elsewhere=True)
+    tell = "const real = fetch; window.over = 0; window.fetch = (...it) => real(...it).finally(() => window.over++)"
+    page = open_page(f"http://localhost:{site.port}/page?script={site.url}", before=tell, expected="413|ERR_")
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.post_data or "") if "/events" in request.url else None)
+    page.evaluate("analytics.track('huge', {text: 'ü'.repeat(33000)}); analytics.flush()")
+    # Once kept alive, which browsers refuse, and once not.
+    page.wait_for_function("() => window.over === 2")
+    sent.clear()
+    page.evaluate("analytics.track('after'); analytics.flush()")
+    assert brief(site.events(2)) == [("pageview", "/page"), ("after", "/page")]
+    assert ["huge" in body for body in sent] == [False]
+
+
 def test_the_script_is_small_cacheable_and_served_to_all(site: Site):
     url = f"{site.url}/api/analytics/analytics.js"
     with urllib.request.urlopen(url, timeout=OPEN_TIMEOUT) as answer:

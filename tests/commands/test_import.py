@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import zipfile
 from contextlib import redirect_stdout, suppress
 from datetime import UTC, datetime, timedelta
@@ -211,6 +212,15 @@ def test_no_line_stops_an_import(kept: Kept, tmp_path: Path) -> None:
     assert "1 too long" in said
 
 
+def test_an_event_of_many_long_properties_comes_back_from_csv(kept: Kept, other: Kept, tmp_path: Path) -> None:
+    event = Event(timestamp=START, properties={f"p{number}": f'{number},"' + "ü" * 4000 for number in range(64)})
+    kept.apply([event])
+    file = str(tmp_path / "events.csv")
+    kept.run("export", "--csv", file)
+    assert "1 event imported" in other.run("import", file).stdout
+    assert other.events() == kept.events()
+
+
 def test_rows_of_csv_that_are_wrong_are_counted(kept: Kept, tmp_path: Path) -> None:
     head = '"event_id","timestamp","type","status_code","properties"\n'
     file = write(
@@ -268,6 +278,28 @@ def test_a_file_that_is_not_there_is_told_before_anything_is_taken(kept: Kept, t
     good.write_bytes(days(1)[0].encode())
     ended = kept.run("import", str(good), str(tmp_path / "no.jsonl"), check=False)
     assert (ended.returncode, "there is no file" in ended.stderr) == (1, True)
+    assert kept.events() == []
+
+
+def test_a_hidden_file_is_taken_by_its_name_and_left_in_its_directory(kept: Kept, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    hidden = tmp_path / "in" / ".backup.jsonl"
+    hidden.write_bytes(days(1)[0].encode())
+    assert "0 events imported" in kept.run("import", str(hidden.parent)).stdout
+    assert "1 event imported" in kept.run("import", str(hidden)).stdout
+
+
+def test_what_is_no_file_or_can_not_be_read_is_named(kept: Kept, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    good = tmp_path / "good.jsonl"
+    good.write_bytes(days(1)[0].encode())
+    # Not even root reads /proc/self/clear_refs.
+    for path, why in ((pipe, "is no regular file"), (Path("/proc/self/clear_refs"), "can't be read: ")):
+        ended = kept.run("import", str(good), str(path), check=False)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert f"{str(path)!r} {why}" in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
     assert kept.events() == []
 
 

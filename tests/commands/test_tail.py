@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 
+import pytest
+
 from .conftest import Shop
 
 
@@ -79,3 +81,11 @@ def test_nonsense_for_a_time_is_refused_in_one_line(shop: Shop) -> None:
     ended = shop.run("tail", "--since", "yesterday", check=False)
     assert ended.returncode == 2
     assert "'yesterday' is neither a time ago" in ended.stderr
+
+
+@pytest.mark.parametrize("when", ["9999999w", f"{10**20}d", f"{10**400}s", "0001-01-01T00:00:00+14:00"])
+def test_a_time_before_all_calendars_is_refused_in_one_line(shop: Shop, when: str) -> None:
+    ended = shop.run("tail", "--since", when, check=False)
+    assert ended.returncode == 2
+    assert f"argument --since: {when!r:.100} lies outside of the years 1 to 9999" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

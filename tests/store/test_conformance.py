@@ -636,16 +636,26 @@ class TestUsersBehindNumbers:
         store.apply([ev("a", at(1, day=day), anon=cookieless("x")) for day in (10, 11)])
         rows = ask.users(ActiveUsers(start=at(), end=at(day=17), event="a"))
         assert [(row.user_id, row.anon_id, row.day) for row in rows] == [
-            ("ann", None, None),
-            (None, "cookie", None),
             (None, cookieless("x"), at(day=10)),
             (None, cookieless("x"), at(day=11)),
+            ("ann", None, None),
+            (None, "cookie", None),
         ]
+
+    def test_those_seen_last_come_first_and_a_limit_keeps_them(self, store, ask):
+        store.apply([ev("a", at(1), "ann"), ev("a", at(2), "bob"), ev("a", at(2), anon="k"), ev("a", at(3), "cyd")])
+        store.apply([ev("a", at(2), anon=cookieless("x")), ev("a", at(2), "abe")])
+        # Seen last after the range.
+        store.apply([ev("a", at(1), "zoe"), ev("b", at(1, day=12), "zoe")])
+        question = ActiveUsers(start=at(), end=at(5))
+        names = ["zoe", "cyd", "abe", "bob", "k", cookieless("x"), "ann"]
+        for limit in (None, 1, 2, 5):
+            assert [row.user_id or row.anon_id for row in ask.users(question, limit=limit)] == names[:limit]
 
     def test_behind_a_funnel_step(self, store, ask):
         store.apply([ev("a", at(1), "ann"), ev("a", at(1), "bob"), ev("b", at(2), "bob")])
         question = Funnel(start=at(), end=at(day=17), steps=("a", "b"))
-        assert [row.user_id for row in ask.users(question, 0)] == ["ann", "bob"]
+        assert [row.user_id for row in ask.users(question, 0)] == ["bob", "ann"]
         assert [row.user_id for row in ask.users(question, 1)] == ["bob"]
 
     def test_behind_retention_lifecycle_and_stickiness(self, store, ask):

@@ -8,7 +8,7 @@ import pytest
 from web_sites import SERVER, Site
 
 from analytics_middleware.web import body, shape
-from analytics_middleware.web.http import Refusal
+from analytics_middleware.web.http import Refusal, WebResponse
 from analytics_middleware.web.rates import ADDRESSES, RateLimit
 
 EVENT = b'{"events":[{"name":"a","properties":{"v":%s}}]}'
@@ -164,6 +164,13 @@ def test_names_are_only_ever_parameters(plain: Site, name):
     assert plain.get("top", property=name).data == [{"key": "v", "count": 1}]
     where = json.dumps([{"field": f"properties.{name}", "op": "eq", "value": "v"}])
     assert plain.get("top", where=where).data[0]["count"] == 1
+
+
+@pytest.mark.parametrize("value", ["a\r\nset-cookie: a=b", "日付", "\0", "\x7f", "\x85"])
+def test_a_header_that_no_server_could_send_is_refused_where_it_is_made(value):
+    with pytest.raises(ValueError, match="location"):
+        WebResponse(303, headers=[("location", value)])
+    assert WebResponse(303, headers=[("location", "/caf\xe9 ?a=b")]).status == 303
 
 
 # How often.

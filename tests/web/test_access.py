@@ -248,3 +248,20 @@ def test_cors_is_for_the_origins_that_are_allowed(site: Site, build):
         assert denied.header("access-control-allow-methods") is None
     assert "access-control-allow-credentials" not in str([sent.headers, preflight.headers]).lower()
     assert "Origin" in sent.header("vary")
+
+
+def test_a_page_of_an_allowed_origin_is_told_that_its_body_was_refused_and_it_is_counted(site: Site, build):
+    site = build(site.name, allowed_origins=["https://app.example"])
+    friend = {"origin": "https://app.example", "sec-fetch-site": "cross-site"}
+    answers = [
+        site.ask("POST", "events", b"x" * 65_537, friend),
+        site.ask("POST", "events", [b"x" * 40_000] * 2, friend),
+        site.post("events", b"\x1f\x8b", {**friend, "content-encoding": "gzip"}),
+    ]
+    assert [answer.status for answer in answers] == [413, 413, 415]
+    for answer in answers:
+        assert answer.header("access-control-allow-origin") == "https://app.example"
+        assert "Origin" in answer.header("vary")
+    stranger = site.ask("POST", "events", b"x" * 65_537, EVIL)
+    assert (stranger.status, stranger.header("access-control-allow-origin")) == (413, None)
+    assert site.analytics.stats()["ingest_refused"] == 4

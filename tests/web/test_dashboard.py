@@ -4,20 +4,25 @@ import csv
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 from dashboard_sites import STACKS, visits
 from web_sites import READER, Site
 
+from analytics_middleware import Event
 from analytics_middleware.errors import MissingExtraError
+from analytics_middleware.event import Identify, Visit
 from analytics_middleware.store import Insights, MemoryStore
 from analytics_middleware.web import templating
+from analytics_middleware.web.changes import MAX_BODY
 from analytics_middleware.web.charts import line_chart, nice_ceiling, shade, share
 from analytics_middleware.web.dashboard import PAGES
 from analytics_middleware.web.links import web_address
@@ -25,6 +30,7 @@ from analytics_middleware.web.pages.scope import read_scope
 from analytics_middleware.web.tables import csv_of, table
 
 NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)
+ONE = '[{"field":"user_id","op":"eq","value":"u0007"}]'
 PATHS = [f"/analytics/{page.name}" for page in PAGES]
 
 
@@ -116,6 +122,16 @@ def test_every_table_is_a_csv_file(dashboard: Site):
     assert wrong.status == 400
 
 
+@pytest.mark.parametrize("name", ["日付", "x\r\nX-Evil:1", "a\"; filename*=UTF-8''evil.html; x=\"", "a/../b"])
+def test_a_name_out_of_the_query_cannot_choose_the_file_or_another_header(dashboard: Site, name: str):
+    query = f"event=a&format=csv&property={quote(name)}&table={quote(f'properties.{name}')}"
+    answer = dashboard.ask("GET", f"/analytics/events?{query}", headers=READER)
+    assert answer.status == 200, answer.body
+    assert answer.body.decode("utf-8-sig").splitlines() == ['"Value","Count"']
+    assert re.fullmatch(r'attachment; filename="[A-Za-z0-9._-]+\.csv"', answer.header("content-disposition") or "")
+    assert answer.header("x-evil") is None
+
+
 def test_the_overview_counts_what_happened(dashboard: Site):
     data = dashboard.ask("GET", "/analytics/?period=7d&format=json", headers=READER).data
     tiles = {tile["metric"]: tile["value"] for tile in data["tiles"]}
@@ -133,6 +149,14 @@ def test_the_overview_counts_what_happened(dashboard: Site):
     only = dashboard.ask("GET", f"/analytics/?period=7d&format=json&where={where}", headers=READER).data
     assert only["tiles"][0]["value"] == 2
     assert only["tables"]["countries"]["rows"][0][:2] == ["DE", 1]
+
+
+@pytest.mark.parametrize("name", ["ASGI", "WSGI", "Starlette", "Flask"])
+def test_a_form_that_is_too_long_is_refused_like_everything_else_here(make: Callable[..., Site], name: str):
+    answer = make(name).ask("POST", "/analytics/saved", b"x" * (MAX_BODY + 1), READER)
+    assert (answer.status, answer.header("content-type")) == (413, "text/html; charset=utf-8")
+    assert (answer.header("content-security-policy") or "").startswith("default-src 'none';")
+    assert answer.header("cache-control") == "no-store"
 
 
 def test_a_filter_from_the_form_becomes_part_of_the_address(dashboard: Site):
@@ -278,6 +302,34 @@ def test_periods_are_local_days_compared_with_as_many_before_up_to_the_same_time
     assert scope.before_whole.end == scope.start
 
 
+@pytest.mark.parametrize(
+    ("now", "period", "end"),
+    [
+        ("2026-11-10T12:00", "30d", "2026-10-11T12:00"),
+        ("2026-11-10T23:30", "30d", "2026-10-11T23:30"),
+        ("2026-04-10T13:00", "30d", "2026-03-11T13:00"),
+        # The hour that a clock skips or shows twice, and the day on which it does so.
+        ("2026-03-30T01:30", "today", "2026-03-29T02:30"),
+        ("2026-10-26T01:30", "today", "2026-10-25T01:30"),
+        ("2026-10-25T23:30", "today", "2026-10-24T23:30"),
+    ],
+)
+def test_the_period_before_ends_at_the_same_time_of_day_whatever_the_clocks_did(now: str, period: str, end: str):
+    london = ZoneInfo("Europe/London")
+    clock = datetime.fromisoformat(now).replace(tzinfo=london)
+    scope = read_scope(Insights(MemoryStore(), clock=lambda: clock), {"period": period, "tz": "Europe/London"})
+    assert scope.before is not None
+    assert scope.before.end.astimezone(london).isoformat()[:16] == end
+
+
+def test_the_period_before_stays_within_its_days_where_clocks_went_back_over_midnight():
+    now = datetime(2010, 11, 7, 3, tzinfo=UTC)  # 23:30 for the second time, in a day that had begun
+    scope = read_scope(Insights(MemoryStore(), clock=lambda: now), {"period": "today", "tz": "America/St_Johns"})
+    assert scope.before is not None
+    assert scope.before_whole is not None
+    assert scope.before_whole.start < scope.before.end <= scope.before_whole.end
+
+
 def test_days_are_those_of_the_zone():
     scope = read_scope(Insights(MemoryStore(), clock=lambda: NOW), {"period": "today", "tz": "Asia/Tokyo"})
     assert scope.start == datetime(2025, 3, 11, 15, tzinfo=UTC)
@@ -331,6 +383,76 @@ def test_a_funnel_says_where_users_were_lost(dashboard: Site):
     assert [(step["count"], step["lost"]) for step in data["steps"]] == [(3, 0), (1, 2)]
     assert data["steps"][1]["from_previous"] == pytest.approx(1 / 3)
     assert data["tables"]["breakdown"]["rows"] == [["DE", 2, 0, 0.0], ["GB", 1, 1, 1.0]]
+
+
+def test_a_funnel_by_a_field_also_counts_those_of_other_values_and_of_none(make: Callable[..., Site]):
+    site = make()
+    assert site.analytics.store is not None
+    countries = [None, *(f"C{number:02}" for number in range(14))]
+    site.analytics.store.apply(
+        [
+            Event(event_name="buy", user_id=f"{country}{number}", visit=Visit(country=country))
+            for country in countries
+            for number in range(1 if country is None else 2)
+        ]
+    )
+    query = "step=buy&breakdown=country"
+    rows = site.ask("GET", f"/analytics/funnels?{query}&format=json", headers=READER).data["tables"]["breakdown"][
+        "rows"
+    ]
+    assert sum(row[1] for row in rows) == 29
+    assert {row[0]: row[1] for row in rows if row[0].startswith("(")} == {"(all others)": 8, "(none)": 1}
+    page = site.ask("GET", f"/analytics/funnels?{query}", headers=READER).body.decode()
+    assert "(all others)" in page
+    assert "(none)" in page
+
+
+def test_of_many_users_those_seen_last_are_listed_and_it_says_so(make: Callable[..., Site]):
+    site = make()
+    assert site.analytics.store is not None
+    now = datetime.now(UTC)
+    # The greater the number in the id, the later they were seen.
+    site.analytics.store.apply(
+        [Event(user_id=f"u{number:04}", timestamp=now - timedelta(seconds=2000 - number)) for number in range(1100)]
+    )
+    latest = [f"u{number:04}" for number in range(1099, -1, -1)]
+    query = "/analytics/users?period=7d"
+    data = site.ask("GET", f"{query}&format=json", headers=READER).data
+    assert (data["total"], [row["user_id"] for row in data["rows"]]) == (1100, latest[:50])
+    content = site.ask("GET", f"{query}&format=csv", headers=READER).body.decode("utf-8-sig")
+    assert [row[0] for row in csv.reader(io.StringIO(content))] == ["User", *latest[:1000]]
+    page = site.ask("GET", query, headers=READER).body.decode()
+    assert "The 50 seen last are listed." in page
+    assert "seen last are listed" not in site.ask("GET", f"{query}&where={quote(ONE)}", headers=READER).body.decode()
+
+
+def test_a_users_values_are_shown_in_the_form_that_filters_take(make: Callable[..., Site]):
+    site = make()
+    values: dict[str, Any] = {"trial": True, "seats": 49.0, "rate": 0.5, "gone": None, "plan": "pro"}
+    assert site.analytics.store is not None
+    site.analytics.store.apply(
+        [
+            Event(event_name="buy", user_id="ann", properties=values),
+            Identify(user_id="ann", traits={"staff": False, "age": 49.0}, timestamp=datetime.now(UTC)),
+        ]
+    )
+    page = site.ask("GET", "/analytics/users?user_id=ann", headers=READER).body.decode()
+    tags = re.findall(r'class="tag">(.*?)</span>', page)
+    assert sorted(tags) == ["age: 49", "plan: pro", "rate: 0.5", "seats: 49", "staff: false", "trial: true"]
+    one = site.ask("GET", "/analytics/users?user_id=ann&format=csv", headers=READER).body.decode()
+    assert '"trial=true, seats=49, rate=0.5, plan=pro"' in one
+    everybody = site.ask("GET", "/analytics/users?format=csv", headers=READER).body.decode()
+    assert '"staff=false, age=49"' in everybody or '"age=49, staff=false"' in everybody
+
+
+def test_a_value_that_ends_in_an_equals_sign_is_a_value(make: Callable[..., Site]):
+    site = make()
+    assert site.analytics.store is not None
+    site.analytics.store.apply([Event(event_name="buy", user_id="YWI="), Event(event_name="buy", user_id="ann")])
+    for user in ("YWI=", "YWI%3D"):
+        data = site.ask("GET", f"/analytics/users?user_id={user}&anon_id=&format=json", headers=READER).data
+        assert data["user"]["user_id"] == "YWI="
+        assert len(data["timeline"]) == 1
 
 
 def test_retention_begins_with_the_first_newcomers(dashboard: Site):

@@ -58,6 +58,12 @@ def test_a_browsers_event_has_its_requests_facts_but_not_the_apis_address(site: 
     assert (event.method, event.matched_pattern, event.action_name, event.referrer) == (None, None, None, None)
 
 
+@pytest.mark.parametrize("host", ["[", "[::1", "]", "[x]"])
+def test_a_host_that_is_none_leaves_an_event_without_one(plain: Site, host: str):
+    (event,) = plain.send({"name": "a"}, headers={"host": host})
+    assert event.hostname is None
+
+
 def test_a_page_view_of_the_browser_belongs_to_the_same_visitor_as_those_of_the_server(site: Site):
     site.ask("GET", "/page", headers={**BROWSER, "accept": "text/html"})
     (seen,) = site.taken()

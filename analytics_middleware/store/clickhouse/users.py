@@ -42,7 +42,7 @@ _NO_DAY = "CAST(NULL, 'Nullable(Int64)') AS day"
 
 
 def users(scope: Scope, question: Users) -> list[UserRow]:
-    """The users behind one number: users before anonymous visitors, each by id, then by day."""
+    """The users behind one number, seen last first, of one instant users before anonymous visitors, by id and day."""
     people = _behind(scope, question)
     bots = question.of.bots
     seen = scope.events(
@@ -57,7 +57,7 @@ def users(scope: Scope, question: Users) -> list[UserRow]:
         f"SELECT s.visitor_kind, s.id, w.day, if(s.visitor_kind = {COOKIELESS}, s.begin, f.first), s.last "
         f"FROM ({people}) AS w {join} ({seen} GROUP BY visitor) AS s ON w.visitor = s.visitor "
         f"{join} ({scope.first_seen(bots=bots)}) AS f ON w.visitor = f.visitor "
-        f"ORDER BY s.visitor_kind, s.id, w.day{limit}"
+        f"ORDER BY s.last DESC, s.visitor_kind, s.id, w.day{limit}"
     )
     traits = traits_of(scope, {name for kind, name, *_ in found if kind == USER})
     return [_row(kind, name, first, last, traits, day) for kind, name, day, first, last in found]

@@ -50,7 +50,7 @@ class Funnels:
     tables: dict[str, Table]
 
 
-def funnels(analytics: Analytics, scope: Scope, asked: dict[str, Any], rows: int) -> Funnels:
+def funnels(analytics: Analytics, scope: Scope, asked: dict[str, Any], _rows: int) -> Funnels:
     """Return the page."""
     insights = analytics.insights
     names = tuple(each.key for each in insights.top_events(limit=_OFFERED, **scope.asked))
@@ -83,7 +83,7 @@ def funnels(analytics: Analytics, scope: Scope, asked: dict[str, Any], rows: int
             breakdown=field, tz=scope.tz, where=scope.where, bots=scope.bots,
         )  # fmt: skip
         by_value = [_group(each) for each in groups if each.answer[0].count]
-        tables["breakdown"] = table("breakdown", f"By {field}", (field, *chosen, "Conversion"), by_value[:rows])
+        tables["breakdown"] = table("breakdown", f"By {field}", (field, *chosen, "Conversion"), by_value)
     median = found[-1].median_seconds
     return dataclasses.replace(empty, steps=steps, median_seconds=median, tables=tables)
 

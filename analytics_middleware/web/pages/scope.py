@@ -4,7 +4,7 @@ import dataclasses
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from analytics_middleware.store.calendar import Unit, day_start, local_day
+from analytics_middleware.store.calendar import Unit, day_start, local_day, zone
 from analytics_middleware.store.filters import OPERATORS, Filter, QuestionError, check_field
 from analytics_middleware.store.insights import Insights
 from analytics_middleware.store.parameters import check_year, check_zone
@@ -154,7 +154,10 @@ def _before(first: date, last: date, tz: str, now: datetime) -> tuple[Span | Non
     whole = Span(start=day_start(first - length, tz), end=day_start(first, tz))
     start, end = day_start(first, tz), day_start(last + timedelta(days=1), tz)
     if start < now < end:
-        return Span(start=whole.start, end=min(whole.end, whole.start + (now - start))), whole
+        # By the clock on the wall, not by the time gone by: clocks may have changed in between.
+        local = now.astimezone(zone(tz))
+        until = datetime.combine(local_day(now, tz) - length, local.time(), local.tzinfo).astimezone(UTC)
+        return Span(start=whole.start, end=min(until, whole.end)), whole
     return whole, whole
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.properties import Scalar
+from analytics_middleware.store.filters import as_text
 from analytics_middleware.store.questions import ActiveUsers
 from analytics_middleware.store.results import TimelineEvent, UserRow
 from analytics_middleware.web.pages.scope import Scope, Span
@@ -16,7 +17,6 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
     text("user_id", "Show what this user did."),
     text("anon_id", "Or the one that this anonymous id belongs to."),
 )
-_LOOKED_AT: Final = 1000
 _SHOWN: Final = 50
 
 
@@ -45,10 +45,7 @@ def users(analytics: Analytics, scope: Scope, asked: dict[str, Any], rows: int) 
 
 def _all(analytics: Analytics, scope: Scope, rows: int) -> Users:
     insights = analytics.insights
-    # By id they come first; who was there last is more worth looking at.
-    found = insights.users(ActiveUsers(**scope.asked), limit=_LOOKED_AT)
-    found.sort(key=lambda each: each.last_seen, reverse=True)
-    shown = tuple(found[: max(_SHOWN, rows)])
+    shown = tuple(insights.users(ActiveUsers(**scope.asked), limit=max(_SHOWN, rows)))
     cells = [
         (_id(each), each.user_id is not None, each.first_seen, each.last_seen, _pairs(each.traits)) for each in shown
     ]
@@ -90,4 +87,5 @@ def _id(row: UserRow) -> str:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+    texts = {name: as_text(value) for name, value in values.items()}
+    return ", ".join(f"{name}={text}" for name, text in texts.items() if text is not None)

@@ -41,9 +41,10 @@
       send(events.slice(0, events.length / 2), leaving);
       send(events.slice(events.length / 2), leaving);
     } else {
-      // What did not arrive waits for another turn: its id keeps it from counting twice.
+      // What did not arrive waits for another turn: its id keeps it from counting twice. One event that is more than
+      // servers take does not: their refusal may look like a lost connection, and it would go on for ever.
       post("events", body, leaving, () => {
-        if (queue.length < 200) queue = events.concat(queue);
+        if (queue.length < 200 && new Blob([body]).size <= 65536) queue = events.concat(queue);
         timer = timer || setTimeout(flush, 9e3);
       });
     }

@@ -71,9 +71,15 @@
   const help = document.getElementById("help");
   document.querySelector("[data-help]")?.addEventListener("click", () => help.showModal());
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
     if (event.key === "Escape") {
-      document.querySelectorAll("details.menu[open]").forEach((each) => each.removeAttribute("open"));
+      document.querySelectorAll("details.menu[open]").forEach((each) => {
+        // The focus must not stay in what is not there any more.
+        if (each.contains(document.activeElement)) each.querySelector("summary").focus();
+        each.removeAttribute("open");
+      });
+    } else if (event.target.closest("input, select, textarea")) {
+      // Somebody is writing.
     } else if (event.key === "?") {
       help?.showModal();
     } else if (/^[a-z0-9]$/.test(event.key)) {
@@ -106,16 +112,20 @@
     const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("[data-live]");
     const stale = shown();
     if (!fresh || !stale) return;
+    const focused = stale.contains(document.activeElement) ? document.activeElement.id : "";
     stale.querySelectorAll("input[type=radio]:checked").forEach((each) => {
       const same = fresh.querySelector(`#${CSS.escape(each.id)}`);
       if (same) same.checked = true;
     });
     stale.replaceWith(document.adoptNode(fresh));
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     charts();
     document.dispatchEvent(new CustomEvent("analytics:refreshed"));
   };
-  // Not under somebody's pointer, focus or open menu.
-  const busy = () => document.hidden || document.querySelector("[data-live] :is(:focus, details[open], .pointed)");
+  // Not under somebody's pointer, open menu, or focus, unless it is where a click left it or on a tab, which gets it back.
+  const busy = () =>
+    document.hidden ||
+    document.querySelector("[data-live] :is(:focus-visible:not([type=radio]), details[open], .pointed)");
   const refresh = async () => {
     if (busy()) return;
     const answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
