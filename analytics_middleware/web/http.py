@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 import msgspec
 
@@ -51,7 +52,7 @@ class WebRequest:
     path: str
     """Below the mount, with one leading slash."""
     mount: str = ""
-    """Where the application is mounted, as the browser sees it."""
+    """Where the application is mounted, as the browser sees it, percent-encoded."""
     content_type: str = ""
     body: bytes = b""
     native: Any = None
@@ -122,7 +123,7 @@ PRIVATE: Final = (("cache-control", "no-store"), ("x-content-type-options", "nos
 
 
 def split_mount(root: str, path: str, mount: str) -> tuple[str, str]:
-    """Return where the application is mounted and the path below it.
+    """Return where the application is mounted, as it is written in URLs, and the path below it.
 
     *root* is what the server or framework says it is mounted at (ASGI's root_path, WSGI's SCRIPT_NAME), which may or
     may not be part of *path*. Where it stops short of *mount*, an application dispatched without it, that is cut too.
@@ -131,4 +132,4 @@ def split_mount(root: str, path: str, mount: str) -> tuple[str, str]:
         path = path[len(root) :]
     if path == mount or path.startswith(mount + "/"):
         root, path = root + mount, path[len(mount) :]
-    return root, path or "/"
+    return quote(root, safe="/!$&'()*+,;=:@~"), path or "/"

@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from dashboard_sites import STACKS, visits
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from web_sites import READER, Site
 
 from analytics_middleware import Event
@@ -22,6 +24,7 @@ from analytics_middleware.errors import MissingExtraError
 from analytics_middleware.event import Identify, Visit
 from analytics_middleware.store import Insights, MemoryStore
 from analytics_middleware.web import templating
+from analytics_middleware.web.access import access_of
 from analytics_middleware.web.changes import MAX_BODY
 from analytics_middleware.web.charts import line_chart, nice_ceiling, shade, share
 from analytics_middleware.web.dashboard import PAGES
@@ -213,6 +216,18 @@ def test_without_another_way_in_the_url_in_the_log_signs_in_once(
     cookie = (answer.header("set-cookie") or "").partition(";")[0]
     assert site.ask("GET", "/analytics/", headers={"cookie": cookie}).status == 200
     assert site.ask("GET", path).status == 401
+
+
+def test_under_a_path_that_is_not_ascii_addresses_are_percent_encoded(make: Callable[..., Site]):
+    site = make("Starlette", read_token=None)
+    site.app = Starlette(routes=[Mount("/статистика", site.app)])
+    mount = quote("/статистика/analytics")
+    answer = site.ask("GET", access_of(site.analytics).login_path(mount))
+    assert (answer.status, answer.header("location")) == (303, f"{mount}/")
+    cookie = (answer.header("set-cookie") or "").partition(";")[0]
+    page = site.ask("GET", f"{mount}/events", headers={"cookie": cookie})
+    assert page.status == 200
+    assert f'href="{mount}/users' in page.body.decode()
 
 
 def test_a_page_of_another_site_can_link_here_but_read_nothing(make: Callable[..., Site]):
