@@ -6,7 +6,7 @@ the log can refuse to be encoded later, in a thread where nobody could do anythi
 
 import enum
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterator, Mapping
 from datetime import date, datetime, time
 from itertools import islice
 from typing import Any, Final
@@ -45,6 +45,22 @@ def clean_text(text: str, limit: int) -> str:
 def clean_name(name: object) -> str:
     """Return *name* as the text of an event name, a property key or an id: at most `MAX_NAME` characters."""
     return clean_text(name if isinstance(name, str) else str(name), MAX_NAME).strip()
+
+
+def identifier(answer: object) -> str | None:
+    """Return a user's id as text from the *answer* of a framework or of the hook `get_user_id`; None for nobody.
+
+    It is cleaned later, off the request's path. Raises `TypeError` for what would have to be awaited.
+    """
+    if answer is None or type(answer) is str:
+        return answer
+    if hasattr(answer, "__await__"):
+        kind = type(answer).__name__
+        if isinstance(answer, Coroutine):
+            # Nobody will: Python would warn of it, far from here.
+            answer.close()
+        raise TypeError(f"a user id must be known at once, not awaited; got {kind}")
+    return str(answer)
 
 
 def clean_value(value: Any) -> Scalar:

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -74,6 +75,14 @@ def _callable(key: str, value: object) -> Hook | None:
     if value is not None and not callable(value):
         raise _wrong(key, value, "callable or None")
     return value
+
+
+def _synchronous(key: str, value: object) -> Hook | None:
+    hook = _callable(key, value)
+    # Of an object, its class says whether calling it gives something to await.
+    if iscoroutinefunction(hook) or iscoroutinefunction(type(hook).__call__):
+        raise _wrong(key, value, "callable or None, and not async: it is asked where nothing can be awaited")
+    return hook
 
 
 def _callables(key: str, value: object) -> tuple[Hook, ...]:
@@ -288,15 +297,15 @@ CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "trusted_proxies": _networks,
     "proxy_header": _header_name,
     "exclude": _exclusions,
-    "classify": _callable,
+    "classify": _synchronous,
     "track_all": _bool,
     "processors": _callables,
-    "get_user_id": _callable,
+    "get_user_id": _synchronous,
     "visitor": _one_of("cookieless", "cookie", None),
     "cookie_name": _cookie_name,
     "privacy": _one_of("standard", "strict", "raw"),
     "keep_query": _names,
-    "consent": _callable,
+    "consent": _synchronous,
     "session_timeout": _timeout,
     "geoip_database": _file,
     "country_header": _optional_header,

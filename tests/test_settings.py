@@ -15,6 +15,15 @@ def hook(*_args):
     return None
 
 
+async def async_hook(*_args):
+    return None
+
+
+class AsyncHook:
+    async def __call__(self, *_args):
+        return None
+
+
 THIS_FILE = Path(__file__)
 LONG = "a-secret-of-32-random-characters"
 SECRETS = (
@@ -55,10 +64,10 @@ CASES = {
         "list",
     ),
     "cookie_name": ([("visitor", "visitor"), ("__Host-v", "__Host-v")], ["", "a b", "a;b", "ä", None, 5], "cookie"),
-    "classify": ([(None, None), (hook, hook)], ["module.rule", 5, []], "callable"),
+    "classify": ([(None, None), (hook, hook)], ["module.rule", 5, [], async_hook], "callable"),
     "track_all": ([(True, True), (False, False)], [None, 1, "true"], "True or False"),
     "processors": ([([], ()), ([hook], (hook,))], [hook, ["module.rule"], [None], None, "x"], "list|callable"),
-    "get_user_id": ([(None, None), (hook, hook)], ["user.id", 5], "callable"),
+    "get_user_id": ([(None, None), (hook, hook)], ["user.id", 5, async_hook, AsyncHook()], "callable"),
     "environment": ([(None, None), ("production", "production")], ["", 5, []], "string"),
     "debug": ([(True, True)], [None, 0, "no"], "True or False"),
     "background": ([(False, False)], [None, 0, "no"], "True or False"),
@@ -100,7 +109,7 @@ CASES = {
     ),
     "privacy": ([(name, name) for name in ("standard", "strict", "raw")], [None, "none", "", True], "'strict'"),
     "keep_query": ([([], ()), (["q", "page"], ("q", "page"))], ["q", [5], [""], None], "list"),
-    "consent": ([(None, None), (hook, hook)], ["consent", True], "callable"),
+    "consent": ([(None, None), (hook, hook)], ["consent", True, async_hook], "callable"),
     "session_timeout": (
         [(60, 60.0), (1800.0, 1800.0)],
         [59, 86401, float("nan"), "30m", True, None],

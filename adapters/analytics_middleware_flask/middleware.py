@@ -10,6 +10,7 @@ from werkzeug.routing import Rule
 from analytics_middleware import wsgi
 from analytics_middleware.context import RequestContext
 from analytics_middleware.exclusions import is_staff
+from analytics_middleware.properties import identifier
 
 
 class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
@@ -30,9 +31,9 @@ class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
         # The proxy is resolved once: each look through it costs as much as the rest.
         store = g._get_current_object()
         get_user_id = self.analytics.settings.get_user_id
-        user_id = _loaded_user_id(store) if get_user_id is None else get_user_id(request)
+        user_id = identifier(_loaded_user_id(store) if get_user_id is None else get_user_id(request))
         if user_id is not None:
-            context.user_id = str(user_id)
+            context.user_id = user_id
         if self.analytics.leaves_out_staff:
             context.staff = is_staff(store.get("_login_user"))
         # Only what Flask-Babel has settled: asking it could run the application's selector, and a query.
@@ -47,9 +48,7 @@ def describe_session(context: RequestContext) -> None:
     Only for teardown: before the response is made, reading the session would add ``Vary: Cookie`` to it.
     """
     if context.user_id is None and "flask_login" in sys.modules and "_login_user" not in g:
-        user_id = session.get("_user_id")
-        if user_id is not None:
-            context.user_id = str(user_id)
+        context.user_id = identifier(session.get("_user_id"))
 
 
 def _loaded_user_id(store: Any) -> object:

@@ -3,13 +3,14 @@
 from typing import Any
 
 from starlette.authentication import BaseUser
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from analytics_middleware import asgi
 from analytics_middleware.context import RequestContext
 from analytics_middleware.exclusions import is_staff
+from analytics_middleware.properties import identifier
 from analytics_middleware_starlette.templates import MountTemplates, local_template
 
 _STAFF_SCOPES = frozenset({"staff", "admin"})
@@ -42,8 +43,9 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
                 context.pattern = prefix + local_template(route, scope)
                 context.endpoint = getattr(route, "name", None)
         if self._get_user_id is not None:
-            user_id = self._get_user_id(Request(scope))
-            context.user_id = None if user_id is None else str(user_id)
+            # A WebSocket's handshake is no Request, but has its headers, cookies and session all the same.
+            connection = Request if scope["type"] == "http" else HTTPConnection
+            context.user_id = identifier(self._get_user_id(connection(scope)))
         elif (user := scope.get("user")) is not None:
             context.user_id = user_id_of(user)
         if self.analytics.leaves_out_staff:
@@ -71,4 +73,4 @@ def user_id_of(user: Any) -> str | None:
         identity = getattr(user, "id", None)
         if identity is None and isinstance(user, BaseUser):
             identity = user.display_name
-    return None if identity is None else str(identity)
+    return identifier(identity)

@@ -27,7 +27,7 @@ _CACHED_URLS = 4096
 
 # RFC 3986 appendix B, without its empty alternatives. Browsers read a backslash as a slash.
 _URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/\\?#]*))?([^?#]*)(?:\?([^#]*))?.*", re.DOTALL)
-_SCHEMES = frozenset({"", "http", "https", "android-app", "ios-app"})
+_SCHEMES = frozenset({"", "http", "https", "ws", "wss", "android-app", "ios-app"})
 
 # Only the last character before the @ is looked for: whatever stands before it changes nothing but the time taken.
 _EMAIL = re.compile(r"[^\s@/=&,;:<>]@(?:[^\s@/=&.,;:<>]{1,63}\.)+[^\W\d_]{2,}")

@@ -56,6 +56,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
         ("https://example.org/?utm_term=%F0%9F%8D%B5+tea", "https://example.org/?utm_term=%F0%9F%8D%B5+tea"),
         ("https://example.org/a\r\nX-Evil: 1", "https://example.org/aX-Evil: 1"),
         ("android-app://com.google.android.gm/", "android-app://com.google.android.gm/"),
+        ("wss://example.org/chat?token=1", "wss://example.org/chat"),
+        ("ws://example.org/chat", "ws://example.org/chat"),
         ("javascript:alert(1)", None),
         ("data:text/html,hi", None),
         ("https:secret", None),
