@@ -1,7 +1,9 @@
 """From what was handed off to the event in the log: the rule, the hooks of the application, and their failures."""
 
 import asyncio
+import gc
 import sys
+import tracemalloc
 
 import pytest
 
@@ -237,3 +239,37 @@ def test_what_is_tracked_after_closing_is_counted_as_lost():
     analytics.close()
     analytics.track("after")
     assert analytics.stats()["dropped"] == {"exit": 1}
+
+
+@pytest.mark.parametrize("kind", ["path", "query", "host", "accept-language", "user-agent", "referer", "cookie"])
+@pytest.mark.parametrize("length", [4000, 20_000])
+def test_the_long_texts_of_strangers_are_not_kept_in_memory(kind, length):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message):
+        pass
+
+    async def serve(numbers):
+        for number in numbers:
+            text = f"{number:04}" + "a1:" * (length // 3)
+            given = {"host": f"[{text}]", "referer": f"https://a.example/{text}", "cookie": f"v={text}"}
+            headers = [(kind.encode(), given.get(kind, text).encode())] if kind not in ("path", "query") else []
+            scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""}
+            scope |= {"path": {"path": f"/{text}"}, "query": {"query_string": text.encode()}}.get(kind, {})
+            await middleware(scope, None, send)
+        assert analytics.flush(10)
+
+    analytics = Analytics(
+        enabled=True, store=None, visitor="cookie", cookie_name="v", secret_key="k" * 32, exclude=["/no", "agent:no"]
+    )
+    middleware = AnalyticsMiddleware(app, analytics=analytics)
+    asyncio.run(serve(range(50)))
+    tracemalloc.start()
+    asyncio.run(serve(range(50, 250)))
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    analytics.close(5)
+    assert kept < 200 * 3000
