@@ -40,7 +40,7 @@ class AnalyticsMiddleware:
         """Serve one request."""
         if not self.analytics.active:
             return self.app(environ, start_response)
-        outer: RequestContext | None = environ.get(ENVIRON_KEY)
+        outer: RequestContext | None = environ.get(ENVIRON_KEY) or bridged(environ)
         if outer is not None:
             # Stacked: the outermost layer owns the timing, the innermost knows route and user.
             outer.source = environ
@@ -79,7 +79,7 @@ class AnalyticsMiddleware:
         context.peer = environ.get("REMOTE_ADDR")
         context.headers = wsgi_headers(environ)
         context.host_fallback = environ.get("SERVER_NAME", "")
-        context.root = environ.get("SCRIPT_NAME", "")
+        context.root = ("", environ.get("SCRIPT_NAME", ""))
         context.source = environ
         context.describe = self.describe
         return context
@@ -146,6 +146,28 @@ class _Sequence(_Body):
 
     def __len__(self) -> int:
         return len(self._body)
+
+
+def bridged(environ: WSGIEnvironment) -> RequestContext | None:
+    """Return the context of the ASGI layer that this very request came through, None if it came through none.
+
+    What brings WSGI applications into ASGI ones (a2wsgi, Starlette's WSGIMiddleware) makes a new environ, and keeps
+    the context variable. The template of the mount is what the layer outside knows of the route by now.
+    """
+    outer = current.get()
+    # Of another WSGI request the variable may tell long after: its body was never closed.
+    if outer is None or outer.source is None or not outer.automatic or type(outer.headers) is dict:
+        return None
+    if outer.method != environ["REQUEST_METHOD"] or outer.path != wsgi_path(environ):
+        return None
+    _, root_path = outer.root or (None, "")
+    outer.look()
+    script_name: str = environ.get("SCRIPT_NAME", "")
+    mount = script_name[len(root_path) :] if outer.pattern is None else outer.pattern.rstrip("/")
+    outer.root = (mount, script_name)
+    outer.pattern = None
+    environ[ENVIRON_KEY] = outer
+    return outer
 
 
 def wsgi_path(environ: WSGIEnvironment) -> str:

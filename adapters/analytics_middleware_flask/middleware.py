@@ -23,8 +23,8 @@ class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
             return
         rule = request.url_rule or _rule_of_other_methods(request)
         if rule is not None:
-            prefix = environ.get("SCRIPT_NAME", "")[len(context.root or "") :]
-            context.pattern = prefix + rule.rule
+            mount, script_name = context.root or ("", "")
+            context.pattern = mount + environ.get("SCRIPT_NAME", "")[len(script_name) :] + rule.rule
             context.endpoint = rule.endpoint
             if rule.endpoint == "static" or rule.endpoint.endswith(".static"):
                 context.excluded = True
