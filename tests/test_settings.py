@@ -306,3 +306,36 @@ def test_a_secret_is_in_no_repr_and_no_error_message(key):
     with pytest.raises(ConfigurationError) as caught:
         Settings(**{key: LONG[:15]})
     assert LONG[:8] not in str(caught.value)
+
+
+GA4 = {"class": "analytics_middleware.collectors.GA4Collector", "measurement_id": "G-AB12CD34EF", "api_secret": LONG}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"store": f"clickhouse:/u:{LONG}@h/db"},
+        {"store": f"u:{LONG}@h"},
+        {"store": f"https://u:{LONG}@hub.example"},
+        {"store": f"https://hub.example/?key={LONG}"},
+        {"store": {"url": f"clickhouse://u:{LONG}@h/db"}},
+        {"store": [f"clickhouse://u:{LONG}@h/db"]},
+        {"collectors": GA4},
+        {"collectors": {"class": "a.B", "headers": {"authorization": LONG}}},
+        {"collectors": f"https://hooks.example/{LONG}?key"},
+    ],
+)
+@pytest.mark.parametrize("make", [Settings, Analytics])
+def test_a_wrong_value_that_may_hold_a_secret_is_not_repeated(settings, make):
+    with pytest.raises(ConfigurationError, match=rf"{next(iter(settings))}.* must ") as caught:
+        make(**settings)
+    assert LONG not in str(caught.value)
+
+
+def test_collectors_in_settings_are_printed_without_their_secrets_and_built_with_them():
+    settings = Settings(collectors=[GA4, {"class": "a.B", "timeout": 5, "headers": {"authorization": LONG}}])
+    for printed in (repr(settings), str(dataclasses.asdict(settings))):
+        assert LONG not in printed
+        assert "'class': 'analytics_middleware.collectors.GA4Collector'" in printed
+        assert "'timeout': 5, 'headers': '***'" in printed
+    assert settings.collectors[0] == GA4
