@@ -184,6 +184,21 @@ def test_any_path_makes_an_event(serve, analytics_events, path):
     assert analytics.stats()["dropped"] == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "kept", "url"),
+    [
+        ("/login?password=hunter2", "/login", "http:///login"),
+        ("/r#access_token=hunter2", "/r", "http:///r"),
+        ("/é?password=hunter2", "/é", "http:///%C3%A9"),
+        ("/login%3Fpassword=hunter2", "/login", "http:///login"),
+    ],
+)
+def test_a_query_that_was_encoded_into_the_path_is_not_kept(serve, analytics_events, path, kept, url):
+    serve(Analytics(), path)
+    [event] = analytics_events
+    assert (event.path, event.url) == (kept, url)
+
+
 def test_one_event_that_fails_inside_holds_up_none_of_the_others(caplog):
     collector = FakeCollector()
 

@@ -28,6 +28,8 @@ _CACHED_URLS = 4096
 
 # RFC 3986 appendix B, without its empty alternatives. Browsers read a backslash as a slash.
 _URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/\\?#]*))?([^?#]*)(?:\?([^#]*))?.*", re.DOTALL)
+# Question mark and number sign, percent-encoded however often.
+_END_OF_PATH = re.compile(r"[?#]|%(?:25)*(?:3[Ff]|23)")
 _SCHEMES = frozenset({"", "http", "https", "ws", "wss", "android-app", "ios-app"})
 
 # Only the last character before the @ is looked for: whatever stands before it changes nothing but the time taken.
@@ -127,12 +129,16 @@ def _scrub(url: str, allow: Collection[str]) -> str | None:
 
 
 def scrub_path(path: str) -> str:
-    """Return *path* with `REDACTED` for each segment that looks like a secret, and without segments' parameters."""
+    """Return *path* with `REDACTED` for each segment that looks like a secret, and without segments' parameters.
+
+    What follows an encoded ``?`` or ``#`` goes as well: servers decode paths, and it reads like any other query.
+    """
     return (_scrub_path if len(path) <= MAX_REMEMBERED else _scrub_path.__wrapped__)(path)
 
 
 @lru_cache(_CACHED_URLS)
 def _scrub_path(path: str) -> str:
+    path = _END_OF_PATH.split(path, 1)[0]
     segments = (segment.partition(";")[0] for segment in path.split("/"))
     return "/".join(REDACTED if segment and looks_secret(segment) else segment for segment in segments)
 
