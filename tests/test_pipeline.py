@@ -199,6 +199,19 @@ def test_a_query_that_was_encoded_into_the_path_is_not_kept(serve, analytics_eve
     assert (event.path, event.url) == (kept, url)
 
 
+@pytest.mark.parametrize("place", ["path", "referrer"])
+def test_an_address_that_the_cut_of_a_long_url_goes_through_is_not_kept(serve, analytics_events, place):
+    analytics = Analytics()
+    start = {"path": "http://", "referrer": "https://a.example"}[place]
+    for length in range(2048 - len(start) - 25, 2048 - 8):
+        long = "/" + "x" * length + "/jane.doe@example.org"
+        headers = [(b"referer", f"https://a.example{long}".encode())] if place == "referrer" else []
+        serve(analytics, long if place == "path" else "/", headers=headers)
+    kept = [(event.path, event.url, event.referrer) for event in analytics_events]
+    assert kept
+    assert not [texts for texts in kept if "jane" in str(texts)]
+
+
 def test_one_event_that_fails_inside_holds_up_none_of_the_others(caplog):
     collector = FakeCollector()
 

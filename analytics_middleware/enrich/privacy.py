@@ -61,8 +61,8 @@ def scrub_url(url: str | None, allow: Collection[str] = ()) -> str | None:
     """
     if not url:
         return None
-    if len(url) > MAX_URL:
-        # What the cut goes through is dropped: half an e-mail address would not be recognised as one.
+    if len(url) >= MAX_URL:
+        # What the cut goes through, here or before, is dropped: half an e-mail address would not be recognised as one.
         url = url[:MAX_URL]
         url = url[: max(map(url.rfind, "/?&")) + 1]
     scrub = _scrub if len(url) <= MAX_REMEMBERED else _scrub.__wrapped__
@@ -133,6 +133,8 @@ def scrub_path(path: str) -> str:
 
     What follows an encoded ``?`` or ``#`` goes as well: servers decode paths, and it reads like any other query.
     """
+    if len(path) >= MAX_URL:
+        path = path[: path.rfind("/", 0, MAX_URL) + 1]
     return (_scrub_path if len(path) <= MAX_REMEMBERED else _scrub_path.__wrapped__)(path)
 
 
