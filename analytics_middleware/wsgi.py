@@ -79,7 +79,7 @@ class AnalyticsMiddleware:
         context.peer = environ.get("REMOTE_ADDR")
         context.headers = wsgi_headers(environ)
         context.host_fallback = environ.get("SERVER_NAME", "")
-        context.root = ("", environ.get("SCRIPT_NAME", ""))
+        context.root = environ.get("SCRIPT_NAME", "")
         context.source = environ
         context.describe = self.describe
         return context
@@ -152,7 +152,7 @@ def bridged(environ: WSGIEnvironment) -> RequestContext | None:
     """Return the context of the ASGI layer that this very request came through, None if it came through none.
 
     What brings WSGI applications into ASGI ones (a2wsgi, Starlette's WSGIMiddleware) makes a new environ, and keeps
-    the context variable. The template of the mount is what the layer outside knows of the route by now.
+    the context variable. Where that mounts it, the layer outside knows by now.
     """
     outer = current.get()
     # Of another WSGI request the variable may tell long after: its body was never closed.
@@ -163,8 +163,8 @@ def bridged(environ: WSGIEnvironment) -> RequestContext | None:
     _, root_path = outer.root or (None, "")
     outer.look()
     script_name: str = environ.get("SCRIPT_NAME", "")
-    mount = script_name[len(root_path) :] if outer.pattern is None else outer.pattern.rstrip("/")
-    outer.root = (mount, script_name)
+    outer.mount = outer.mount or script_name[len(root_path) :]
+    outer.root = script_name
     outer.pattern = None
     environ[ENVIRON_KEY] = outer
     return outer

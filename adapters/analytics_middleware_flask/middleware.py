@@ -23,10 +23,9 @@ class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
             return
         rule = request.url_rule or _rule_of_other_methods(request)
         if rule is not None:
-            mount, script_name = context.root or ("", "")
-            context.pattern = mount + environ.get("SCRIPT_NAME", "")[len(script_name) :] + rule.rule
+            context.pattern = context.mount + environ.get("SCRIPT_NAME", "")[len(context.root or "") :] + rule.rule
             context.endpoint = rule.endpoint
-            if rule.endpoint == "static" or rule.endpoint.endswith(".static"):
+            if rule.endpoint.endswith("static") and _serves_files(rule.endpoint):
                 context.excluded = True
         # The proxy is resolved once: each look through it costs as much as the rest.
         store = g._get_current_object()
@@ -55,6 +54,13 @@ def _loaded_user_id(store: Any) -> object:
     """Return the id of the user that Flask-Login has loaded, without loading one."""
     user = store.get("_login_user")
     return user.get_id() if user is not None and user.is_authenticated else None
+
+
+def _serves_files(endpoint: str) -> bool:
+    """Whether *endpoint* is what Flask adds for a static folder; a view of the application may have its name."""
+    blueprint, _, name = endpoint.rpartition(".")
+    owner = current_app.blueprints.get(blueprint) if blueprint else current_app
+    return name == "static" and owner is not None and owner.has_static_folder
 
 
 def _rule_of_other_methods(request: Request) -> Rule | None:

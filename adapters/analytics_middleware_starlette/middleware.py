@@ -36,9 +36,10 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
         if route is not None:
             application, root = context.root
             grown: str = scope.get("root_path", "")[len(root) :]
-            prefix = self._mounts.template(application or self.app, grown) if grown else ""
+            prefix = self._mounts.template(application or self.app, grown, scope) if grown else ""
             if isinstance(route, Mount):
-                self._describe_mount(route, prefix, context)
+                context.mount = prefix
+                self._describe_mount(route, scope, grown, context)
             else:
                 context.pattern = prefix + local_template(route, scope)
                 context.endpoint = getattr(route, "name", None)
@@ -52,14 +53,18 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
             scopes = getattr(scope.get("auth"), "scopes", ())
             context.staff = is_staff(scope.get("user")) or not _STAFF_SCOPES.isdisjoint(scopes)
 
-    def _describe_mount(self, mount: Mount, prefix: str, context: RequestContext) -> None:
+    def _describe_mount(self, mount: Mount, scope: asgi.Scope, grown: str, context: RequestContext) -> None:
         """Note a request that went no further than *mount*: its application knows no routes, or none matched."""
         application: Any = mount.app
         if isinstance(application, StaticFiles):
             # A site that is served from files has pages; a folder of assets has none.
             context.excluded = context.excluded or not application.html
         if not mount.routes and context.status != 404:
-            context.pattern = prefix or "/"
+            path: str = scope["path"]
+            # Servers may or may not have put the root path before the path.
+            stripped = scope["root_path"] if path.startswith(scope["root_path"]) else grown
+            # Of a page below the mount its template says nothing.
+            context.pattern = None if path[len(stripped) :].strip("/") else context.mount or "/"
 
 
 def user_id_of(user: Any) -> str | None:
