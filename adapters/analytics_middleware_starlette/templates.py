@@ -10,8 +10,6 @@ from analytics_middleware.properties import MAX_REMEMBERED
 
 _REMEMBERED = 1024
 _MAX_WRAPPERS = 32
-_BY_HOST = ""
-"""In place of a template that differs by host; no path that was added has an empty one."""
 
 
 def local_template(route: Any, scope: Any) -> str:
@@ -31,6 +29,7 @@ class MountTemplates:
     """
 
     def __init__(self) -> None:
+        # By application, root path and, where it matters, host.
         self._known: dict[tuple[int, str, str | None], str] = {}
 
     def template(self, application: Any, grown: str, scope: Any) -> str:
@@ -38,25 +37,20 @@ class MountTemplates:
 
         What can't be found is returned as it is.
         """
-        template = self._known.get((id(application), grown, None))
-        if template is None:
-            by_host = _has_hosts(routes_of(application))
-            template = self._remember(
-                application, grown, None, _BY_HOST if by_host else _find(application, grown, scope)
-            )
-        if template == _BY_HOST:
-            host = Headers(scope=scope).get("host", "")
-            template = self._known.get((id(application), grown, host))
-            if template is None:
-                template = self._remember(application, grown, host, _find(application, grown, scope))
-        return template
+        return self._known.get((id(application), grown, None)) or self._found(application, grown, scope)
 
-    def _remember(self, application: Any, grown: str, host: str | None, template: str) -> str:
-        # Paths are written by strangers: a mount for each tenant must not fill the memory.
-        if len(grown) + len(host or "") <= MAX_REMEMBERED:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[id(application), grown, host] = template
+    def _found(self, application: Any, grown: str, scope: Any) -> str:
+        routes = routes_of(application)
+        host = Headers(scope=scope).get("host", "") if _has_hosts(routes) else None
+        key = (id(application), grown, host)
+        template = self._known.get(key)
+        if template is None:
+            template = next(_walk(routes, grown, scope), grown)
+            # Paths are written by strangers: a mount for each tenant must not fill the memory.
+            if len(grown) + len(host or "") <= MAX_REMEMBERED:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[key] = template
         return template
 
 
@@ -67,10 +61,6 @@ def routes_of(application: Any) -> Sequence[Any]:
             return routes  # type: ignore[no-any-return]
         application = getattr(application, "app", None)
     return ()
-
-
-def _find(application: Any, grown: str, scope: Any) -> str:
-    return next(_walk(routes_of(application), grown, scope), grown)
 
 
 def _has_hosts(routes: Sequence[Any]) -> bool:
