@@ -20,7 +20,7 @@ from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Id
 from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.outbox.base import Draft, Kind
 from analytics_middleware.outbox.spill import FAILURES
-from analytics_middleware.properties import MAX_PROPERTIES, MAX_REMEMBERED, clean_name, clean_text
+from analytics_middleware.properties import MAX_NAME, MAX_PROPERTIES, MAX_REMEMBERED, clean_name, clean_text
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
 from analytics_middleware.tracing import trace_id_of
@@ -242,8 +242,12 @@ def _user_id(context: RequestContext) -> str | None:
     # What the view said outranks the framework's auth; an empty text says that it is nobody.
     if context.set_user_id is not None:
         return context.set_user_id or None
+    user_id = context.user_id
+    if user_id is None or (len(user_id) <= MAX_NAME and user_id.isalnum() and user_id.isascii()):
+        # As a rule; the empty text is not alphanumeric.
+        return user_id
     # As in an event that is tracked, or one user would be two.
-    return None if context.user_id is None else clean_name(context.user_id) or None
+    return clean_name(user_id) or None
 
 
 @lru_cache(4096)

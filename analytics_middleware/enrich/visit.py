@@ -215,8 +215,9 @@ class Enricher:
                 visit.browser, visit.browser_version, visit.os, visit.device = agent
         if event.url is None and event.path is None and event.referrer is None:
             return
-        written = len(event.url or "") + len(event.path or "") + len(event.referrer or "")
-        keep = self._kept if written <= MAX_REMEMBERED else self._keep
+        # The path is a part of the URL.
+        short = len(event.url or event.path or "") + len(event.referrer or "") <= MAX_REMEMBERED
+        keep = self._kept if short else self._keep
         event.url, event.path, event.referrer, found = keep(event.url, event.path, event.referrer, event.hostname)
         if found is not None and visit.channel is None:
             visit.source = found.source
