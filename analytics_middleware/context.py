@@ -62,6 +62,8 @@ class RequestContext:
     """Whether a user who was signed in when the request came has signed out; noted for the visitor cookie."""
     root: Any = None
     """What the outermost layer knew of the application, for layers within that see only their part."""
+    mount: str = ""
+    """The template of where the innermost application stands that told no route of its own."""
 
     # What the view said.
     event_name: str | None = None

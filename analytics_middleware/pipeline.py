@@ -20,7 +20,7 @@ from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Id
 from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.outbox.base import Draft, Kind
 from analytics_middleware.outbox.spill import FAILURES
-from analytics_middleware.properties import MAX_PROPERTIES, clean_text
+from analytics_middleware.properties import MAX_NAME, MAX_PROPERTIES, MAX_REMEMBERED, clean_name, clean_text
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
 from analytics_middleware.tracing import trace_id_of
@@ -179,8 +179,10 @@ class Pipeline:
         """Return an event with everything that the request itself says."""
         if self._look_for_proxies:
             self._look_for_proxy(request)
-        url, path, hostname = _location(
-            context.scheme, request.host, request.host_fallback, context.path, context.query
+        host = request.host
+        short = len(host) + len(context.path) + len(context.query) <= MAX_REMEMBERED
+        url, path, hostname = (_location if short else _location.__wrapped__)(
+            context.scheme, host, request.host_fallback, context.path, context.query
         )
         user_agent = request.header("user-agent")
         referrer = request.header("referer")
@@ -241,7 +243,12 @@ def _user_id(context: RequestContext) -> str | None:
     # What the view said outranks the framework's auth; an empty text says that it is nobody.
     if context.set_user_id is not None:
         return context.set_user_id or None
-    return context.user_id
+    user_id = context.user_id
+    if user_id is None or (len(user_id) <= MAX_NAME and user_id.isalnum() and user_id.isascii()):
+        # As a rule; the empty text is not alphanumeric.
+        return user_id
+    # As in an event that is tracked, or one user would be two.
+    return clean_name(user_id) or None
 
 
 @lru_cache(4096)

@@ -6,7 +6,7 @@ the log can refuse to be encoded later, in a thread where nobody could do anythi
 
 import enum
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterator, Mapping
 from datetime import date, datetime, time
 from itertools import islice
 from typing import Any, Final
@@ -20,6 +20,11 @@ MAX_NAME: Final = 256
 """Characters of an event name, an action name, a property key or an id; longer ones are cut."""
 MAX_VALUE: Final = 4096
 """Characters of a property value; longer ones are cut."""
+MAX_REMEMBERED: Final = 512
+"""Characters that a cache keeps of what strangers write in one request; longer texts are worked out each time.
+
+They are rare, and each is another as a rule: keeping them would cost memory for good and save nothing.
+"""
 
 _MAX_DEPTH = 8
 _MAX_ITEMS = 256
@@ -45,6 +50,22 @@ def clean_text(text: str, limit: int) -> str:
 def clean_name(name: object) -> str:
     """Return *name* as the text of an event name, a property key or an id: at most `MAX_NAME` characters."""
     return clean_text(name if isinstance(name, str) else str(name), MAX_NAME).strip()
+
+
+def identifier(answer: object) -> str | None:
+    """Return a user's id as text from the *answer* of a framework or of the hook `get_user_id`; None for nobody.
+
+    It is cleaned later, off the request's path. Raises `TypeError` for what would have to be awaited.
+    """
+    if answer is None or type(answer) is str:
+        return answer
+    if hasattr(answer, "__await__"):
+        kind = type(answer).__name__
+        if isinstance(answer, Coroutine):
+            # Nobody will: Python would warn of it, far from here.
+            answer.close()
+        raise TypeError(f"a user id must be known at once, not awaited; got {kind}")
+    return str(answer)
 
 
 def clean_value(value: Any) -> Scalar:

@@ -135,6 +135,5 @@ def _environ_key(name: str) -> str:
     return "HTTP_" + name.upper().replace("-", "_")
 
 
-@lru_cache(1024)
 def _header_name(key: str) -> str:
     return key[5:].replace("_", "-").lower()

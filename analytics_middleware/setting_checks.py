@@ -3,14 +3,15 @@
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from analytics_middleware.enrich.visitor import is_cookie_name
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.exclusions import parse
-from analytics_middleware.outgoing.secret import MASK, Secret
+from analytics_middleware.outgoing.secret import MASK, Guarded, Secret, guarded
 
 Hook = Callable[..., Any]
 
@@ -25,6 +26,10 @@ _URL_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 def _wrong(key: str, value: Any, right: str) -> ConfigurationError:
     return ConfigurationError(f"analytics setting {key!r} is {value!r}; it must be {right}")
+
+
+def _wrong_unseen(key: str, value: object, right: str) -> ConfigurationError:
+    return ConfigurationError(f"analytics setting {key!r} is {guarded(value)}; it must be {right}")
 
 
 def _bool(key: str, value: object) -> bool:
@@ -64,16 +69,34 @@ def _seconds(key: str, value: object) -> float:
 
 
 def _sequence(key: str, value: Any) -> tuple[Any, ...]:
-    # A lone string would otherwise be taken for a list of its characters.
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+    if not _is_list(value):
         raise _wrong(key, value, "a list")
-    return tuple(cast("Sequence[Any]", value))
+    return tuple(value)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    # A lone string would otherwise be taken for a list of its characters.
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _collectors(key: str, value: object) -> tuple[Any, ...]:
+    if not _is_list(value):
+        raise _wrong_unseen(key, value, "a list")
+    return tuple(Guarded(cast("Mapping[str, Any]", each)) if isinstance(each, Mapping) else each for each in value)
 
 
 def _callable(key: str, value: object) -> Hook | None:
     if value is not None and not callable(value):
         raise _wrong(key, value, "callable or None")
     return value
+
+
+def _synchronous(key: str, value: object) -> Hook | None:
+    hook = _callable(key, value)
+    # Of an object, its class says whether calling it gives something to await.
+    if iscoroutinefunction(hook) or iscoroutinefunction(type(hook).__call__):
+        raise _wrong(key, value, "callable or None, and not async: it is asked where nothing can be awaited")
+    return hook
 
 
 def _callables(key: str, value: object) -> tuple[Hook, ...]:
@@ -177,13 +200,19 @@ def _store(key: str, value: object) -> object:
     if value is None or value == "default" or hasattr(value, "apply") or hasattr(value, "take_erase"):
         return value
     if isinstance(value, str) and value.startswith(("https://", "http://")):
+        # Not only when it is used: what is kept prints.
+        from analytics_middleware.outgoing.address import read_url
+
+        hub = read_url(key, value, allow_http=True, allow_private=True)
+        if hub.query:
+            raise ConfigurationError(f"{key} ({hub.host}) must have no query; the key is store_key")
         return value
     if isinstance(value, str) and "://" in value:
         # What is kept prints without the password.
         from analytics_middleware.store.clickhouse.address import read_address
 
         return read_address(value)
-    raise _wrong(
+    raise _wrong_unseen(
         key,
         value,
         "a Store such as MemoryStore(), 'clickhouse://user:password@host/database', a hub's URL 'https://…', "
@@ -279,7 +308,7 @@ def check_mail(mail: object, destinations: Iterable[Any]) -> None:
 
 
 CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
-    "collectors": _sequence,
+    "collectors": _collectors,
     "data_dir": _directory,
     "store": _store,
     "store_key": _optional_secret,
@@ -288,15 +317,15 @@ CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "trusted_proxies": _networks,
     "proxy_header": _header_name,
     "exclude": _exclusions,
-    "classify": _callable,
+    "classify": _synchronous,
     "track_all": _bool,
     "processors": _callables,
-    "get_user_id": _callable,
+    "get_user_id": _synchronous,
     "visitor": _one_of("cookieless", "cookie", None),
     "cookie_name": _cookie_name,
     "privacy": _one_of("standard", "strict", "raw"),
     "keep_query": _names,
-    "consent": _callable,
+    "consent": _synchronous,
     "session_timeout": _timeout,
     "geoip_database": _file,
     "country_header": _optional_header,

@@ -15,7 +15,7 @@ from analytics_middleware.classify import is_answer_to_navigation, is_navigation
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.privacy import opted_out
-from analytics_middleware.enrich.visitor import clear_cookie_header, issue, read, set_cookie_header
+from analytics_middleware.enrich.visitor import COOKIE_LENGTH, clear_cookie_header, issue, read, set_cookie_header
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.outgoing.secret import Secret
@@ -69,7 +69,7 @@ class VisitorCookie:
     def brought(self, request: Request) -> str | None:
         """Return the visitor id that *request* brought, None if it brought none that was given out here."""
         value = request.cookie(self._name)
-        return None if value is None else self._verified(value)
+        return None if value is None or len(value) != COOKIE_LENGTH else self._verified(value)
 
     def new(self, request: Request) -> tuple[str, str] | None:
         """Return a new visitor id and its cookie for whoever will be answered with a document, if they want one.

@@ -40,7 +40,7 @@ class AnalyticsMiddleware:
         """Serve one request."""
         if not self.analytics.active:
             return self.app(environ, start_response)
-        outer: RequestContext | None = environ.get(ENVIRON_KEY)
+        outer: RequestContext | None = environ.get(ENVIRON_KEY) or bridged(environ)
         if outer is not None:
             # Stacked: the outermost layer owns the timing, the innermost knows route and user.
             outer.source = environ
@@ -146,6 +146,28 @@ class _Sequence(_Body):
 
     def __len__(self) -> int:
         return len(self._body)
+
+
+def bridged(environ: WSGIEnvironment) -> RequestContext | None:
+    """Return the context of the ASGI layer that this very request came through, None if it came through none.
+
+    What brings WSGI applications into ASGI ones (a2wsgi, Starlette's WSGIMiddleware) makes a new environ, and keeps
+    the context variable. Where that mounts it, the layer outside knows by now.
+    """
+    outer = current.get()
+    # Of another WSGI request the variable may tell long after: its body was never closed.
+    if outer is None or outer.source is None or not outer.automatic or type(outer.headers) is dict:
+        return None
+    if outer.method != environ["REQUEST_METHOD"] or outer.path != wsgi_path(environ):
+        return None
+    _, root_path = outer.root or (None, "")
+    outer.look()
+    script_name: str = environ.get("SCRIPT_NAME", "")
+    outer.mount = outer.mount or script_name[len(root_path) :]
+    outer.root = script_name
+    outer.pattern = None
+    environ[ENVIRON_KEY] = outer
+    return outer
 
 
 def wsgi_path(environ: WSGIEnvironment) -> str:

@@ -1,7 +1,9 @@
 """From what was handed off to the event in the log: the rule, the hooks of the application, and their failures."""
 
 import asyncio
+import gc
 import sys
+import tracemalloc
 
 import pytest
 
@@ -182,6 +184,34 @@ def test_any_path_makes_an_event(serve, analytics_events, path):
     assert analytics.stats()["dropped"] == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "kept", "url"),
+    [
+        ("/login?password=hunter2", "/login", "http:///login"),
+        ("/r#access_token=hunter2", "/r", "http:///r"),
+        ("/é?password=hunter2", "/é", "http:///%C3%A9"),
+        ("/login%3Fpassword=hunter2", "/login", "http:///login"),
+    ],
+)
+def test_a_query_that_was_encoded_into_the_path_is_not_kept(serve, analytics_events, path, kept, url):
+    serve(Analytics(), path)
+    [event] = analytics_events
+    assert (event.path, event.url) == (kept, url)
+
+
+@pytest.mark.parametrize("place", ["path", "referrer"])
+def test_an_address_that_the_cut_of_a_long_url_goes_through_is_not_kept(serve, analytics_events, place):
+    analytics = Analytics()
+    start = {"path": "http://", "referrer": "https://a.example"}[place]
+    for length in range(2048 - len(start) - 25, 2048 - 8):
+        long = "/" + "x" * length + "/jane.doe@example.org"
+        headers = [(b"referer", f"https://a.example{long}".encode())] if place == "referrer" else []
+        serve(analytics, long if place == "path" else "/", headers=headers)
+    kept = [(event.path, event.url, event.referrer) for event in analytics_events]
+    assert kept
+    assert not [texts for texts in kept if "jane" in str(texts)]
+
+
 def test_one_event_that_fails_inside_holds_up_none_of_the_others(caplog):
     collector = FakeCollector()
 
@@ -237,3 +267,37 @@ def test_what_is_tracked_after_closing_is_counted_as_lost():
     analytics.close()
     analytics.track("after")
     assert analytics.stats()["dropped"] == {"exit": 1}
+
+
+@pytest.mark.parametrize("kind", ["path", "query", "host", "accept-language", "user-agent", "referer", "cookie"])
+@pytest.mark.parametrize("length", [4000, 20_000])
+def test_the_long_texts_of_strangers_are_not_kept_in_memory(kind, length):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message):
+        pass
+
+    async def serve(numbers):
+        for number in numbers:
+            text = f"{number:04}" + "a1:" * (length // 3)
+            given = {"host": f"[{text}]", "referer": f"https://a.example/{text}", "cookie": f"v={text}"}
+            headers = [(kind.encode(), given.get(kind, text).encode())] if kind not in ("path", "query") else []
+            scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""}
+            scope |= {"path": {"path": f"/{text}"}, "query": {"query_string": text.encode()}}.get(kind, {})
+            await middleware(scope, None, send)
+        assert analytics.flush(10)
+
+    analytics = Analytics(
+        enabled=True, store=None, visitor="cookie", cookie_name="v", secret_key="k" * 32, exclude=["/no", "agent:no"]
+    )
+    middleware = AnalyticsMiddleware(app, analytics=analytics)
+    asyncio.run(serve(range(50)))
+    tracemalloc.start()
+    asyncio.run(serve(range(50, 250)))
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    analytics.close(5)
+    assert kept < 200 * 3000

@@ -15,6 +15,15 @@ def hook(*_args):
     return None
 
 
+async def async_hook(*_args):
+    return None
+
+
+class AsyncHook:
+    async def __call__(self, *_args):
+        return None
+
+
 THIS_FILE = Path(__file__)
 LONG = "a-secret-of-32-random-characters"
 SECRETS = (
@@ -55,10 +64,10 @@ CASES = {
         "list",
     ),
     "cookie_name": ([("visitor", "visitor"), ("__Host-v", "__Host-v")], ["", "a b", "a;b", "ä", None, 5], "cookie"),
-    "classify": ([(None, None), (hook, hook)], ["module.rule", 5, []], "callable"),
+    "classify": ([(None, None), (hook, hook)], ["module.rule", 5, [], async_hook], "callable"),
     "track_all": ([(True, True), (False, False)], [None, 1, "true"], "True or False"),
     "processors": ([([], ()), ([hook], (hook,))], [hook, ["module.rule"], [None], None, "x"], "list|callable"),
-    "get_user_id": ([(None, None), (hook, hook)], ["user.id", 5], "callable"),
+    "get_user_id": ([(None, None), (hook, hook)], ["user.id", 5, async_hook, AsyncHook()], "callable"),
     "environment": ([(None, None), ("production", "production")], ["", 5, []], "string"),
     "debug": ([(True, True)], [None, 0, "no"], "True or False"),
     "background": ([(False, False)], [None, 0, "no"], "True or False"),
@@ -100,7 +109,7 @@ CASES = {
     ),
     "privacy": ([(name, name) for name in ("standard", "strict", "raw")], [None, "none", "", True], "'strict'"),
     "keep_query": ([([], ()), (["q", "page"], ("q", "page"))], ["q", [5], [""], None], "list"),
-    "consent": ([(None, None), (hook, hook)], ["consent", True], "callable"),
+    "consent": ([(None, None), (hook, hook)], ["consent", True, async_hook], "callable"),
     "session_timeout": (
         [(60, 60.0), (1800.0, 1800.0)],
         [59, 86401, float("nan"), "30m", True, None],
@@ -297,3 +306,36 @@ def test_a_secret_is_in_no_repr_and_no_error_message(key):
     with pytest.raises(ConfigurationError) as caught:
         Settings(**{key: LONG[:15]})
     assert LONG[:8] not in str(caught.value)
+
+
+GA4 = {"class": "analytics_middleware.collectors.GA4Collector", "measurement_id": "G-AB12CD34EF", "api_secret": LONG}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"store": f"clickhouse:/u:{LONG}@h/db"},
+        {"store": f"u:{LONG}@h"},
+        {"store": f"https://u:{LONG}@hub.example"},
+        {"store": f"https://hub.example/?key={LONG}"},
+        {"store": {"url": f"clickhouse://u:{LONG}@h/db"}},
+        {"store": [f"clickhouse://u:{LONG}@h/db"]},
+        {"collectors": GA4},
+        {"collectors": {"class": "a.B", "headers": {"authorization": LONG}}},
+        {"collectors": f"https://hooks.example/{LONG}?key"},
+    ],
+)
+@pytest.mark.parametrize("make", [Settings, Analytics])
+def test_a_wrong_value_that_may_hold_a_secret_is_not_repeated(settings, make):
+    with pytest.raises(ConfigurationError, match=rf"{next(iter(settings))}.* must ") as caught:
+        make(**settings)
+    assert LONG not in str(caught.value)
+
+
+def test_collectors_in_settings_are_printed_without_their_secrets_and_built_with_them():
+    settings = Settings(collectors=[GA4, {"class": "a.B", "timeout": 5, "headers": {"authorization": LONG}}])
+    for printed in (repr(settings), str(dataclasses.asdict(settings))):
+        assert LONG not in printed
+        assert "'class': 'analytics_middleware.collectors.GA4Collector'" in printed
+        assert "'timeout': 5, 'headers': '***'" in printed
+    assert settings.collectors[0] == GA4

@@ -8,9 +8,9 @@ from analytics_middleware.analytics import Analytics
 from analytics_middleware.asgi import SCOPE_KEY
 from analytics_middleware.context import RequestContext
 from analytics_middleware.exclusions import is_staff
-from analytics_middleware.properties import clean_name
+from analytics_middleware.properties import identifier
 from analytics_middleware.request import wsgi_headers
-from analytics_middleware.wsgi import ENVIRON_KEY
+from analytics_middleware.wsgi import ENVIRON_KEY, bridged
 from analytics_middleware_django._django import EMPTY, LazyObject
 from analytics_middleware_django.conf import asset_prefixes
 
@@ -22,7 +22,8 @@ def enter(analytics: Analytics, request: Any) -> RequestContext | None:
     """Return a context with what the server says of *request*, or None if a layer further out records it."""
     scope: Any = getattr(request, "scope", None)
     meta: dict[str, Any] = request.META
-    outer: RequestContext | None = meta.get(ENVIRON_KEY) if scope is None else scope.get(SCOPE_KEY)
+    outer: RequestContext | None
+    outer = scope.get(SCOPE_KEY) if scope is not None else meta.get(ENVIRON_KEY) or bridged(meta)
     if outer is not None and not outer.finished:
         # Stacked: the outermost layer owns the timing, the innermost knows route and user.
         outer.source = request
@@ -68,7 +69,7 @@ def describe(request: Any, context: RequestContext) -> None:
     context.locale = getattr(request, "LANGUAGE_CODE", None)
     # Last: it may be the project's own code, and raise.
     get_user_id = context.analytics.settings.get_user_id
-    context.user_id = signed_in(request) if get_user_id is None else _identifier(get_user_id(request))
+    context.user_id = signed_in(request) if get_user_id is None else identifier(get_user_id(request))
 
 
 @lru_cache(4096)
@@ -94,10 +95,10 @@ def signed_in(request: Any) -> str | None:
     """
     user = resolved_user(request)
     if user is not None:
-        return _identifier(user.pk) if user.is_authenticated else None
+        return identifier(user.pk) if user.is_authenticated else None
     session = request.__dict__.get("session")
     loaded = None if session is None else session.__dict__.get("_session_cache")
-    return _identifier(loaded.get(_SESSION_USER)) if loaded else None
+    return identifier(loaded.get(_SESSION_USER)) if loaded else None
 
 
 def resolved_user(request: Any) -> Any:
@@ -111,7 +112,3 @@ def resolved_user(request: Any) -> Any:
             user = known.get("_cached_user")
     # The second one is resolved by `await request.auser()`.
     return known.get("_acached_user") if user is None else user
-
-
-def _identifier(value: object) -> str | None:
-    return None if value is None else clean_name(value) or None

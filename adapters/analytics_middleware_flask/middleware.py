@@ -10,6 +10,7 @@ from werkzeug.routing import Rule
 from analytics_middleware import wsgi
 from analytics_middleware.context import RequestContext
 from analytics_middleware.exclusions import is_staff
+from analytics_middleware.properties import identifier
 
 
 class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
@@ -22,17 +23,16 @@ class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
             return
         rule = request.url_rule or _rule_of_other_methods(request)
         if rule is not None:
-            prefix = environ.get("SCRIPT_NAME", "")[len(context.root or "") :]
-            context.pattern = prefix + rule.rule
+            context.pattern = context.mount + environ.get("SCRIPT_NAME", "")[len(context.root or "") :] + rule.rule
             context.endpoint = rule.endpoint
-            if rule.endpoint == "static" or rule.endpoint.endswith(".static"):
+            if rule.endpoint.endswith("static") and _serves_files(rule.endpoint):
                 context.excluded = True
         # The proxy is resolved once: each look through it costs as much as the rest.
         store = g._get_current_object()
         get_user_id = self.analytics.settings.get_user_id
-        user_id = _loaded_user_id(store) if get_user_id is None else get_user_id(request)
+        user_id = identifier(_loaded_user_id(store) if get_user_id is None else get_user_id(request))
         if user_id is not None:
-            context.user_id = str(user_id)
+            context.user_id = user_id
         if self.analytics.leaves_out_staff:
             context.staff = is_staff(store.get("_login_user"))
         # Only what Flask-Babel has settled: asking it could run the application's selector, and a query.
@@ -47,15 +47,20 @@ def describe_session(context: RequestContext) -> None:
     Only for teardown: before the response is made, reading the session would add ``Vary: Cookie`` to it.
     """
     if context.user_id is None and "flask_login" in sys.modules and "_login_user" not in g:
-        user_id = session.get("_user_id")
-        if user_id is not None:
-            context.user_id = str(user_id)
+        context.user_id = identifier(session.get("_user_id"))
 
 
 def _loaded_user_id(store: Any) -> object:
     """Return the id of the user that Flask-Login has loaded, without loading one."""
     user = store.get("_login_user")
     return user.get_id() if user is not None and user.is_authenticated else None
+
+
+def _serves_files(endpoint: str) -> bool:
+    """Whether *endpoint* is what Flask adds for a static folder; a view of the application may have its name."""
+    blueprint, _, name = endpoint.rpartition(".")
+    owner = current_app.blueprints.get(blueprint) if blueprint else current_app
+    return name == "static" and owner is not None and owner.has_static_folder
 
 
 def _rule_of_other_methods(request: Request) -> Rule | None:

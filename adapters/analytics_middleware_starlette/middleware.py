@@ -3,13 +3,14 @@
 from typing import Any
 
 from starlette.authentication import BaseUser
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from analytics_middleware import asgi
 from analytics_middleware.context import RequestContext
 from analytics_middleware.exclusions import is_staff
+from analytics_middleware.properties import identifier
 from analytics_middleware_starlette.templates import MountTemplates, local_template
 
 _STAFF_SCOPES = frozenset({"staff", "admin"})
@@ -35,29 +36,35 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
         if route is not None:
             application, root = context.root
             grown: str = scope.get("root_path", "")[len(root) :]
-            prefix = self._mounts.template(application or self.app, grown) if grown else ""
+            prefix = self._mounts.template(application or self.app, grown, scope) if grown else ""
             if isinstance(route, Mount):
-                self._describe_mount(route, prefix, context)
+                context.mount = prefix
+                self._describe_mount(route, scope, grown, context)
             else:
                 context.pattern = prefix + local_template(route, scope)
                 context.endpoint = getattr(route, "name", None)
         if self._get_user_id is not None:
-            user_id = self._get_user_id(Request(scope))
-            context.user_id = None if user_id is None else str(user_id)
+            # A WebSocket's handshake is no Request, but has its headers, cookies and session all the same.
+            connection = Request if scope["type"] == "http" else HTTPConnection
+            context.user_id = identifier(self._get_user_id(connection(scope)))
         elif (user := scope.get("user")) is not None:
             context.user_id = user_id_of(user)
         if self.analytics.leaves_out_staff:
             scopes = getattr(scope.get("auth"), "scopes", ())
             context.staff = is_staff(scope.get("user")) or not _STAFF_SCOPES.isdisjoint(scopes)
 
-    def _describe_mount(self, mount: Mount, prefix: str, context: RequestContext) -> None:
+    def _describe_mount(self, mount: Mount, scope: asgi.Scope, grown: str, context: RequestContext) -> None:
         """Note a request that went no further than *mount*: its application knows no routes, or none matched."""
         application: Any = mount.app
         if isinstance(application, StaticFiles):
             # A site that is served from files has pages; a folder of assets has none.
             context.excluded = context.excluded or not application.html
         if not mount.routes and context.status != 404:
-            context.pattern = prefix or "/"
+            path: str = scope["path"]
+            # Servers may or may not have put the root path before the path.
+            stripped = scope["root_path"] if path.startswith(scope["root_path"]) else grown
+            # Of a page below the mount its template says nothing.
+            context.pattern = None if path[len(stripped) :].strip("/") else context.mount or "/"
 
 
 def user_id_of(user: Any) -> str | None:
@@ -71,4 +78,4 @@ def user_id_of(user: Any) -> str | None:
         identity = getattr(user, "id", None)
         if identity is None and isinstance(user, BaseUser):
             identity = user.display_name
-    return None if identity is None else str(identity)
+    return identifier(identity)

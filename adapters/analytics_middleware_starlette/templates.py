@@ -3,9 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from starlette.routing import Host, Mount
+from starlette.datastructures import Headers
+from starlette.routing import Host, Match, Mount
+
+from analytics_middleware.properties import MAX_REMEMBERED
 
 _REMEMBERED = 1024
+_MAX_WRAPPERS = 32
 
 
 def local_template(route: Any, scope: Any) -> str:
@@ -25,29 +29,52 @@ class MountTemplates:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, str], str] = {}
+        # By application, root path and, where it matters, host.
+        self._known: dict[tuple[int, str, str | None], str] = {}
 
-    def template(self, application: Any, grown: str) -> str:
-        """Return the template of *grown*, the root path that mounts below *application* have added.
+    def template(self, application: Any, grown: str, scope: Any) -> str:
+        """Return the template of *grown*, the root path that mounts below *application* have added in *scope*.
 
         What can't be found is returned as it is.
         """
-        key = (id(application), grown)
+        return self._known.get((id(application), grown, None)) or self._found(application, grown, scope)
+
+    def _found(self, application: Any, grown: str, scope: Any) -> str:
+        routes = routes_of(application)
+        host = Headers(scope=scope).get("host", "") if _has_hosts(routes) else None
+        key = (id(application), grown, host)
         template = self._known.get(key)
         if template is None:
-            template = next(_walk(getattr(application, "routes", ()), grown), grown)
+            template = next(_walk(routes, grown, scope), grown)
             # Paths are written by strangers: a mount for each tenant must not fill the memory.
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[key] = template
+            if len(grown) + len(host or "") <= MAX_REMEMBERED:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[key] = template
         return template
 
 
-def _walk(routes: Sequence[Any], path: str) -> Iterator[str]:
-    """Yield the templates of chains of mounts below *routes* that consume *path* whole."""
+def routes_of(application: Any) -> Sequence[Any]:
+    """Return the routes of *application*, or of the one that it wraps as Starlette's middleware does: as ``app``."""
+    for _ in range(_MAX_WRAPPERS):
+        if routes := getattr(application, "routes", None):
+            return routes  # type: ignore[no-any-return]
+        application = getattr(application, "app", None)
+    return ()
+
+
+def _has_hosts(routes: Sequence[Any]) -> bool:
+    return any(
+        isinstance(route, Host) or (isinstance(route, Mount) and _has_hosts(routes_of(route))) for route in routes
+    )
+
+
+def _walk(routes: Sequence[Any], path: str, scope: Any) -> Iterator[str]:
+    """Yield the templates of chains of mounts below *routes* that consume *path* whole, on the host of *scope*."""
     for route in routes:
         if isinstance(route, Host):
-            yield from _walk(route.routes, path)
+            if route.matches(scope)[0] is not Match.NONE:
+                yield from _walk(routes_of(route), path, scope)
         elif isinstance(route, Mount) and (match := route.path_regex.match(path + "/")):
             # A mount leaves the rest of the path to its application as {path}.
             rest = match["path"].rstrip("/")
@@ -56,4 +83,4 @@ def _walk(routes: Sequence[Any], path: str) -> Iterator[str]:
             else:
                 consumed = len(path) - len(rest) - 1
                 if consumed >= 0:
-                    yield from (route.path + inner for inner in _walk(route.routes, path[consumed:]))
+                    yield from (route.path + inner for inner in _walk(routes_of(route), path[consumed:], scope))

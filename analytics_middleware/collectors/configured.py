@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from analytics_middleware.collectors.base import BaseCollector, CallableCollector, Collector
 from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.outgoing.secret import guarded
 
 
 def build_collectors(entries: Sequence[Any], *, reserved: Collection[str] = ()) -> list[Collector]:
@@ -36,7 +37,9 @@ def build_collectors(entries: Sequence[Any], *, reserved: Collection[str] = ()) 
 def listed(collectors: Any) -> tuple[Any, ...]:
     """Return *collectors* as a tuple. Raises `ConfigurationError` for what is no list of them."""
     if isinstance(collectors, (str, bytes, Mapping)) or not isinstance(collectors, Iterable):
-        raise ConfigurationError(f"analytics setting 'collectors' is {collectors!r}; it must be a list")
+        raise ConfigurationError(
+            f"analytics setting 'collectors' is {guarded(cast('object', collectors))}; it must be a list"
+        )
     return tuple(cast("Iterable[Any]", collectors))
 
 

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.properties import MAX_REMEMBERED
 from analytics_middleware.request import Request
 
 MAX_HEADER: Final = 2048
@@ -74,7 +75,8 @@ class ClientIP:
         chain = request.header(self._header)
         if chain is None:
             return canonical(peer)
-        return self._resolve(peer, len(chain) > MAX_HEADER, chain[-MAX_HEADER:])
+        resolve = self._resolve if len(chain) <= MAX_REMEMBERED else self._walk
+        return resolve(peer, len(chain) > MAX_HEADER, chain[-MAX_HEADER:])
 
     def trusts_peer(self, request: Request) -> bool:
         """Whether *request* came through a trusted proxy, so that what that proxy writes can be believed."""

@@ -14,7 +14,6 @@ _TAG = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,7}")
 _WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 
 
-@lru_cache(1024)
 def accept_language(header: str | None) -> str | None:
     """Return the language that an Accept-Language *header* prefers, such as ``"en-GB"``, or None.
 
@@ -26,9 +25,10 @@ def accept_language(header: str | None) -> str | None:
     if len(header) <= MAX_HEADER:
         return _best(header)
     # The last range may have been cut into another language's tag.
-    return _best(header[:MAX_HEADER].rpartition(",")[0])
+    return _best.__wrapped__(header[:MAX_HEADER].rpartition(",")[0])
 
 
+@lru_cache(1024)
 def _best(header: str) -> str | None:
     best, best_weight = None, 0.0
     for entry in header.split(",", _MAX_RANGES)[:_MAX_RANGES]:

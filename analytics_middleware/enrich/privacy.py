@@ -12,6 +12,7 @@ from urllib.parse import unquote, unquote_plus
 
 from analytics_middleware.enrich.client_ip import canonical
 from analytics_middleware.enrich.sources import CLICK_IDS
+from analytics_middleware.properties import MAX_REMEMBERED
 from analytics_middleware.request import HeaderNames, Request
 
 REDACTED: Final = "[redacted]"
@@ -27,7 +28,9 @@ _CACHED_URLS = 4096
 
 # RFC 3986 appendix B, without its empty alternatives. Browsers read a backslash as a slash.
 _URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/\\?#]*))?([^?#]*)(?:\?([^#]*))?.*", re.DOTALL)
-_SCHEMES = frozenset({"", "http", "https", "android-app", "ios-app"})
+# Question mark and number sign, percent-encoded however often.
+_END_OF_PATH = re.compile(r"[?#]|%(?:25)*(?:3[Ff]|23)")
+_SCHEMES = frozenset({"", "http", "https", "ws", "wss", "android-app", "ios-app"})
 
 # Only the last character before the @ is looked for: whatever stands before it changes nothing but the time taken.
 _EMAIL = re.compile(r"[^\s@/=&,;:<>]@(?:[^\s@/=&.,;:<>]{1,63}\.)+[^\W\d_]{2,}")
@@ -58,11 +61,12 @@ def scrub_url(url: str | None, allow: Collection[str] = ()) -> str | None:
     """
     if not url:
         return None
-    if len(url) > MAX_URL:
-        # What the cut goes through is dropped: half an e-mail address would not be recognised as one.
+    if len(url) >= MAX_URL:
+        # What the cut goes through, here or before, is dropped: half an e-mail address would not be recognised as one.
         url = url[:MAX_URL]
         url = url[: max(map(url.rfind, "/?&")) + 1]
-    return _scrub(url, allow if isinstance(allow, (frozenset, tuple)) else frozenset(allow))
+    scrub = _scrub if len(url) <= MAX_REMEMBERED else _scrub.__wrapped__
+    return scrub(url, allow if isinstance(allow, (frozenset, tuple)) else frozenset(allow))
 
 
 def looks_secret(text: str) -> bool:
@@ -80,7 +84,6 @@ def looks_secret(text: str) -> bool:
     return bool(_JWT.search(text) or _UUID.search(text) or _HEX.search(text)) or _looks_random(text)
 
 
-@lru_cache(_CACHED_URLS)
 def scrub_agent(agent: str | None) -> str | None:
     """Return a User-Agent header with `REDACTED` for each word that looks like a secret or is an e-mail address.
 
@@ -125,9 +128,19 @@ def _scrub(url: str, allow: Collection[str]) -> str | None:
     return f"{clean}?{kept}" if kept else clean or None
 
 
-@lru_cache(_CACHED_URLS)
 def scrub_path(path: str) -> str:
-    """Return *path* with `REDACTED` for each segment that looks like a secret, and without segments' parameters."""
+    """Return *path* with `REDACTED` for each segment that looks like a secret, and without segments' parameters.
+
+    What follows an encoded ``?`` or ``#`` goes as well: servers decode paths, and it reads like any other query.
+    """
+    if len(path) >= MAX_URL:
+        path = path[: path.rfind("/", 0, MAX_URL) + 1]
+    return (_scrub_path if len(path) <= MAX_REMEMBERED else _scrub_path.__wrapped__)(path)
+
+
+@lru_cache(_CACHED_URLS)
+def _scrub_path(path: str) -> str:
+    path = _END_OF_PATH.split(path, 1)[0]
     segments = (segment.partition(";")[0] for segment in path.split("/"))
     return "/".join(REDACTED if segment and looks_secret(segment) else segment for segment in segments)
 

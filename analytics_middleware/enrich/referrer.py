@@ -18,7 +18,7 @@ from analytics_middleware.enrich.sources import (
     ClickID,
     Site,
 )
-from analytics_middleware.properties import MAX_NAME, clean_name
+from analytics_middleware.properties import MAX_NAME, MAX_REMEMBERED, clean_name
 
 MAX_QUERY: Final = 2048
 """Characters read of a query string."""
@@ -60,7 +60,6 @@ _DIRECT = Attribution()
 _INTERNAL = Attribution(internal=True)
 
 
-@lru_cache(_CACHED_VISITS)
 def attribute(url: str | None, referrer: str | None, own_host: str | None) -> Attribution:
     """Return what the *url* of a page and the *referrer* it was asked for with say about where the visit came from.
 
@@ -76,7 +75,8 @@ def attribute(url: str | None, referrer: str | None, own_host: str | None) -> At
     match = _ORIGIN.match(referrer[:512]) if referrer else None
     if match is None and not query:
         return _DIRECT
-    return _attribute(query, match[1] if match else "", own_host or "")
+    found = _attribute if len(query) <= MAX_REMEMBERED else _attribute.__wrapped__
+    return found(query, match[1] if match else "", own_host or "")
 
 
 def site_of(host: str) -> Site | None:

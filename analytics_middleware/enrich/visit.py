@@ -22,6 +22,7 @@ from analytics_middleware.enrich.user_agent import Agent, is_crawler, load, pars
 from analytics_middleware.enrich.visitor import cookieless_id
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.event import Event, EventType, Visit
+from analytics_middleware.properties import MAX_REMEMBERED
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
 from analytics_middleware.visitor_cookie import Consent, VisitorCookie
@@ -188,15 +189,18 @@ class Enricher:
         # A time that somebody claims must not have salts made, and others destroyed, before their day.
         at = min(at, self._clock() + _AHEAD)
         day, begun, salt = self._salts.at(at)
-        today = self._hash(salt, address, event.user_agent, event.hostname)
+        hashed = self._hash if len(event.user_agent or "") <= MAX_REMEMBERED else cookieless_id
+        today = hashed(salt, address, event.user_agent, event.hostname)
         if at - begun > _CARRY_OVER:
             self._carried.clear()
             return today
         carried = self._carried.get(today)
         if carried is None:
             salt = self._salts.of(day - timedelta(days=1))
-            before = self._hash(salt, address, event.user_agent, event.hostname)
+            before = hashed(salt, address, event.user_agent, event.hostname)
             carried = before if self._sessions.active((before,), at) else today
+            if len(self._carried) >= _CACHED_VISITORS:
+                self._carried.clear()
             self._carried[today] = carried
         elif carried != today and not self._sessions.active((carried,), at):
             carried = self._carried[today] = today
@@ -205,12 +209,16 @@ class Enricher:
     def _describe(self, event: Event, visit: Visit) -> None:
         """Say what the headers of *event* tell of the visit, and keep of them what may be kept."""
         if event.user_agent is not None:
-            agent, event.user_agent = self._agent(event.user_agent)
+            read = self._agent if len(event.user_agent) <= MAX_REMEMBERED else self._keep_agent
+            agent, event.user_agent = read(event.user_agent)
             if visit.browser is None:
                 visit.browser, visit.browser_version, visit.os, visit.device = agent
         if event.url is None and event.path is None and event.referrer is None:
             return
-        event.url, event.path, event.referrer, found = self._kept(event.url, event.path, event.referrer, event.hostname)
+        # The path is a part of the URL.
+        short = len(event.url or event.path or "") + len(event.referrer or "") <= MAX_REMEMBERED
+        keep = self._kept if short else self._keep
+        event.url, event.path, event.referrer, found = keep(event.url, event.path, event.referrer, event.hostname)
         if found is not None and visit.channel is None:
             visit.source = found.source
             visit.medium = found.medium

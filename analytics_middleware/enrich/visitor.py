@@ -16,6 +16,9 @@ for a day and is never merged into a user."""
 COOKIE_MAX_AGE: Final = 365 * 24 * 3600
 """Seconds that a visitor cookie lives."""
 
+COOKIE_LENGTH: Final = 65
+"""Characters of a visitor cookie's value."""
+
 _MIN_SECRET = 16
 _DIGEST = 15  # bytes: 120 bits, 20 characters without padding
 _COOKIE = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})")

@@ -1,12 +1,16 @@
 """Secrets that don't print: keys and tokens of destinations, kept out of logs, reprs and tracebacks."""
 
 import hmac
+import re
 from base64 import b64encode
-from collections.abc import Iterable
-from typing import Any, Final, NoReturn
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import quote, quote_plus
 
 MASK: Final = "***"
+
+# A name or a dotted path, and not what a URL's user and password stand in.
+_WORD = re.compile(r"[\w.-]*")
 
 
 class Secret:
@@ -46,6 +50,27 @@ class Secret:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Secret":
         return self
+
+
+class Guarded(dict[str, Any]):
+    """Options of which some may be secrets: printed it shows their names, the ``class`` and what is no text."""
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{name!r}: {self._shown(name)}" for name in self) + "}"
+
+    def _shown(self, name: str) -> str:
+        value = self[name]
+        plain = name == "class" or value is None or isinstance(value, (int, float, Secret))
+        return repr(value) if plain else repr(MASK)
+
+
+def guarded(value: object) -> str:
+    """Return the repr of *value* for a message, masked where it may hold secrets: in URLs, options and lists."""
+    if isinstance(value, Mapping):
+        return repr(Guarded(cast("Mapping[str, Any]", value)))
+    if isinstance(value, str):
+        return repr(value) if _WORD.fullmatch(value) else MASK
+    return MASK if isinstance(value, (bytes, Collection)) else repr(value)
 
 
 def redact(text: str, secrets: Iterable[Secret]) -> str:

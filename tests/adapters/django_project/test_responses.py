@@ -281,6 +281,21 @@ def test_a_bare_layer_outside_owns_the_timing_and_learns_the_route(analytics_eve
     assert [event.matched_pattern for event in analytics_events] == ["/shop/<slug:region>/"] * 2
 
 
+def test_within_an_asgi_application_it_supplies_the_route_of_the_one_event(analytics_events: list[Any]) -> None:
+    """A bridge from ASGI to WSGI makes a new environ; the context variable is what it keeps."""
+
+    async def bridge(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.to_thread(Client().get, scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body"})
+
+    async def nothing(*_: Any) -> Any: ...
+
+    scope = {"type": "http", "method": "GET", "path": "/shop/eu/", "headers": []}
+    asyncio.run(asgi.AnalyticsMiddleware(bridge, analytics=get_analytics())(scope, nothing, nothing))
+    assert [event.matched_pattern for event in analytics_events] == ["/shop/<slug:region>/"]
+
+
 def test_twice_in_middleware_is_one_event(analytics_events: list[Any]) -> None:
     ours = "analytics_middleware_django.AnalyticsMiddleware"
     with override_settings(MIDDLEWARE=[ours, ours]):
