@@ -45,6 +45,9 @@ _LOOKED_AT_FOR_PROXIES = 1000
 """Requests of a process after which no more signs of a proxy are looked for."""
 _PRIVATE = ("10.", "127.", "192.168.", "172.", "fc", "fd", "::1")
 
+_MAX_METHOD = 32
+"""Characters of a request's method: clients may send any word."""
+
 # What an event takes over from the request it was tracked in, when the caller left it empty.
 _INHERITED = (*FROM_REQUEST, "client_ip", "action_name")
 _encode_record = msgspec.json.Encoder().encode
@@ -197,7 +200,7 @@ class Pipeline:
             matched_pattern=context.pattern,
             url=url,
             path=path,
-            method=context.method,
+            method=context.method[:_MAX_METHOD],
             user_agent=None if user_agent is None else clean_text(user_agent, MAX_TEXT),
             referrer=None if referrer is None else clean_text(referrer, MAX_TEXT),
             visit=Visit(trace_id=trace_id_of(context.trace, request)),

@@ -52,22 +52,24 @@ class AnalyticsMiddleware:
         token = current.set(context)
 
         def start_noting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            if (cookie := context.respond(int(status[:3]), headers)) is not None:
+            code = status[:3]
+            # Of a status that is none servers make an error.
+            if (cookie := context.respond(int(code) if code.isdecimal() else 500, headers)) is not None:
                 # A new list: the application's own may be that of a response it gives to everybody.
                 headers = [*headers, ("Set-Cookie", cookie)]
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
             body = self.app(environ, start_noting)
+            if not _is_file(body, environ):
+                return (_Sequence if isinstance(body, (list, tuple)) else _Body)(body, context, began, token)
         except BaseException:
             context.status = 500
             _end(context, began, token)
             raise
-        if _is_file(body, environ):
-            # The server sends it without us; what remains is not our application's time.
-            _end(context, began, token)
-            return body
-        return (_Sequence if isinstance(body, (list, tuple)) else _Body)(body, context, began, token)
+        # The server sends it without us; what remains is not our application's time.
+        _end(context, began, token)
+        return body
 
     def _enter(self, environ: WSGIEnvironment) -> RequestContext:
         context = RequestContext(self.analytics)

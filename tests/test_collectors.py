@@ -361,3 +361,10 @@ def test_a_base_says_what_must_be_defined(base, call):
 
 def test_a_collectors_repr_names_it():
     assert repr(StdoutCollector()) == "<StdoutCollector 'stdout'>"
+
+
+def test_an_address_in_place_of_a_collector_is_refused_without_repeating_what_may_be_secret_in_it():
+    for entry in ("https://ann:hunter2@hub.example/x", {"class": "https://ann:hunter2@hub.example/x"}, [b"hunter2"]):
+        with pytest.raises(ConfigurationError) as caught:
+            Analytics([entry])
+        assert "hunter2" not in str(caught.value)

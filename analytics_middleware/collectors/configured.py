@@ -59,16 +59,17 @@ def _build(entry: Any, where: str) -> Collector:
     if callable(entry):
         return CallableCollector(entry)
     raise ConfigurationError(
-        f"{where} is {entry!r}; a collector is an instance, a callable f(event), or {{'class': 'dotted.path', ...}}"
+        f"{where} is {guarded(entry)}; "
+        "a collector is an instance, a callable f(event), or {'class': 'dotted.path', ...}"
     )
 
 
 def _from_mapping(entry: Mapping[str, Any], where: str) -> Collector:
     options = dict(entry)
     path = options.pop("class", None)
-    if not isinstance(path, str) or "." not in path:
+    if not isinstance(path, str) or "." not in path or not path.replace(".", "").isidentifier():
         raise ConfigurationError(
-            f"{where}['class'] is {path!r}; it must be a dotted path such as 'package.module.Class'"
+            f"{where}['class'] is {guarded(path)}; it must be a dotted path such as 'package.module.Class'"
         )
     module_name, _, attribute = path.rpartition(".")
     try:
