@@ -46,10 +46,12 @@ class PrivateRecords:
         """See `SessionRecords.update`."""
         sessions: list[Session] = []
         for visitor, at in sightings:
-            session = follow(self._sessions.get(visitor), at, timeout)
+            known = self._sessions.get(visitor)
+            session = follow(known, at, timeout)
             sessions.append(session)
-            self._sessions[visitor] = session
-            self._sessions.move_to_end(visitor)
+            if known is None or session.last >= known.last:
+                self._sessions[visitor] = session
+                self._sessions.move_to_end(visitor)
         while len(self._sessions) > _CACHED:
             self._sessions.popitem(last=False)
         return sessions

@@ -1,6 +1,7 @@
 """Segments as files: Parquet written whole or not at all, and beside each the sorted hashes of its event ids."""
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ _ROW_GROUP: Final = 65_536
 _DELTAS: Final = ("timestamp", ACTOR, VISITOR)
 _IDS: Final = ".ids"
 _PARQUET: Final = ".parquet"
+_OURS = re.compile(r"(?:recent|actors|month)-[\w-]+(?:\.parquet|\.ids)(?:\.part)?")
 
 
 def _dictionaries(names: Iterable[str]) -> list[str]:
@@ -85,11 +87,13 @@ class Segments:
             self.path(name).unlink(missing_ok=True)
 
     def orphans(self, known: set[str], before: float) -> list[Path]:
-        """Return files last written before *before* that are none of *known*: somebody died while writing them."""
+        """Return files of ours, last written before *before*, that are none of *known*: their writer died over them."""
         if not self.directory.exists():
             return []
         kept = known | {_ids(file) for file in known}
-        return [path for path in self.directory.iterdir() if path.name not in kept and path.stat().st_mtime < before]
+        # Others keep things here, too: lost+found, a backup's snapshots.
+        ours = [path for path in self.directory.iterdir() if _OURS.fullmatch(path.name) and path.name not in kept]
+        return [path for path in ours if path.is_file() and path.stat().st_mtime < before]
 
     def _write(self, name: str, write: Callable[[Path], object]) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -253,6 +253,21 @@ class TestFiles:
         store.maintain()
         assert (old.exists(), new.exists()) == (False, True)
 
+    def test_what_others_keep_in_the_directory_is_left_alone_and_keeps_nothing_from_being_deleted(self, store):
+        store.apply(events(1))
+        store.maintain()
+        others = [store.segments.path("lost+found"), store.segments.path("README.txt")]
+        others[0].mkdir()
+        others[1].touch()
+        ours = store.segments.path("recent-old.parquet")
+        ours.write_bytes(b"half")
+        hours_ago = datetime.now().timestamp() - 4000
+        for path in (*others, ours):
+            os.utime(path, (hours_ago, hours_ago))
+        store.maintain()
+        assert all(path.exists() for path in others)
+        assert not ours.exists()
+
     def test_a_write_that_fails_leaves_nothing(self, store, monkeypatch):
         store.apply(events(3))
 
