@@ -46,10 +46,14 @@ class Compactor:
         self._retention_days = retention_days
         self._clock = clock
 
-    def horizon(self) -> int:
-        """Return the time before which events are too old, in microseconds; it moves once a day."""
+    def horizon(self, before: int) -> int:
+        """Return the time before which events are too old, in microseconds; it moves once a day.
+
+        It was *before* so far. Where nobody says how long events are kept, a command on a directory say, it stays; it
+        goes back when they are to be kept longer, and when the clock was wrong.
+        """
         if self._retention_days is None:
-            return 0
+            return before
         return int(self._clock() // DAY - self._retention_days) * DAY * 1_000_000
 
     def merge(self, epoch: int, members: Sequence[Segment]) -> None:
@@ -78,7 +82,7 @@ class Compactor:
             changed = catalogue.changed_owners(connection)
             identities = Identities(connection)
         with _lease_kept(self._outbox):
-            horizon = max(self.horizon(), state.horizon)
+            horizon = self.horizon(state.horizon)
             _Compaction(self, self._segments, state, changed, identities, horizon, seen).run(epoch)
 
     def collect(self, keep_replaced: float) -> None:

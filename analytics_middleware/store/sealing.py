@@ -248,8 +248,9 @@ class Sealer:
         recent = sum(segment.rows for segment in state.recent)
         total = recent + sum(segment.rows for segment in state.months)
         limit = max(self._pace.compact_events, self._pace.compact_fraction * total)
-        horizon = self.compactor.horizon()
-        outdated = horizon > state.horizon and any(segment.min_time < horizon for segment in state.segments)
+        horizon = self.compactor.horizon(state.horizon)
+        older = horizon > state.horizon and any(segment.min_time < horizon for segment in state.segments)
+        outdated = older or horizon < state.horizon
         useful = bool(state.recent or state.erased or outdated)
         if (force and useful) or outdated or self._is_rewriting_due(state) or recent >= limit:
             self.compactor.compact(epoch)

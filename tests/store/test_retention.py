@@ -99,3 +99,40 @@ def test_without_a_limit_events_stay(tmp_path):
 def test_less_than_a_day_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="retention_days 0"):
         LoggedStore(tmp_path / "none", retention_days=0)
+
+
+def test_after_a_clock_that_was_years_ahead_events_count_again(store, clock):
+    store.apply([event(1)])
+    store.maintain()
+    clock[0] = NOW + timedelta(days=2000)
+    store.maintain()
+    assert total(store) == 0
+    clock[0] = NOW
+    store.maintain()
+    store.apply([event(2), event(31)])
+    assert total(store) == 1
+
+
+def test_events_that_are_to_be_kept_longer_now_are_taken(store, tmp_path, clock):
+    store.apply([event(29), event(1)])
+    store.maintain()
+    clock[0] = NOW + timedelta(days=10)
+    store.maintain()
+    store.close()
+    longer = LoggedStore(tmp_path, retention_days=60, clock=lambda: clock[0].timestamp())
+    longer.maintain()
+    longer.apply([event(45), event(55)])
+    assert total(longer) == 2
+    longer.close()
+
+
+def test_who_does_not_know_how_long_events_are_kept_changes_nothing_about_it(store, tmp_path, clock):
+    store.apply([event(29), event(1)])
+    clock[0] = NOW + timedelta(days=10)
+    store.maintain()
+    store.close()
+    unaware = LoggedStore(tmp_path, clock=lambda: clock[0].timestamp())
+    unaware.apply([event(29, user="bob")])
+    assert unaware.maintain()
+    assert total(unaware) == 1
+    unaware.close()
