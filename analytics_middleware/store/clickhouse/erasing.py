@@ -19,12 +19,20 @@ class Erased:
         self._users = users
         self._anons = anons
 
-    def note(self, ties: Iterable[tuple[str, str, int]]) -> None:
-        """Learn from *ties*, of an anonymous and a user's id at a time, whose anonymous visitors are erased, too."""
+    def note(self, ties: Iterable[tuple[str, str, int]]) -> bool:
+        """Learn from *ties*, of an anonymous and a user's id at a time, whose anonymous visitors are erased, too.
+
+        Returns whether that was news.
+        """
+        news = False
         for anon_id, user_id, at in ties:
             until = self._users.get(user_id)
             if anon_id and until is not None and at <= until:
-                self._anons[anon_id] = max(until, self._anons.get(anon_id, until))
+                known = self._anons.get(anon_id)
+                if known is None or until > known:
+                    self._anons[anon_id] = until
+                    news = True
+        return news
 
     def until(self, user_id: str, anon_id: str) -> int | None:
         """Return up to when what has these ids is erased, None when it is not."""
