@@ -14,7 +14,7 @@ from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.store._records import FUTURE
 from analytics_middleware.store.base import FirstSeen, Record
 from analytics_middleware.store.clickhouse.connection import Connection
-from analytics_middleware.store.clickhouse.erasing import Erased, erase, erased_among
+from analytics_middleware.store.clickhouse.erasing import Erased, erase, erase_revealed, erased_among
 from analytics_middleware.store.clickhouse.rows import Moment, Taken, event_columns, name_of, storable, trait_of
 from analytics_middleware.store.clickhouse.schema import (
     ANON,
@@ -97,7 +97,7 @@ class Writer:
             self._connection,
             self._layout,
             users={row.user_id for row in copies} | {user_id for user_id, *_ in identifies},
-            anons={_persistent(row.anon_id) for row in copies},
+            anons={_persistent(row.anon_id) for row in copies} | {anon_id for _, anon_id, *_ in identifies},
         )
         copies = self._unknown(copies)
         identified = [(anon_id, user_id, moment) for user_id, anon_id, moment, _ in identifies]
@@ -114,6 +114,7 @@ class Writer:
         self._insert(EVENTS, event_columns(kept))
         self._write_identifies(told)
         self._write_ties(ties, erased)
+        erase_revealed(self._connection, self._layout, erased)
         self._write_first_seen(kept, erased)
         self._insert(TAKEN, {"event_id": [row.event_id for row in kept], "timestamp": [row.at for row in kept]})
 
