@@ -25,7 +25,7 @@ class Taken(NamedTuple):
 
     taken: int
     known: int
-    """Sealed already, or a repetition within the table."""
+    """Sealed already, or another copy within the table of one that is taken."""
     refused: dict[str, int]
     """By reason."""
 
@@ -67,25 +67,32 @@ class Tail:
         """Take in the rows of *table*; return the hashes of their event ids, which of them count, and how many."""
         hashes = event_hashes(table.column("event_id").to_pylist())
         times = numbers_of(table.column("timestamp"), "timestamp")
-        new = np.zeros(len(hashes), np.bool_)
-        new[np.unique(hashes, return_index=True)[1]] = True
-        new &= ~self._known(hashes)
         old, ahead = times < self._state.horizon, times > now + _FUTURE
+        new = ~self._known(hashes)
         keep = new & ~old & ~ahead
-        refused = {"too old": int((new & old).sum()), "of the future": int((new & ahead).sum())}
+        refused = {"too old": int((new & old).sum()), "of the future": int((new & ahead & ~old).sum()), "erased": 0}
         # Only rows with both ids say who is who; where somebody was erased, every row must be looked at.
         names = ["user_id", "anon_id", "event_id"]
-        look = pc.and_(pc.is_valid(table.column("user_id")), pc.is_valid(table.column("anon_id"))).to_numpy()
         if self.identities.erased_users:
-            look = np.ones(len(hashes), np.bool_)
-        rows = np.flatnonzero(look & keep)
+            rows = np.flatnonzero(keep)
+        else:
+            keep = _first_of_each(hashes, keep)
+            look = pc.and_(pc.is_valid(table.column("user_id")), pc.is_valid(table.column("anon_id"))).to_numpy()
+            rows = np.flatnonzero(look & keep)
         columns = [table.column(name).take(pa.array(rows)).to_pylist() for name in names]
         self.identities.prefetch(connection, {anon_id for anon_id in columns[1] if anon_id is not None})
-        for index, user_id, anon_id, event_id in zip(rows.tolist(), *columns, strict=True):
-            keep[index] = self.identities.add_event(connection, user_id, anon_id, int(times[index]), event_id)
-        refused["erased"] = len(rows) - int(keep[rows].sum())
+        taken: set[int] = set()
+        for index, key, user_id, anon_id, event_id in zip(rows.tolist(), hashes[rows].tolist(), *columns, strict=True):
+            if key in taken:
+                keep[index] = False
+            elif self.identities.add_event(connection, user_id, anon_id, int(times[index]), event_id):
+                taken.add(key)
+            else:
+                keep[index] = False
+                refused["erased"] += 1
+        known = len(keep) - int(keep.sum()) - sum(refused.values())
         counted = {reason: count for reason, count in refused.items() if count}
-        return hashes, keep, Taken(int(keep.sum()), len(new) - int(new.sum()), counted)
+        return hashes, keep, Taken(int(keep.sum()), known, counted)
 
     def surviving(self) -> list[Event]:
         """Return the events taken in that no later record erased."""
@@ -136,3 +143,11 @@ class Tail:
                 if moment[0] > until:
                     found[row["anon_id"]] = min(found.get(row["anon_id"], moment), moment)
         return {anon_id: moment for anon_id, moment in found.items() if not is_cookieless(anon_id)}
+
+
+def _first_of_each(hashes: Hashes, among: Mask) -> Mask:
+    """Return which rows *among* those given are the first with their hash."""
+    rows = np.flatnonzero(among)
+    first = np.zeros(len(hashes), np.bool_)
+    first[rows[np.unique(hashes[rows], return_index=True)[1]]] = True
+    return first

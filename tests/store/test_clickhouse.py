@@ -40,6 +40,11 @@ def rows(store, table):
     return store._connection.query(f"SELECT * FROM {store._layout.table(table)} FINAL")
 
 
+def mutations(store):
+    found = "SELECT count() FROM system.mutations WHERE database = {name:String}"
+    return store._connection.query(found, {"name": store.address.database})
+
+
 class TestAddress:
     def test_it_prints_without_user_and_password(self):
         store = ClickHouseStore(f"clickhouses://ann:{PASSWORD}@db.example/shop?cluster=all&verify=false")
@@ -177,6 +182,53 @@ class TestErasing:
         )
         assert [row[0] for row in rows(fresh, "events")] == ["c"]
         assert (rows(fresh, "identified"), rows(fresh, "traits")) == ([], [])
+
+    @pytest.mark.parametrize(
+        "tie",
+        [
+            Event(event_id="tie", user_id="ann", anon_id="k", timestamp=AT + timedelta(hours=1)),
+            Identify(event_id="tie", user_id="ann", anon_id="k", timestamp=AT + timedelta(hours=1)),
+        ],
+    )
+    def test_rows_that_a_late_tie_reveals_go_too(self, fresh, tie):
+        fresh._connection.command("SET mutations_sync = 2")
+        fresh.apply([Event(event_id="a", anon_id="k", timestamp=AT), Event(event_id="o", anon_id="l", timestamp=AT)])
+        fresh.apply([Event(event_id="later", anon_id="k", timestamp=AT + timedelta(hours=4))])
+        fresh.apply([Erase(user_id="ann", timestamp=AT + timedelta(hours=3))])
+        fresh.apply([tie])
+        assert sorted(row[0] for row in rows(fresh, "events")) == ["later", "o"]
+        later = AT + timedelta(hours=4)
+        firsts = {(row[1], row[4] / 1_000_000) for row in rows(fresh, "first_seen")}
+        assert firsts == {("k", later.timestamp()), ("l", AT.timestamp())}
+        issued = mutations(fresh)
+        fresh.apply([tie])
+        assert mutations(fresh) == issued
+
+    def test_a_later_erasure_of_another_user_reveals_more_rows(self, fresh):
+        fresh._connection.command("SET mutations_sync = 2")
+        fresh.apply([Event(event_id=f"{hour}", anon_id="k", timestamp=AT + timedelta(hours=hour)) for hour in range(4)])
+        fresh.apply([Erase(user_id="ann", timestamp=AT), Erase(user_id="bob", timestamp=AT + timedelta(hours=2))])
+        fresh.apply([Event(user_id="ann", anon_id="k", timestamp=AT)])
+        assert sorted(row[0] for row in rows(fresh, "events")) == ["1", "2", "3"]
+        fresh.apply([Identify(user_id="bob", anon_id="k", timestamp=AT)])
+        assert [row[0] for row in rows(fresh, "events")] == ["3"]
+
+    def test_rows_that_a_crash_left_go_when_the_batch_comes_again(self, fresh, monkeypatch):
+        fresh._connection.command("SET mutations_sync = 2")
+        fresh.apply([Event(event_id="a", anon_id="k", timestamp=AT), Erase(user_id="ann", timestamp=AT)])
+        tie = Event(user_id="ann", anon_id="k", timestamp=AT)
+
+        def crash(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("analytics_middleware.store.clickhouse.writing.erase_revealed", crash)
+            with pytest.raises(KeyboardInterrupt):
+                fresh.apply([tie])
+        assert list(fresh.events()) == []
+        assert [row[0] for row in rows(fresh, "events")] == ["a"]
+        fresh.apply([tie])
+        assert (rows(fresh, "events"), rows(fresh, "first_seen")) == ([], [])
 
     def test_a_row_that_slips_in_behind_an_erasure_stays_hidden(self, fresh):
         """Another host had looked who is erased before this one erased."""

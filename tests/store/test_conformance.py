@@ -185,6 +185,12 @@ class TestOnce:
         store.apply([ev("soon", now + timedelta(minutes=50)), ev("far", now + timedelta(minutes=70))])
         assert pairs(ask.top_events(now, now + timedelta(hours=3))) == [("soon", 1)]
 
+    def test_a_copy_that_is_refused_does_not_stand_for_the_one_that_counts(self, store, ask):
+        far = datetime.now(UTC) + timedelta(hours=200)
+        store.apply([ev("x", far, "ann", event_id="x"), ev("x", at(1), "ann", event_id="x")])
+        assert pairs(ask.top_events(**WEEK)) == [("x", 1)]
+        assert ask.timeline("ann", **WEEK).user.first_seen == at(1)
+
 
 class TestNamesAndValues:
     def test_the_name_is_event_name_else_action_name_else_type(self, store, ask):
@@ -628,6 +634,19 @@ class TestErase:
     def test_another_user_of_the_same_browser_keeps_their_own_events(self, store, ask):
         store.apply([*self.everything(), ev("theirs", at(3), "bob", "cookie"), Erase(user_id="ann", timestamp=at(4))])
         assert self.names(ask) == [("other", 1), ("theirs", 1)]
+
+    @pytest.mark.parametrize("anon", ["cookie", None])
+    def test_a_copy_from_before_the_erasure_does_not_stand_for_one_from_after_it(self, store, ask, anon):
+        store.apply([ev("known", at(2), "ann", "cookie"), Erase(user_id="ann", timestamp=at(4))])
+        user = None if anon else "ann"
+        store.apply([ev("x", at(hour), user, anon, event_id="x") for hour in (1, 5, 6)])
+        assert self.names(ask) == [("x", 1)]
+        assert [point.count for point in ask.volume("x", at(5), at(7), "hour")] == [1, 0]
+
+    def test_a_copy_of_an_event_that_counts_says_nothing_of_who_is_who(self, store, ask):
+        store.apply([Erase(user_id="ann", timestamp=at(4)), ev("anon", at(1), anon="cookie")])
+        store.apply([ev("x", at(2), "bob", event_id="x"), ev("x", at(3), "ann", "cookie", event_id="x")])
+        assert self.names(ask) == [("anon", 1), ("x", 1)]
 
 
 class TestUsersBehindNumbers:

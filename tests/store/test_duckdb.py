@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from analytics_middleware.event import Event, Identify
+from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.store import ActiveUsers, Insights, TopEvents
 from analytics_middleware.store._base import ColumnCache
 from analytics_middleware.store._months import month_name, month_number
@@ -122,6 +122,25 @@ def test_history_can_be_loaded_as_a_table(store):
     store.maintain()
     store.append_table(table)
     assert (total(store), Insights(store).active_users(**MARCH).count) == (5, 1)
+
+
+def test_of_copies_in_a_table_the_first_that_is_not_refused_counts(store):
+    def copies(name, *hours, **fields):
+        return [
+            Event(event_id=name, event_name=name, timestamp=START + timedelta(hours=hour), **fields) for hour in hours
+        ]
+
+    far = datetime.now(UTC) + timedelta(hours=200)
+    future = Event(event_id="f", event_name="f", timestamp=far)
+    taken = store.append_table(table_of([future, *copies("f", 1, 2)]))
+    assert taken == (1, 1, {"of the future": 1})
+    store.apply(
+        [*copies("g", 1, user_id="ann", anon_id="k"), Erase(user_id="ann", timestamp=START + timedelta(hours=4))]
+    )
+    store.maintain()
+    taken = store.append_table(table_of([*copies("x", 1, 5, 6, anon_id="k"), *copies("y", 2, 7, user_id="ann")]))
+    assert taken == (2, 1, {"erased": 2})
+    assert [(event.event_name, event.timestamp.hour) for event in store.events()] == [("f", 1), ("x", 5), ("y", 7)]
 
 
 def test_months_are_files_of_their_own_and_every_file_has_the_same_columns(store):

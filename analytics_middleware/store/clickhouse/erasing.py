@@ -2,7 +2,8 @@
 
 What hides a row is looked up, not stored with it: an event is its user's, or the anonymous visitor's whose id was
 seen with an erased user up to the time of the erasure (the row of that tie stays for good). So it does not matter in
-which order rows and erasures arrive, and what comes again stays hidden. The rows themselves go by a mutation.
+which order rows and erasures arrive, and what comes again stays hidden. The rows themselves go by a mutation, which the
+erasure asks for, or the late record that gives the tie away.
 """
 
 from collections.abc import Collection, Iterable
@@ -18,13 +19,24 @@ class Erased:
     def __init__(self, users: dict[str, int], anons: dict[str, int]) -> None:
         self._users = users
         self._anons = anons
+        self.revealed: set[str] = set()
+        """Which anonymous visitors the ties that were noted say are erased."""
 
-    def note(self, ties: Iterable[tuple[str, str, int]]) -> None:
-        """Learn from *ties*, of an anonymous and a user's id at a time, whose anonymous visitors are erased, too."""
+    def note(self, ties: Iterable[tuple[str, str, int]]) -> bool:
+        """Learn from *ties*, of an anonymous and a user's id at a time, whose anonymous visitors are erased, too.
+
+        Returns whether that was news.
+        """
+        news = False
         for anon_id, user_id, at in ties:
             until = self._users.get(user_id)
             if anon_id and until is not None and at <= until:
-                self._anons[anon_id] = max(until, self._anons.get(anon_id, until))
+                self.revealed.add(anon_id)
+                known = self._anons.get(anon_id)
+                if known is None or until > known:
+                    self._anons[anon_id] = until
+                    news = True
+        return news
 
     def until(self, user_id: str, anon_id: str) -> int | None:
         """Return up to when what has these ids is erased, None when it is not."""
@@ -74,12 +86,38 @@ def erase(connection: Connection, layout: Layout, user_id: str, until: int) -> N
     )
     anons = sorted(anon_id for (anon_id,) in found)
     hidden = erased_among(connection, layout, users=[], anons=anons)
-    ids = [(user_id, USER_HASH, until), *((anon, ANON_HASH, hidden.until("", anon) or until) for anon in anons)]
-    for name, kind, time in ids:
-        [(actor,)] = connection.query(f"SELECT {kind.format('{id:String}')}", {"id": name})
-        _reckon_anew(connection, layout, actor, time)
-        _delete(connection, layout, actor, time)
+    _take_off(connection, layout, user_id, USER_HASH, until)
+    for anon in anons:
+        _take_off(connection, layout, anon, ANON_HASH, hidden.until("", anon) or until)
     _tie_anew(connection, layout, user_id, until)
+
+
+def erase_revealed(connection: Connection, layout: Layout, erased: Erased) -> None:
+    """Have the rows go of anonymous visitors who were erased before anybody knew whose they are.
+
+    What is there decides, not whether the tie is news: a crash may have come between the tie and this.
+    """
+    actors = f"arrayMap(id -> {ANON_HASH.format('id')}, {{ids:Array(String)}})"
+    found = connection.query_for(
+        "SELECT id, min(at) FROM ("
+        f"SELECT anon_id AS id, toUnixTimestamp64Micro(timestamp) AS at FROM {layout.table('events')} "
+        f"WHERE actor IN {actors} "
+        f"UNION ALL SELECT id, at FROM {layout.table('first_seen')} WHERE actor IN {actors}"
+        ") GROUP BY id",
+        "ids",
+        sorted(erased.revealed),
+    )
+    for anon_id, first in found:
+        until = erased.until("", anon_id)
+        if until is not None and first <= until:
+            _take_off(connection, layout, anon_id, ANON_HASH, until)
+
+
+def _take_off(connection: Connection, layout: Layout, name: str, kind: str, until: int) -> None:
+    """Have the rows of the id *name*, whose number *kind* works out, go up to *until*."""
+    [(actor,)] = connection.query(f"SELECT {kind.format('{id:String}')}", {"id": name})
+    _reckon_anew(connection, layout, actor, until)
+    _delete(connection, layout, actor, until)
 
 
 def _reckon_anew(connection: Connection, layout: Layout, actor: int, until: int) -> None:

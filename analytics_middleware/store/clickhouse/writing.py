@@ -14,7 +14,7 @@ from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.store._records import FUTURE
 from analytics_middleware.store.base import FirstSeen, Record
 from analytics_middleware.store.clickhouse.connection import Connection
-from analytics_middleware.store.clickhouse.erasing import Erased, erase, erased_among
+from analytics_middleware.store.clickhouse.erasing import Erased, erase, erase_revealed, erased_among
 from analytics_middleware.store.clickhouse.rows import Moment, Taken, event_columns, name_of, storable, trait_of
 from analytics_middleware.store.clickhouse.schema import (
     ANON,
@@ -78,9 +78,8 @@ class Writer:
         now = self._clock()
         latest = now + length(FUTURE)
         earliest = None if self._retention is None else now - self._retention * _DAY
-        events = {event.event_id: event for event in reversed(records) if isinstance(event, Event)}
-        rows = [Taken.of(event) for event in reversed(events.values())]
-        rows = [row for row in rows if row.at <= latest and (earliest is None or row.at >= earliest)]
+        events = [Taken.of(event) for event in records if isinstance(event, Event)]
+        copies = [row for row in events if row.at <= latest and (earliest is None or row.at >= earliest)]
         identifies = [
             (
                 name_of(each.user_id),
@@ -93,25 +92,29 @@ class Writer:
         ]
         identifies = [each for each in identifies if each[0] and each[2][0] <= latest]
         self.refused += sum(isinstance(record, Identify) for record in records) - len(identifies)
-        self.refused += len(events) - len(rows)
+        self.refused += len(events) - len(copies)
         erased = erased_among(
             self._connection,
             self._layout,
-            users={row.user_id for row in rows} | {user_id for user_id, *_ in identifies},
-            anons={_persistent(row.anon_id) for row in rows},
+            users={row.user_id for row in copies} | {user_id for user_id, *_ in identifies},
+            anons={_persistent(row.anon_id) for row in copies} | {anon_id for _, anon_id, *_ in identifies},
         )
-        rows = self._unknown(rows)
-        ties = [(_persistent(row.anon_id), row.user_id, row.moment) for row in rows]
-        ties += [(anon_id, user_id, moment) for user_id, anon_id, moment, _ in identifies]
-        # What is refused still says whose the anonymous events are that go with it.
-        erased.note((anon_id, user_id, moment[0]) for anon_id, user_id, moment in ties)
-        kept = [row for row in rows if not erased.hides(row.user_id, _persistent(row.anon_id), row.at)]
+        copies = self._unknown(copies)
+        identified = [(anon_id, user_id, moment) for user_id, anon_id, moment, _ in identifies]
+        # What is refused still says whose the anonymous events are that go with it; then other copies may count.
+        while True:
+            rows = _once(copies, erased)
+            ties = [(_persistent(row.anon_id), row.user_id, row.moment) for row in rows] + identified
+            if not erased.note((anon_id, user_id, moment[0]) for anon_id, user_id, moment in ties):
+                break
+        kept = [row for row in rows if not _hides(erased, row)]
         told = [each for each in identifies if not erased.hides(each[0], "", each[2][0])]
         self.refused += len(rows) - len(kept) + len(identifies) - len(told)
 
         self._insert(EVENTS, event_columns(kept))
         self._write_identifies(told)
         self._write_ties(ties, erased)
+        erase_revealed(self._connection, self._layout, erased)
         self._write_first_seen(kept, erased)
         self._insert(TAKEN, {"event_id": [row.event_id for row in kept], "timestamp": [row.at for row in kept]})
 
@@ -119,7 +122,7 @@ class Writer:
         found = self._connection.query_for(
             f"SELECT event_id FROM {self._layout.table('taken')} WHERE event_id IN {{ids:Array(String)}}",
             "ids",
-            [row.event_id for row in rows],
+            list(dict.fromkeys(row.event_id for row in rows)),
         )
         known = {event_id for (event_id,) in found}
         return [row for row in rows if row.event_id not in known]
@@ -153,6 +156,22 @@ class Writer:
 
     def _insert(self, table: Table, columns: Any) -> None:
         self._connection.insert(self._layout.table(table.name), columns, table.columns)
+
+
+def _once(copies: Iterable[Taken], erased: Erased) -> list[Taken]:
+    """Return of each event the first copy that counts, and those before it, which are refused."""
+    found: list[Taken] = []
+    counted: set[str] = set()
+    for row in copies:
+        if row.event_id not in counted:
+            found.append(row)
+            if not _hides(erased, row):
+                counted.add(row.event_id)
+    return found
+
+
+def _hides(erased: Erased, row: Taken) -> bool:
+    return erased.hides(row.user_id, _persistent(row.anon_id), row.at)
 
 
 def _persistent(anon_id: str) -> str:
