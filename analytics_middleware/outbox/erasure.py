@@ -13,7 +13,15 @@ import msgspec
 from analytics_middleware.outbox.base import Draft, Erased
 from analytics_middleware.outbox.counting import count
 from analytics_middleware.outbox.database import Database
-from analytics_middleware.outbox.tombstones import ANON, ERASED, USER, Subject, subject, write_tombstone
+from analytics_middleware.outbox.tombstones import (
+    ERASED,
+    USER,
+    Subject,
+    anons_of,
+    subject,
+    write_anon_tombstone,
+    write_tombstone,
+)
 
 _CHUNK = 1000
 _TRUNCATE_TRIES = 5
@@ -43,6 +51,10 @@ _WHERE: Final = {
         """,
     ),
 }
+_TIED: Final = (
+    "SELECT anon_id FROM store_tie WHERE user_id = ?",
+    "SELECT anon_id FROM store_erased_anon WHERE user_id = ?",
+)
 
 
 class Kept(NamedTuple):
@@ -98,7 +110,7 @@ def erase_user(database: Database, user_id: str, record: Draft, progress: Callab
     anons = _anonymous_ids(database, user_id, until, progress)
     with database.write() as connection:
         for anon_id in anons:
-            write_tombstone(connection, ANON, anon_id, until)
+            write_anon_tombstone(connection, user_id, anon_id, until)
         connection.executemany("DELETE FROM session WHERE visitor = ?", [(owner,) for owner in _owners(user_id, anons)])
     taken = {table: _erase_from(database, table, user_id, anons, until, progress) for table in _WHERE}
     clean = any(database.truncate() for _ in range(_TRUNCATE_TRIES))
@@ -153,7 +165,7 @@ def bury(connection: Connection, letter: int, reason: str) -> int:
 
 
 def _anonymous_ids(database: Database, user_id: str, until: float, progress: Callable[[int], object]) -> set[str]:
-    """Return the persistent anonymous ids that were seen with *user_id* up to *until*."""
+    """Return the persistent anonymous ids that were seen with *user_id* up to *until*, or were erased with them."""
     found: set[str] = set()
     for table in _WHERE:
         for row in _rows(database, table, progress):
@@ -161,13 +173,11 @@ def _anonymous_ids(database: Database, user_id: str, until: float, progress: Cal
             if row.timestamp <= until and of.user_id == user_id and of.anon_id is not None:
                 found.add(of.anon_id)
     with database.read() as connection:
-        known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "store_tie" in known:
-            # The embedded store remembers what has left the log.
-            found.update(
-                anon_id
-                for (anon_id,) in connection.execute("SELECT anon_id FROM store_tie WHERE user_id = ?", (user_id,))
-            )
+        # An erasure before this one has taken the records that said so.
+        found |= anons_of(connection, user_id)
+        # The embedded store remembers what has left the log, and what it was told in other ways.
+        for query in _TIED:
+            found.update(anon_id for (anon_id,) in connection.execute(query, (user_id,)))
     return found
 
 

@@ -66,6 +66,7 @@ class MemoryOutbox:
         self._counts: dict[str, int] = {}
         self._consumers: dict[str, _Consumer] = {}
         self._tombstones = Tombstones()
+        self._erased_anons: dict[str, set[str]] = {}
 
     def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
         """Keep *drafts*; see `Outbox.append`."""
@@ -216,7 +217,9 @@ class MemoryOutbox:
             held = [retry.entry for each in self._consumers.values() for retry in each.retries.values()]
             held += [letter.entry for each in self._consumers.values() for letter in each.dead]
             subjects = [subject(entry.payload) for entry in (*self._entries, *held)]
-            anons = {of.anon_id for of in subjects if of.user_id == user_id and of.anon_id is not None}
+            # An erasure before this one has taken the records that said which they are.
+            anons = self._erased_anons.setdefault(user_id, set())
+            anons |= {of.anon_id for of in subjects if of.user_id == user_id and of.anon_id is not None}
             for anon_id in anons:
                 self._tombstones.set(ANON, anon_id, record.timestamp)
             log = self._erase_log()

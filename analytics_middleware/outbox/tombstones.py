@@ -17,6 +17,8 @@ ANON = "anon"
 ERASED = "erased"
 """The reason under which erased events are counted."""
 
+_WITH = "anon of "
+"""Followed by a user: the kind under which is remembered which anonymous ids were erased with them."""
 _NEVER = float("-inf")
 
 
@@ -108,7 +110,9 @@ def read_tombstones(connection: Connection, since: float) -> Tombstones:
     if latest is None or since > latest:
         # As a rule: what comes now happened after the last erasure.
         return _NONE
-    return Tombstones(connection.execute("SELECT kind, id, until FROM tombstone"))
+    return Tombstones(
+        connection.execute("SELECT kind, id, until FROM tombstone WHERE kind IN (?, ?)", (USER, ANON)).fetchall()
+    )
 
 
 def write_tombstone(connection: Connection, kind: str, name: str, until: float) -> None:
@@ -118,3 +122,14 @@ def write_tombstone(connection: Connection, kind: str, name: str, until: float) 
         "ON CONFLICT (kind, id) DO UPDATE SET until = max(until, excluded.until)",
         (kind, name, until),
     )
+
+
+def write_anon_tombstone(connection: Connection, user_id: str, anon_id: str, until: float) -> None:
+    """Have what *anon_id* did up to *until* refused, and remember with which user it was erased."""
+    write_tombstone(connection, ANON, anon_id, until)
+    write_tombstone(connection, _WITH + user_id, anon_id, until)
+
+
+def anons_of(connection: Connection, user_id: str) -> set[str]:
+    """Return the anonymous ids that were erased with *user_id*: a later erasure is about them as well."""
+    return {name for (name,) in connection.execute("SELECT id FROM tombstone WHERE kind = ?", (_WITH + user_id,))}

@@ -1,15 +1,18 @@
 """Erasing a user while deliveries are under way: every event is counted once, whatever becomes of the attempt."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from analytics_middleware.erasing import erase_record
-from analytics_middleware.event import Event
+from analytics_middleware.event import Erase, Event
 from analytics_middleware.outbox.base import DeadLetter, Draft, Entry, Outbox, Retry, Settlement
 from analytics_middleware.outbox.memory import MemoryOutbox
 from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.store import DuckDBStore
 
 PLACES = ["delivered", "retried", "refused"]
 
@@ -22,9 +25,20 @@ def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
     made.close()
 
 
-def draft(user_id: str | None = None, anon_id: str | None = None) -> Draft:
+def draft(user_id: str | None = None, anon_id: str | None = None, hour: int | None = None) -> Draft:
     event = Event(user_id=user_id, anon_id=anon_id)
+    if hour is not None:
+        event.timestamp = at(hour)
     return Draft("event", event.event_id, event.timestamp.timestamp(), event.encode())
+
+
+def at(hour: int) -> datetime:
+    return datetime(2025, 3, 10, hour, tzinfo=UTC)
+
+
+def erasure(user_id: str, hour: int) -> tuple[str, Draft]:
+    record = Erase(user_id=user_id, timestamp=at(hour))
+    return user_id, Draft("erase", record.event_id, at(hour).timestamp(), msgspec.json.encode(record))
 
 
 def settled(outbox: Outbox, entries: list[Entry], place: str) -> None:
@@ -105,3 +119,36 @@ def test_what_comes_late_is_refused_and_the_record_of_the_erasure_is_read_by_all
     entries = outbox.read("c", 10, 10**6)
     assert [entry.kind for entry in entries] == ["erase", "event"]
     assert entries[0].payload == record.payload
+
+
+def test_a_later_erasure_takes_what_the_users_browsers_did_up_to_its_own_time(outbox: Outbox) -> None:
+    outbox.append([draft("ann", "k", 2)], {})
+    outbox.erase(*erasure("ann", 4))
+    outbox.append([draft(None, "k", 5), draft(None, "other", 5)], {})
+    erased = outbox.erase(*erasure("ann", 6))
+    assert (erased.log, erased.anonymous_ids) == (1, ("k",))
+    assert outbox.claim("c")
+    kept = [entry.payload for entry in outbox.read("c", 10, 10**6) if entry.kind == "event" and entry.payload]
+    assert [b"other" in payload for payload in kept] == [True]
+    outbox.append([draft(None, "k", 5), draft(None, "k", 7)], {})
+    assert outbox.stats().counts == {"accepted": 4, "dropped.erased": 1}
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_later_erasure_takes_what_the_store_alone_knows_to_be_the_users(tmp_path: Path, sealed: bool) -> None:
+    """Here the log never had the record that says whose browser it is."""
+    outbox = SqliteOutbox(tmp_path)
+    store = DuckDBStore(outbox)
+    store.start()
+    outbox.register("c")
+    outbox.erase(*erasure("ann", 4))
+    if sealed:
+        assert store.maintain()
+    store.apply([Event(user_id="ann", anon_id="k", timestamp=at(2))])
+    outbox.append([draft(None, "k", 5)], {})
+    if sealed:
+        assert store.maintain()
+    erased = outbox.erase(*erasure("ann", 6))
+    assert (erased.log, erased.anonymous_ids) == (1, ("k",))
+    store.close()
+    outbox.close()
