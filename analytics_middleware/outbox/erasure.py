@@ -31,14 +31,14 @@ _WHERE: Final = {
     "log": (
         "seq",
         """
-        SELECT seq, '', seq, timestamp, payload, private FROM log WHERE seq > ? AND kind != 'erase'
+        SELECT seq, '', seq, record_id, timestamp, payload, private FROM log WHERE seq > ? AND kind != 'erase'
         ORDER BY seq LIMIT ?
         """,
     ),
     "dead": (
         "id",
         """
-        SELECT id, consumer, seq, timestamp, payload, NULL FROM dead WHERE id > ? AND kind != 'erase'
+        SELECT id, consumer, seq, record_id, timestamp, payload, NULL FROM dead WHERE id > ? AND kind != 'erase'
         ORDER BY id LIMIT ?
         """,
     ),
@@ -46,8 +46,8 @@ _WHERE: Final = {
     "retry": (
         "rowid",
         """
-        SELECT rowid, consumer, seq, timestamp, payload, private FROM retry WHERE rowid > ? AND kind != 'erase'
-        ORDER BY rowid LIMIT ?
+        SELECT rowid, consumer, seq, record_id, timestamp, payload, private FROM retry
+        WHERE rowid > ? AND kind != 'erase' ORDER BY rowid LIMIT ?
         """,
     ),
 }
@@ -55,6 +55,10 @@ _TIED: Final = (
     "SELECT anon_id FROM store_tie WHERE user_id = ?",
     "SELECT anon_id FROM store_erased_anon WHERE user_id = ?",
 )
+
+
+_Moment = tuple[int, str]
+"""A timestamp in microseconds and an event id."""
 
 
 class Kept(NamedTuple):
@@ -73,6 +77,7 @@ class _Row(NamedTuple):
     key: int
     consumer: str
     seq: int
+    record_id: str
     timestamp: float
     payload: bytes
     private: bytes | None
@@ -80,7 +85,7 @@ class _Row(NamedTuple):
 
 def export_user(database: Database, user_id: str) -> Generator[Kept]:
     """Yield all records of *user_id*, and the anonymous ones of anonymous ids that are the user's."""
-    anons = _anonymous_ids(database, user_id, float("inf"), lambda _: None)
+    anons = _owned_ids(database, user_id)
     for table in _WHERE:
         for row in _rows(database, table, lambda _: None):
             if _is_of(subject(row.payload), user_id, anons):
@@ -179,6 +184,32 @@ def _anonymous_ids(database: Database, user_id: str, until: float, progress: Cal
         for query in _TIED:
             found.update(anon_id for (anon_id,) in connection.execute(query, (user_id,)))
     return found
+
+
+def _owned_ids(database: Database, user_id: str) -> set[str]:
+    """Return the persistent anonymous ids that belong to *user_id*: the first user each was seen with.
+
+    An erasure takes more, when in doubt; what may be another's is not handed out.
+    """
+    first: dict[str, tuple[_Moment, str]] = {}
+
+    def note(anon_id: str, owner: str, moment: _Moment) -> None:
+        first[anon_id] = min(first.get(anon_id, (moment, owner)), (moment, owner))
+
+    for table in _WHERE:
+        for row in _rows(database, table, lambda _: None):
+            of = subject(row.payload)
+            if of.user_id is not None and of.anon_id is not None:
+                note(of.anon_id, of.user_id, (round(row.timestamp * 1_000_000), row.record_id))
+    with database.read() as connection:
+        for anon_id, owner, at, event_id in connection.execute(
+            "SELECT anon_id, user_id, at, event_id FROM store_tie "
+            "WHERE anon_id IN (SELECT anon_id FROM store_tie WHERE user_id = ?) "
+            "OR anon_id IN (SELECT value FROM json_each(?))",
+            (user_id, msgspec.json.encode([anon for anon, (_, owner) in first.items() if owner == user_id]).decode()),
+        ):
+            note(anon_id, owner, (at, event_id))
+    return {anon_id for anon_id, (_, owner) in first.items() if owner == user_id}
 
 
 def _owners(user_id: str, anons: set[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Erasing a user while deliveries are under way: every event is counted once, whatever becomes of the attempt."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from analytics_middleware.erasing import erase_record
 from analytics_middleware.event import Erase, Event
 from analytics_middleware.outbox.base import DeadLetter, Draft, Entry, Outbox, Retry, Settlement
+from analytics_middleware.outbox.erasure import export_user
 from analytics_middleware.outbox.memory import MemoryOutbox
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import DuckDBStore
@@ -150,5 +152,31 @@ def test_a_later_erasure_takes_what_the_store_alone_knows_to_be_the_users(tmp_pa
         assert store.maintain()
     erased = outbox.erase(*erasure("ann", 6))
     assert (erased.log, erased.anonymous_ids) == (1, ("k",))
+    store.close()
+    outbox.close()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_the_anonymous_past_of_a_browser_is_handed_out_to_its_first_user_alone(tmp_path: Path, sealed: bool) -> None:
+    outbox = SqliteOutbox(tmp_path)
+    store = DuckDBStore(outbox)
+    store.start()
+    outbox.register("c")
+    if sealed:
+        store.apply([Event(user_id="bob", anon_id="k", timestamp=at(2))])
+        assert store.maintain()
+    else:
+        outbox.append([draft("bob", "k", 2)], {})
+    anonymous = draft(None, "k", 1)
+    outbox.append([draft("ann", "k", 3), anonymous._replace(private=b"{}"), draft("ann", "l", 3)], {})
+    outbox.append([draft(None, "l", 4)], {})
+    with outbox.database.write() as connection:
+        connection.execute("INSERT INTO session VALUES ('k', 'bobs', 1, 2), ('l', 'anns', 1, 2)")
+    anns = [json.loads(kept.payload) for kept in export_user(outbox.database, "ann")]
+    assert [kept.get("anon_id", kept.get("session_id")) for kept in anns] == ["k", "l", "l", "anns"]
+    assert [kept.get("user_id") for kept in anns] == ["ann", "ann", None, None]
+    bobs = [kept.payload for kept in export_user(outbox.database, "bob")]
+    assert anonymous.payload in bobs
+    assert b"bobs" in bobs[-1]
     store.close()
     outbox.close()
