@@ -61,6 +61,10 @@ class Tombstones:
         self._until[kind, name] = max(until, self._until.get((kind, name), _NEVER))
         self._latest = max(self._latest, until)
 
+    def until(self, kind: str, name: str) -> float | None:
+        """Return up to which time what is of *name* is erased, None if it is not."""
+        return self._until.get((kind, name))
+
     def covers(self, record: Draft | Entry) -> bool:
         """Whether *record* is erased."""
         if record.timestamp > self._latest or record.kind == "erase":
