@@ -4,7 +4,8 @@ Entries that a collector may be sending at this moment keep their place and lose
 counts them as erased, so that the accounting stays exact whatever became of the attempt that was under way.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from sqlite3 import Connection
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.tombstones import (
     ERASED,
     USER,
+    Revealed,
     Subject,
     anons_of,
     subject,
@@ -87,7 +89,7 @@ def export_user(database: Database, user_id: str) -> Generator[Kept]:
     """Yield all records of *user_id*, and the anonymous ones of anonymous ids that are the user's."""
     anons = _owned_ids(database, user_id)
     for table in _WHERE:
-        for row in _rows(database, table, lambda _: None):
+        for row in _rows(database.read, table, lambda _: None):
             if _is_of(subject(row.payload), user_id, anons):
                 yield Kept(table, row.consumer, row.payload, row.private)
     with database.read() as connection:
@@ -113,6 +115,8 @@ def erase_user(database: Database, user_id: str, record: Draft, progress: Callab
             (record.kind, record.record_id, until, record.payload),
         )
     anons = _anonymous_ids(database, user_id, until, progress)
+    if (told := subject(record.payload).anon_id) is not None:
+        anons.add(told)
     with database.write() as connection:
         for anon_id in anons:
             write_anon_tombstone(connection, user_id, anon_id, until)
@@ -120,6 +124,16 @@ def erase_user(database: Database, user_id: str, record: Draft, progress: Callab
     taken = {table: _erase_from(database, table, user_id, anons, until, progress) for table in _WHERE}
     clean = any(database.truncate() for _ in range(_TRUNCATE_TRIES))
     return Erased(**taken, anonymous_ids=tuple(sorted(anons)), clean=clean)
+
+
+def erase_revealed(connection: Connection, revealed: Iterable[Revealed]) -> None:
+    """Forget, in the transaction of the record that says so, what the anonymous ids did that were an erased user's."""
+    for user_id, anon_id, until in revealed:
+        write_anon_tombstone(connection, user_id, anon_id, until)
+        connection.execute("DELETE FROM session WHERE visitor = ? AND last <= ?", (anon_id, until))
+        for table in _WHERE:
+            rows = _rows(lambda: nullcontext(connection), table, lambda _: None)
+            _blank(connection, table, _found(rows, user_id, {anon_id}, until))
 
 
 def rows_to_search(database: Database) -> int:
@@ -135,25 +149,29 @@ def rows_to_search(database: Database) -> int:
 def _erase_from(
     database: Database, table: str, user_id: str, anons: set[str], until: float, progress: Callable[[int], object]
 ) -> int:
-    found = [
-        row
-        for row in _rows(database, table, progress)
-        if row.timestamp <= until and _is_of(subject(row.payload), user_id, anons)
-    ]
+    found = _found(_rows(database.read, table, progress), user_id, anons, until)
     for start in range(0, len(found), _CHUNK):
-        chunk = found[start : start + _CHUNK]
         with database.write() as connection:
-            if table == "dead":
-                for row in chunk:
-                    bury(connection, row.key, ERASED)
-            else:
-                column, _ = _WHERE[table]
-                due = ", due = 0" if table == "retry" else ""
-                connection.executemany(
-                    f"UPDATE {table} SET payload = x'', private = NULL{due} WHERE {column} = ? AND seq = ?",  # noqa: S608
-                    [(row.key, row.seq) for row in chunk],
-                )
+            _blank(connection, table, found[start : start + _CHUNK])
     return len(found)
+
+
+def _found(rows: Iterable[_Row], user_id: str, anons: set[str], until: float) -> list[_Row]:
+    return [row for row in rows if row.timestamp <= until and _is_of(subject(row.payload), user_id, anons)]
+
+
+def _blank(connection: Connection, table: str, rows: Iterable[_Row]) -> None:
+    """Take the content of *rows*, which keep their place; of dead letters nothing has to."""
+    if table == "dead":
+        for row in rows:
+            bury(connection, row.key, ERASED)
+        return
+    column, _ = _WHERE[table]
+    due = ", due = 0" if table == "retry" else ""
+    connection.executemany(
+        f"UPDATE {table} SET payload = x'', private = NULL{due} WHERE {column} = ? AND seq = ?",  # noqa: S608
+        [(row.key, row.seq) for row in rows],
+    )
 
 
 def bury(connection: Connection, letter: int, reason: str) -> int:
@@ -173,7 +191,7 @@ def _anonymous_ids(database: Database, user_id: str, until: float, progress: Cal
     """Return the persistent anonymous ids that were seen with *user_id* up to *until*, or were erased with them."""
     found: set[str] = set()
     for table in _WHERE:
-        for row in _rows(database, table, progress):
+        for row in _rows(database.read, table, progress):
             of = subject(row.payload)
             if row.timestamp <= until and of.user_id == user_id and of.anon_id is not None:
                 found.add(of.anon_id)
@@ -197,7 +215,7 @@ def _owned_ids(database: Database, user_id: str) -> set[str]:
         first[anon_id] = min(first.get(anon_id, (moment, owner)), (moment, owner))
 
     for table in _WHERE:
-        for row in _rows(database, table, lambda _: None):
+        for row in _rows(database.read, table, lambda _: None):
             of = subject(row.payload)
             if of.user_id is not None and of.anon_id is not None:
                 note(of.anon_id, of.user_id, (round(row.timestamp * 1_000_000), row.record_id))
@@ -223,12 +241,14 @@ def _is_of(of: Subject, user_id: str, anons: set[str]) -> bool:
     return of.anon_id is not None and of.anon_id in anons
 
 
-def _rows(database: Database, table: str, progress: Callable[[int], object]) -> Generator[_Row]:
+def _rows(
+    reading: Callable[[], AbstractContextManager[Connection]], table: str, progress: Callable[[int], object]
+) -> Generator[_Row]:
     """Yield the rows of *table*, read in chunks: a long read would hold up checkpoints."""
     _, query = _WHERE[table]
     key = -1
     while True:
-        with database.read() as connection:
+        with reading() as connection:
             rows = connection.execute(query, (key, _CHUNK)).fetchall()
         if not rows:
             return

@@ -4,12 +4,14 @@ An erasure has a time. What happens after it counts: somebody who signs up again
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import NamedTuple
 
 import msgspec
 
 from analytics_middleware.enrich.visitor import is_cookieless, is_identity
+from analytics_middleware.event import Erase
 from analytics_middleware.outbox.base import Draft, Entry, Settlement
 
 USER = "user"
@@ -28,6 +30,15 @@ class Subject(NamedTuple):
     user_id: str | None
     anon_id: str | None
     """Only when it outlives the day: others can't be tied to anybody."""
+
+
+class Revealed(NamedTuple):
+    """Whose a browser was, said by a record that is refused."""
+
+    user_id: str
+    anon_id: str
+    until: float
+    """Up to which time the user, and so what the browser did, is erased."""
 
 
 class _Ids(msgspec.Struct):
@@ -61,6 +72,15 @@ class Tombstones:
         self._until[kind, name] = max(until, self._until.get((kind, name), _NEVER))
         self._latest = max(self._latest, until)
 
+    def set_anon(self, user_id: str, anon_id: str, until: float) -> None:
+        """Erase what *anon_id* did up to *until*, and remember with which user."""
+        self.set(ANON, anon_id, until)
+        self.set(_WITH + user_id, anon_id, until)
+
+    def anons_of(self, user_id: str) -> frozenset[str]:
+        """Return the anonymous ids that were erased with *user_id*."""
+        return frozenset(name for kind, name in self._until if kind == _WITH + user_id)
+
     def until(self, kind: str, name: str) -> float | None:
         """Return up to which time what is of *name* is erased, None if it is not."""
         return self._until.get((kind, name))
@@ -80,14 +100,32 @@ class Tombstones:
         key = (USER, user_id) if is_identity(user_id) else (ANON, anon_id)
         return at <= self._until.get((key[0], key[1] or ""), _NEVER)
 
-    def admitted(self, drafts: Sequence[Draft]) -> tuple[Sequence[Draft], int]:
-        """Return those of *drafts* that may be written, and how many events may not."""
-        refused = [draft for draft in drafts if self.covers(draft)] if self._until else ()
-        if not refused:
-            return drafts, 0
+    def admitted(self, drafts: Sequence[Draft]) -> tuple[Sequence[Draft], int, Sequence[Revealed]]:
+        """Return those of *drafts* that may be written, how many events may not, and what these reveal.
+
+        What they reveal is erased here from then on, and a record of it is among what may be written: the store, which
+        does not get what is refused, must know it too.
+        """
+        if not self._until or not any(self.covers(draft) for draft in drafts):
+            return drafts, 0, ()
+        revealed = self._revealed(drafts)
+        refused = [draft for draft in drafts if self.covers(draft)]
         gone = {draft.record_id for draft in refused}
         kept = [draft for draft in drafts if draft.record_id not in gone]
-        return kept, sum(draft.kind == "event" for draft in refused)
+        kept += [_record(each) for each in revealed]
+        return kept, sum(draft.kind == "event" for draft in refused), revealed
+
+    def _revealed(self, drafts: Sequence[Draft]) -> list[Revealed]:
+        found: list[Revealed] = []
+        for draft in drafts:
+            of = subject(draft.payload)
+            if of.user_id is None or of.anon_id is None or not self.covers(draft):
+                continue
+            until = self._until[USER, of.user_id]
+            if self._until.get((_WITH + of.user_id, of.anon_id), _NEVER) < until:
+                self.set_anon(of.user_id, of.anon_id, until)
+                found.append(Revealed(of.user_id, of.anon_id, until))
+        return found
 
     def settled(self, settlement: Settlement) -> Settlement:
         """Return *settlement* without what is erased: it is neither tried again nor kept as a dead letter."""
@@ -105,6 +143,13 @@ class Tombstones:
         )
 
 
+def _record(revealed: Revealed) -> Draft:
+    # An erasure, for collectors are not to hear of somebody erased.
+    at = datetime.fromtimestamp(revealed.until, UTC)
+    record = Erase(user_id=revealed.user_id, anon_id=revealed.anon_id, timestamp=at)
+    return Draft("erase", record.event_id, revealed.until, msgspec.json.encode(record))
+
+
 _NONE = Tombstones()
 
 
@@ -114,9 +159,7 @@ def read_tombstones(connection: Connection, since: float) -> Tombstones:
     if latest is None or since > latest:
         # As a rule: what comes now happened after the last erasure.
         return _NONE
-    return Tombstones(
-        connection.execute("SELECT kind, id, until FROM tombstone WHERE kind IN (?, ?)", (USER, ANON)).fetchall()
-    )
+    return Tombstones(connection.execute("SELECT kind, id, until FROM tombstone"))
 
 
 def write_tombstone(connection: Connection, kind: str, name: str, until: float) -> None:

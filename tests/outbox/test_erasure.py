@@ -180,3 +180,48 @@ def test_the_anonymous_past_of_a_browser_is_handed_out_to_its_first_user_alone(t
     assert b"bobs" in bobs[-1]
     store.close()
     outbox.close()
+
+
+@pytest.mark.parametrize("place", ["log", "retried", "refused"])
+def test_a_late_record_that_tells_whose_a_browser_was_takes_what_it_did(outbox: Outbox, place: str) -> None:
+    outbox.append([draft(None, "k", 1), draft(None, "l", 1), draft(None, "k", 5), draft("bob", "k", 1)], {})
+    assert outbox.claim("c")
+    if place != "log":
+        settled(outbox, outbox.read("c", 10, 10**6), place)
+    outbox.erase(*erasure("ann", 4))
+    outbox.append([draft(None, "k", 3), draft("ann", "k", 2), draft("ann", "cl_x", 2), draft(None, "cl_x", 2)], {})
+    outbox.append([draft(None, "k", 1), draft("ann", "k", 2), draft(None, "k", 6)], {})
+    exact(outbox)
+    state = outbox.stats().consumers["c"]
+    assert outbox.stats().counts == {"accepted": 6, "dropped.erased": 5}
+    entries = outbox.read("c", 20, 10**6)
+    told = [json.loads(entry.payload) for entry in entries if entry.kind == "erase"]
+    assert [(each["user_id"], each.get("anon_id")) for each in told] == [("ann", None), ("ann", "k")]
+    assert all(entry.kind in ("event", "erase") for entry in entries), "collectors hear of nobody erased"
+    if place == "log":
+        assert [bool(entry.payload) for entry in entries if entry.kind == "event"] == [False, *[True] * 5]
+    elif place == "retried":
+        assert [bool(entry.payload) for entry in outbox.due("c", 1.0, 10)] == [False, True, True, True]
+    else:
+        assert (state.dead, state.dropped) == (3, {"erased": 1})
+    assert outbox.erase(*erasure("ann", 6)).anonymous_ids == ("k",)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_the_store_hears_of_a_late_record_that_is_refused(tmp_path: Path, sealed: bool) -> None:
+    outbox = SqliteOutbox(tmp_path)
+    store = DuckDBStore(outbox)
+    store.start()
+    anonymous = draft(None, "k", 1)
+    outbox.append([anonymous, draft(None, "k", 5)], {})
+    if sealed:
+        assert store.maintain()
+    outbox.erase(*erasure("ann", 4))
+    outbox.append([draft("ann", "k", 2)], {})
+    assert [event.timestamp for event in store.events()] == [at(5)]
+    assert store.maintain()
+    assert [event.timestamp for event in store.events()] == [at(5)]
+    store.apply([Event.decode(anonymous.payload)])
+    assert [event.timestamp for event in store.events()] == [at(5)]
+    store.close()
+    outbox.close()
