@@ -194,4 +194,6 @@ class Erase(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     event_id: str = msgspec.field(default_factory=uuid7)
     user_id: str
+    anon_id: str | None = None
+    """One that turned out to have been the user's, after the erasure: what it did up to then goes as well."""
     timestamp: datetime = msgspec.field(default_factory=_now)

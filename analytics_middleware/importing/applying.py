@@ -2,16 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.importing.records import Item, Left, Refused
 from analytics_middleware.outbox.base import LeaseLost
-from analytics_middleware.outbox.tombstones import Tombstones
+from analytics_middleware.outbox.tombstones import ANON, USER, Tombstones
 from analytics_middleware.store import DuckDBStore, FirstSeen
 from analytics_middleware.store.base import Portable, Record
 from analytics_middleware.store.columns import table_of
+from analytics_middleware.store.identity import identity, is_cookieless
 
 _BATCH: Final = 50_000
 """Events that become one file of the embedded store."""
@@ -52,6 +53,10 @@ class Importer:
         self._events: list[Event] = []
         self._people: list[Identify | Erase] = []
         self._seen: list[FirstSeen] = []
+        self._ahead: list[Identify | Erase] = []
+        self._erased: set[str] = set()
+        self._revealed: set[tuple[str, str]] = set()
+        """Users who are erased, each with an anonymous id that the files say was theirs."""
         self.tally = Tally()
 
     def add(self, items: Iterable[Item]) -> None:
@@ -77,10 +82,30 @@ class Importer:
             self.tally.left["out of range"] += 1
         elif self._tombstones.refuses(event.user_id, event.anon_id, event.timestamp.timestamp()):
             self.tally.refused["erased"] += 1
+            self._reveal(event)
         else:
             self._events.append(event)
             if len(self._events) >= _BATCH:
                 self.flush()
+
+    def _reveal(self, event: Event) -> None:
+        """Have the store learn from *event*, which is refused, whose browser it was: what that did goes as well."""
+        user_id, anon_id = event.user_id, identity(event.anon_id)
+        if user_id is None or anon_id is None or is_cookieless(anon_id) or (user_id, anon_id) in self._revealed:
+            return
+        until = self._tombstones.until(USER, user_id)
+        if until is None:
+            return
+        self._revealed.add((user_id, anon_id))
+        self._tombstones.set(ANON, anon_id, until)
+        at = datetime.fromtimestamp(until, UTC)
+        if user_id not in self._erased:
+            # The store may be younger than the erasure.
+            self._erased.add(user_id)
+            self._ahead.append(Erase(user_id=user_id, timestamp=at))
+        self._ahead.append(Identify(user_id=user_id, anon_id=anon_id, timestamp=at))
+        if len(self._ahead) >= _BATCH:
+            self.flush()
 
     def finish(self) -> None:
         """Give the store all that waits, first dates at last: keeping them rewrites files."""
@@ -96,7 +121,12 @@ class Importer:
         self._seen.clear()
 
     def flush(self) -> None:
-        """Give the store what waits: events before what is known of people."""
+        """Give the store what waits: whose anonymous events go first, then events, then what is known of people."""
+        if self._ahead:
+            # Nothing of the files: they are not counted.
+            for start in range(0, len(self._ahead), _AT_ONCE):
+                self._store.apply(self._ahead[start : start + _AT_ONCE])
+            self._ahead.clear()
         if self._events:
             self._take(self._events)
             self._events.clear()

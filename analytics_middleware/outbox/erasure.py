@@ -4,7 +4,8 @@ Entries that a collector may be sending at this moment keep their place and lose
 counts them as erased, so that the accounting stays exact whatever became of the attempt that was under way.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from sqlite3 import Connection
 from typing import Final, NamedTuple
 
@@ -13,7 +14,16 @@ import msgspec
 from analytics_middleware.outbox.base import Draft, Erased
 from analytics_middleware.outbox.counting import count
 from analytics_middleware.outbox.database import Database
-from analytics_middleware.outbox.tombstones import ANON, ERASED, USER, Subject, subject, write_tombstone
+from analytics_middleware.outbox.tombstones import (
+    ERASED,
+    USER,
+    Revealed,
+    Subject,
+    anons_of,
+    subject,
+    write_anon_tombstone,
+    write_tombstone,
+)
 
 _CHUNK = 1000
 _TRUNCATE_TRIES = 5
@@ -23,14 +33,14 @@ _WHERE: Final = {
     "log": (
         "seq",
         """
-        SELECT seq, '', seq, timestamp, payload, private FROM log WHERE seq > ? AND kind != 'erase'
+        SELECT seq, '', seq, record_id, timestamp, payload, private FROM log WHERE seq > ? AND kind != 'erase'
         ORDER BY seq LIMIT ?
         """,
     ),
     "dead": (
         "id",
         """
-        SELECT id, consumer, seq, timestamp, payload, NULL FROM dead WHERE id > ? AND kind != 'erase'
+        SELECT id, consumer, seq, record_id, timestamp, payload, NULL FROM dead WHERE id > ? AND kind != 'erase'
         ORDER BY id LIMIT ?
         """,
     ),
@@ -38,11 +48,19 @@ _WHERE: Final = {
     "retry": (
         "rowid",
         """
-        SELECT rowid, consumer, seq, timestamp, payload, private FROM retry WHERE rowid > ? AND kind != 'erase'
-        ORDER BY rowid LIMIT ?
+        SELECT rowid, consumer, seq, record_id, timestamp, payload, private FROM retry
+        WHERE rowid > ? AND kind != 'erase' ORDER BY rowid LIMIT ?
         """,
     ),
 }
+_TIED: Final = (
+    "SELECT anon_id FROM store_tie WHERE user_id = ?",
+    "SELECT anon_id FROM store_erased_anon WHERE user_id = ?",
+)
+
+
+_Moment = tuple[int, str]
+"""A timestamp in microseconds and an event id."""
 
 
 class Kept(NamedTuple):
@@ -61,6 +79,7 @@ class _Row(NamedTuple):
     key: int
     consumer: str
     seq: int
+    record_id: str
     timestamp: float
     payload: bytes
     private: bytes | None
@@ -68,9 +87,9 @@ class _Row(NamedTuple):
 
 def export_user(database: Database, user_id: str) -> Generator[Kept]:
     """Yield all records of *user_id*, and the anonymous ones of anonymous ids that are the user's."""
-    anons = _anonymous_ids(database, user_id, float("inf"), lambda _: None)
+    anons = _owned_ids(database, user_id)
     for table in _WHERE:
-        for row in _rows(database, table, lambda _: None):
+        for row in _rows(database.read, table, lambda _: None):
             if _is_of(subject(row.payload), user_id, anons):
                 yield Kept(table, row.consumer, row.payload, row.private)
     with database.read() as connection:
@@ -96,13 +115,25 @@ def erase_user(database: Database, user_id: str, record: Draft, progress: Callab
             (record.kind, record.record_id, until, record.payload),
         )
     anons = _anonymous_ids(database, user_id, until, progress)
+    if (told := subject(record.payload).anon_id) is not None:
+        anons.add(told)
     with database.write() as connection:
         for anon_id in anons:
-            write_tombstone(connection, ANON, anon_id, until)
+            write_anon_tombstone(connection, user_id, anon_id, until)
         connection.executemany("DELETE FROM session WHERE visitor = ?", [(owner,) for owner in _owners(user_id, anons)])
     taken = {table: _erase_from(database, table, user_id, anons, until, progress) for table in _WHERE}
     clean = any(database.truncate() for _ in range(_TRUNCATE_TRIES))
     return Erased(**taken, anonymous_ids=tuple(sorted(anons)), clean=clean)
+
+
+def erase_revealed(connection: Connection, revealed: Iterable[Revealed]) -> None:
+    """Forget, in the transaction of the record that says so, what the anonymous ids did that were an erased user's."""
+    for user_id, anon_id, until in revealed:
+        write_anon_tombstone(connection, user_id, anon_id, until)
+        connection.execute("DELETE FROM session WHERE visitor = ? AND last <= ?", (anon_id, until))
+        for table in _WHERE:
+            rows = _rows(lambda: nullcontext(connection), table, lambda _: None)
+            _blank(connection, table, _found(rows, user_id, {anon_id}, until))
 
 
 def rows_to_search(database: Database) -> int:
@@ -118,25 +149,29 @@ def rows_to_search(database: Database) -> int:
 def _erase_from(
     database: Database, table: str, user_id: str, anons: set[str], until: float, progress: Callable[[int], object]
 ) -> int:
-    found = [
-        row
-        for row in _rows(database, table, progress)
-        if row.timestamp <= until and _is_of(subject(row.payload), user_id, anons)
-    ]
+    found = _found(_rows(database.read, table, progress), user_id, anons, until)
     for start in range(0, len(found), _CHUNK):
-        chunk = found[start : start + _CHUNK]
         with database.write() as connection:
-            if table == "dead":
-                for row in chunk:
-                    bury(connection, row.key, ERASED)
-            else:
-                column, _ = _WHERE[table]
-                due = ", due = 0" if table == "retry" else ""
-                connection.executemany(
-                    f"UPDATE {table} SET payload = x'', private = NULL{due} WHERE {column} = ? AND seq = ?",  # noqa: S608
-                    [(row.key, row.seq) for row in chunk],
-                )
+            _blank(connection, table, found[start : start + _CHUNK])
     return len(found)
+
+
+def _found(rows: Iterable[_Row], user_id: str, anons: set[str], until: float) -> list[_Row]:
+    return [row for row in rows if row.timestamp <= until and _is_of(subject(row.payload), user_id, anons)]
+
+
+def _blank(connection: Connection, table: str, rows: Iterable[_Row]) -> None:
+    """Take the content of *rows*, which keep their place; of dead letters nothing has to."""
+    if table == "dead":
+        for row in rows:
+            bury(connection, row.key, ERASED)
+        return
+    column, _ = _WHERE[table]
+    due = ", due = 0" if table == "retry" else ""
+    connection.executemany(
+        f"UPDATE {table} SET payload = x'', private = NULL{due} WHERE {column} = ? AND seq = ?",  # noqa: S608
+        [(row.key, row.seq) for row in rows],
+    )
 
 
 def bury(connection: Connection, letter: int, reason: str) -> int:
@@ -153,22 +188,46 @@ def bury(connection: Connection, letter: int, reason: str) -> int:
 
 
 def _anonymous_ids(database: Database, user_id: str, until: float, progress: Callable[[int], object]) -> set[str]:
-    """Return the persistent anonymous ids that were seen with *user_id* up to *until*."""
+    """Return the persistent anonymous ids that were seen with *user_id* up to *until*, or were erased with them."""
     found: set[str] = set()
     for table in _WHERE:
-        for row in _rows(database, table, progress):
+        for row in _rows(database.read, table, progress):
             of = subject(row.payload)
             if row.timestamp <= until and of.user_id == user_id and of.anon_id is not None:
                 found.add(of.anon_id)
     with database.read() as connection:
-        known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "store_tie" in known:
-            # The embedded store remembers what has left the log.
-            found.update(
-                anon_id
-                for (anon_id,) in connection.execute("SELECT anon_id FROM store_tie WHERE user_id = ?", (user_id,))
-            )
+        # An erasure before this one has taken the records that said so.
+        found |= anons_of(connection, user_id)
+        # The embedded store remembers what has left the log, and what it was told in other ways.
+        for query in _TIED:
+            found.update(anon_id for (anon_id,) in connection.execute(query, (user_id,)))
     return found
+
+
+def _owned_ids(database: Database, user_id: str) -> set[str]:
+    """Return the persistent anonymous ids that belong to *user_id*: the first user each was seen with.
+
+    An erasure takes more, when in doubt; what may be another's is not handed out.
+    """
+    first: dict[str, tuple[_Moment, str]] = {}
+
+    def note(anon_id: str, owner: str, moment: _Moment) -> None:
+        first[anon_id] = min(first.get(anon_id, (moment, owner)), (moment, owner))
+
+    for table in _WHERE:
+        for row in _rows(database.read, table, lambda _: None):
+            of = subject(row.payload)
+            if of.user_id is not None and of.anon_id is not None:
+                note(of.anon_id, of.user_id, (round(row.timestamp * 1_000_000), row.record_id))
+    with database.read() as connection:
+        for anon_id, owner, at, event_id in connection.execute(
+            "SELECT anon_id, user_id, at, event_id FROM store_tie "
+            "WHERE anon_id IN (SELECT anon_id FROM store_tie WHERE user_id = ?) "
+            "OR anon_id IN (SELECT value FROM json_each(?))",
+            (user_id, msgspec.json.encode([anon for anon, (_, owner) in first.items() if owner == user_id]).decode()),
+        ):
+            note(anon_id, owner, (at, event_id))
+    return {anon_id for anon_id, (_, owner) in first.items() if owner == user_id}
 
 
 def _owners(user_id: str, anons: set[str]) -> list[str]:
@@ -182,12 +241,14 @@ def _is_of(of: Subject, user_id: str, anons: set[str]) -> bool:
     return of.anon_id is not None and of.anon_id in anons
 
 
-def _rows(database: Database, table: str, progress: Callable[[int], object]) -> Generator[_Row]:
+def _rows(
+    reading: Callable[[], AbstractContextManager[Connection]], table: str, progress: Callable[[int], object]
+) -> Generator[_Row]:
     """Yield the rows of *table*, read in chunks: a long read would hold up checkpoints."""
     _, query = _WHERE[table]
     key = -1
     while True:
-        with database.read() as connection:
+        with reading() as connection:
             rows = connection.execute(query, (key, _CHUNK)).fetchall()
         if not rows:
             return

@@ -17,7 +17,7 @@ from analytics_middleware.outbox.base import (
     Retry,
     Settlement,
 )
-from analytics_middleware.outbox.tombstones import ANON, ERASED, USER, Tombstones, subject
+from analytics_middleware.outbox.tombstones import ERASED, USER, Tombstones, subject
 
 _EPOCH = 1
 _DEAD_KEPT = 1000
@@ -72,7 +72,9 @@ class MemoryOutbox:
         with self._lock:
             for name, count in counts.items():
                 self._counts[name] = self._counts.get(name, 0) + count
-            drafts, erased = self._tombstones.admitted(drafts)
+            drafts, erased, revealed = self._tombstones.admitted(drafts)
+            if revealed:
+                self._erase_covered()
             if erased:
                 self._counts[f"dropped.{ERASED}"] = self._counts.get(f"dropped.{ERASED}", 0) + erased
             for draft in drafts:
@@ -216,17 +218,22 @@ class MemoryOutbox:
             held = [retry.entry for each in self._consumers.values() for retry in each.retries.values()]
             held += [letter.entry for each in self._consumers.values() for letter in each.dead]
             subjects = [subject(entry.payload) for entry in (*self._entries, *held)]
-            anons = {of.anon_id for of in subjects if of.user_id == user_id and of.anon_id is not None}
+            # An erasure before this one has taken the records that said which they are.
+            anons = {*self._tombstones.anons_of(user_id)}
+            subjects.append(subject(record.payload))
+            anons |= {of.anon_id for of in subjects if of.user_id == user_id and of.anon_id is not None}
             for anon_id in anons:
-                self._tombstones.set(ANON, anon_id, record.timestamp)
-            log = self._erase_log()
-            retried = dead = 0
-            for state in self._consumers.values():
-                retried += self._erase_retries(state)
-                dead += self._erase_dead(state)
+                self._tombstones.set_anon(user_id, anon_id, record.timestamp)
+            log, retried, dead = self._erase_covered()
             self._last += 1
             self._entries.append(Entry(self._last, *record))
             return Erased(log, retried, dead, tuple(sorted(anons)), clean=True)
+
+    def _erase_covered(self) -> tuple[int, int, int]:
+        """Take what is erased out of the log, retries and dead letters; return how many there were of each."""
+        log = self._erase_log()
+        retried = sum(self._erase_retries(state) for state in self._consumers.values())
+        return log, retried, sum(self._erase_dead(state) for state in self._consumers.values())
 
     def _erase_log(self) -> int:
         erased = [self._tombstones.covers(entry) for entry in self._entries]

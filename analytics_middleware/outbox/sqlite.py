@@ -17,7 +17,7 @@ from analytics_middleware.outbox.base import (
 from analytics_middleware.outbox.batches import insert_batch, read_batch
 from analytics_middleware.outbox.counting import consumer_stats, count, counter_value, last_seq
 from analytics_middleware.outbox.database import Database
-from analytics_middleware.outbox.erasure import erase_user
+from analytics_middleware.outbox.erasure import erase_revealed, erase_user
 from analytics_middleware.outbox.leases import Leases
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
 from analytics_middleware.outbox.recent import Recent
@@ -80,7 +80,8 @@ class SqliteOutbox:
         with self.database.write() as connection:
             if drafts:
                 tombstones = read_tombstones(connection, min(draft.timestamp for draft in drafts))
-                drafts, erased = tombstones.admitted(drafts)
+                drafts, erased, revealed = tombstones.admitted(drafts)
+                erase_revealed(connection, revealed)
                 if erased:
                     counts = {**counts, f"dropped.{ERASED}": counts.get(f"dropped.{ERASED}", 0) + erased}
             if self._limits.more_to_prune or len(drafts) >= _BUSY:

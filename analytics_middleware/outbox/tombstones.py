@@ -4,12 +4,14 @@ An erasure has a time. What happens after it counts: somebody who signs up again
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import NamedTuple
 
 import msgspec
 
 from analytics_middleware.enrich.visitor import is_cookieless, is_identity
+from analytics_middleware.event import Erase
 from analytics_middleware.outbox.base import Draft, Entry, Settlement
 
 USER = "user"
@@ -17,6 +19,8 @@ ANON = "anon"
 ERASED = "erased"
 """The reason under which erased events are counted."""
 
+_WITH = "anon of "
+"""Followed by a user: the kind under which is remembered which anonymous ids were erased with them."""
 _NEVER = float("-inf")
 
 
@@ -26,6 +30,15 @@ class Subject(NamedTuple):
     user_id: str | None
     anon_id: str | None
     """Only when it outlives the day: others can't be tied to anybody."""
+
+
+class Revealed(NamedTuple):
+    """Whose a browser was, said by a record that is refused."""
+
+    user_id: str
+    anon_id: str
+    until: float
+    """Up to which time the user, and so what the browser did, is erased."""
 
 
 class _Ids(msgspec.Struct):
@@ -59,6 +72,19 @@ class Tombstones:
         self._until[kind, name] = max(until, self._until.get((kind, name), _NEVER))
         self._latest = max(self._latest, until)
 
+    def set_anon(self, user_id: str, anon_id: str, until: float) -> None:
+        """Erase what *anon_id* did up to *until*, and remember with which user."""
+        self.set(ANON, anon_id, until)
+        self.set(_WITH + user_id, anon_id, until)
+
+    def anons_of(self, user_id: str) -> frozenset[str]:
+        """Return the anonymous ids that were erased with *user_id*."""
+        return frozenset(name for kind, name in self._until if kind == _WITH + user_id)
+
+    def until(self, kind: str, name: str) -> float | None:
+        """Return up to which time what is of *name* is erased, None if it is not."""
+        return self._until.get((kind, name))
+
     def covers(self, record: Draft | Entry) -> bool:
         """Whether *record* is erased."""
         if record.timestamp > self._latest or record.kind == "erase":
@@ -74,14 +100,32 @@ class Tombstones:
         key = (USER, user_id) if is_identity(user_id) else (ANON, anon_id)
         return at <= self._until.get((key[0], key[1] or ""), _NEVER)
 
-    def admitted(self, drafts: Sequence[Draft]) -> tuple[Sequence[Draft], int]:
-        """Return those of *drafts* that may be written, and how many events may not."""
-        refused = [draft for draft in drafts if self.covers(draft)] if self._until else ()
-        if not refused:
-            return drafts, 0
+    def admitted(self, drafts: Sequence[Draft]) -> tuple[Sequence[Draft], int, Sequence[Revealed]]:
+        """Return those of *drafts* that may be written, how many events may not, and what these reveal.
+
+        What they reveal is erased here from then on, and a record of it is among what may be written: the store, which
+        does not get what is refused, must know it too.
+        """
+        if not self._until or not any(self.covers(draft) for draft in drafts):
+            return drafts, 0, ()
+        revealed = self._revealed(drafts)
+        refused = [draft for draft in drafts if self.covers(draft)]
         gone = {draft.record_id for draft in refused}
         kept = [draft for draft in drafts if draft.record_id not in gone]
-        return kept, sum(draft.kind == "event" for draft in refused)
+        kept += [_record(each) for each in revealed]
+        return kept, sum(draft.kind == "event" for draft in refused), revealed
+
+    def _revealed(self, drafts: Sequence[Draft]) -> list[Revealed]:
+        found: list[Revealed] = []
+        for draft in drafts:
+            of = subject(draft.payload)
+            if of.user_id is None or of.anon_id is None or not self.covers(draft):
+                continue
+            until = self._until[USER, of.user_id]
+            if self._until.get((_WITH + of.user_id, of.anon_id), _NEVER) < until:
+                self.set_anon(of.user_id, of.anon_id, until)
+                found.append(Revealed(of.user_id, of.anon_id, until))
+        return found
 
     def settled(self, settlement: Settlement) -> Settlement:
         """Return *settlement* without what is erased: it is neither tried again nor kept as a dead letter."""
@@ -97,6 +141,13 @@ class Tombstones:
             dead=[letter for letter in settlement.dead if letter.entry.seq not in gone],
             dropped={**settlement.dropped, ERASED: settlement.dropped.get(ERASED, 0) + events},
         )
+
+
+def _record(revealed: Revealed) -> Draft:
+    # An erasure, for collectors are not to hear of somebody erased.
+    at = datetime.fromtimestamp(revealed.until, UTC)
+    record = Erase(user_id=revealed.user_id, anon_id=revealed.anon_id, timestamp=at)
+    return Draft("erase", record.event_id, revealed.until, msgspec.json.encode(record))
 
 
 _NONE = Tombstones()
@@ -118,3 +169,14 @@ def write_tombstone(connection: Connection, kind: str, name: str, until: float) 
         "ON CONFLICT (kind, id) DO UPDATE SET until = max(until, excluded.until)",
         (kind, name, until),
     )
+
+
+def write_anon_tombstone(connection: Connection, user_id: str, anon_id: str, until: float) -> None:
+    """Have what *anon_id* did up to *until* refused, and remember with which user it was erased."""
+    write_tombstone(connection, ANON, anon_id, until)
+    write_tombstone(connection, _WITH + user_id, anon_id, until)
+
+
+def anons_of(connection: Connection, user_id: str) -> set[str]:
+    """Return the anonymous ids that were erased with *user_id*: a later erasure is about them as well."""
+    return {name for (name,) in connection.execute("SELECT id FROM tombstone WHERE kind = ?", (_WITH + user_id,))}

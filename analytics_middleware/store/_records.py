@@ -95,6 +95,8 @@ class Records:
         for (anon_id, tied_user), (at, _) in self._all_ties().items():
             if tied_user == user_id and at <= until:
                 self._erased_anons.setdefault(anon_id, set()).add(user_id)
+        # It may tell of an id that the events don't.
+        self._is_erased(user_id, identity(erase.anon_id), _utc(erase.timestamp))
         self._forget()
 
     def events(

@@ -60,6 +60,9 @@ class Tail:
                     self.refused += 1
             elif (user_id := identity(record.user_id)) is not None:
                 self.identities.erase(connection, user_id, micros(record.timestamp), self._later)
+                # Refused, as anything of then: but it tells whose the anonymous id was.
+                told = Identify(user_id=user_id, anon_id=record.anon_id, timestamp=record.timestamp)
+                self.identities.add_identify(connection, told)
         self._events += taken
         return taken
 

@@ -144,7 +144,8 @@ def _identity(sent: Identify) -> Draft:
 
 
 def _erasure(sent: Erase) -> tuple[str, Draft]:
-    sent.user_id = identification(sent.user_id, None, None).user_id
+    made = identification(sent.user_id, None, sent.anon_id)
+    sent.user_id, sent.anon_id = made.user_id, made.anon_id
     sent.timestamp = _utc(sent.timestamp)
     return sent.user_id, Draft("erase", sent.event_id, sent.timestamp.timestamp(), _encode(sent))
 

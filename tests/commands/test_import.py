@@ -18,11 +18,13 @@ from analytics_middleware import Analytics, cli
 from analytics_middleware.admission import admit
 from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
 from analytics_middleware.importing import formats
+from analytics_middleware.importing.applying import Importer
 from analytics_middleware.importing.enriching import Enrichment
 from analytics_middleware.importing.records import FileError
 from analytics_middleware.money import Money
 from analytics_middleware.outbox.base import Draft
 from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.outbox.tombstones import Tombstones
 from analytics_middleware.settings import Settings
 from analytics_middleware.store import Insights, MemoryStore
 
@@ -142,6 +144,47 @@ def test_who_was_erased_stays_erased(kept: Kept, tmp_path: Path) -> None:
     said = kept.run("import", file).stdout
     assert said == "0 events imported, 2 known already.\n5 refused: 5 erased.\n"
     assert {event.user_id for event in kept.events()} == {"bob"}
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_what_an_old_copy_tells_of_somebody_erased_takes_what_the_browser_did(
+    kept: Kept, tmp_path: Path, knows: bool
+) -> None:
+    """Whatever the order of the lines, and though nobody knew at the erasure whose the browser was."""
+    lines = [
+        Event(event_id="before", timestamp=START, anon_id="k"),
+        Event(event_id="office", timestamp=START, anon_id="cl_x"),
+        Event(timestamp=START + timedelta(hours=1), user_id="ann", anon_id="k"),
+        Event(timestamp=START + timedelta(hours=1), user_id="ann", anon_id="cl_x"),
+        Event(event_id="after", timestamp=START + timedelta(hours=2), anon_id="k"),
+    ]
+    file = tmp_path / "before.jsonl"
+    file.write_text("".join(f"{line.encode().decode()}\n" for line in lines))
+    kept.apply([Event(event_id="stored", timestamp=START, anon_id="k"), *days(1, "bob")])
+    kept.run("erase", "--user", "ann", "--yes")
+    if knows:
+        with kept.store() as store:
+            assert store.maintain()
+    said = kept.run("import", str(file)).stdout
+    assert said == "1 event imported, 0 known already.\n4 refused: 4 erased.\n"
+    assert {event.event_id for event in kept.events()} == {"bob-0", "office"}
+
+
+def test_a_store_younger_than_an_erasure_learns_of_it_with_whose_a_browser_was() -> None:
+    store = MemoryStore()
+    tombstones = Tombstones([("user", "ann", (START + timedelta(hours=4)).timestamp())])
+    importer = Importer(store, tombstones)
+    importer.add(
+        [
+            Event(event_id="a", timestamp=START, anon_id="k"),
+            Event(event_id="b", timestamp=START + timedelta(hours=1), user_id="ann", anon_id="k"),
+            Event(event_id="c", timestamp=START + timedelta(hours=5), anon_id="k"),
+        ]
+    )
+    importer.finish()
+    assert [event.event_id for event in store.events()] == ["c"]
+    assert dict(importer.tally.refused) == {"erased": 2}
+    assert (importer.tally.imported, importer.tally.people) == (1, 0)
 
 
 def test_first_dates_come_back_though_their_events_are_deleted(kept: Kept, other: Kept, tmp_path: Path) -> None:

@@ -648,6 +648,22 @@ class TestErase:
         store.apply([ev("x", at(2), "bob", event_id="x"), ev("x", at(3), "ann", "cookie", event_id="x")])
         assert self.names(ask) == [("anon", 1), ("x", 1)]
 
+    @pytest.mark.parametrize("order", ["before", "after"])
+    def test_a_wish_that_tells_whose_a_browser_was_takes_what_it_did(self, store, ask, order):
+        records = [
+            ev("anon", at(1), anon="tablet"),
+            ev("anon", at(2), anon=cookieless("x")),
+            ev("later", at(5), anon="tablet"),
+        ]
+        wishes = [
+            Erase(user_id="ann", timestamp=at(4)),
+            Erase(user_id="ann", anon_id="tablet", timestamp=at(4)),
+            Erase(user_id="ann", anon_id=cookieless("x"), timestamp=at(4)),
+        ]
+        store.apply([*records, *wishes] if order == "before" else [*wishes, *records])
+        store.apply([ev("anon", at(3), anon="tablet")])
+        assert self.names(ask) == [("anon", 1), ("later", 1)]
+
 
 class TestUsersBehindNumbers:
     def test_as_many_rows_as_active_users(self, store, ask):

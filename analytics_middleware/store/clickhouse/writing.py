@@ -53,6 +53,11 @@ class Writer:
                 for record in group:
                     if isinstance(record, Erase) and (user_id := name_of(record.user_id)):
                         erase(self._connection, self._layout, user_id, micros(record.timestamp))
+                        if record.anon_id is not None:
+                            # Refused, as anything of then: but it tells whose the anonymous id was.
+                            refused = self.refused
+                            self._take([Identify(user_id=user_id, anon_id=record.anon_id, timestamp=record.timestamp)])
+                            self.refused = refused
             else:
                 self._take(list(group))
 
