@@ -360,6 +360,19 @@ def test_one_event_that_breaks_the_collector_does_not_hold_up_the_others():
     assert letters(bench) == {"poison": f"given up after {MAX_ATTEMPTS} attempts: ZeroDivisionError: poison"}
 
 
+@pytest.mark.parametrize("pace", [{"max_batch": 1}, {"max_bytes": 1}])
+def test_one_event_that_fails_alone_does_not_hold_up_a_collector_that_takes_one_at_a_time(pace):
+    def answer(events):
+        return DeliveryError("500") if "poison" in [event.event_name for event in events] else None
+
+    bench = Bench(Scripted(forever=answer, **pace))
+    bench.put("poison", "a", "b", "c")
+    bench.run(300)
+    assert sorted(bench.collector.delivered) == ["a", "b", "c"]
+    assert (bench.stats.pending, bench.stats.dead) == (1, 0)
+    assert {len(batch) for batch in bench.collector.sent} == {1}
+
+
 class Choosy(BaseCollector):
     """Raises in `collect`, per event."""
 
