@@ -28,6 +28,7 @@ Fields = dict[str, list[int]]
 
 class _Refusal(msgspec.Struct):
     error: str = ""
+    missing_field: str | None = None
     invalid: Fields = msgspec.field(default_factory=dict[str, list[int]], name="events_with_invalid_fields")
     missing: Fields = msgspec.field(default_factory=dict[str, list[int]], name="events_with_missing_fields")
     lengths: Fields = msgspec.field(default_factory=dict[str, list[int]], name="events_with_invalid_id_lengths")
@@ -88,7 +89,7 @@ class AmplitudeCollector(IdentifyingCollector):
                 break
             rejected, throttled = _at_fault(answer, [made[id(item)] for item, _ in waiting])
             if not rejected and not throttled:
-                error = error_for(answer, self.endpoint.origin) or DeliveryError("refused", permanent=True)
+                error = self._error(answer)
                 # Amplitude may have taken nothing of these, but others were settled before.
                 if len(waiting) == len(items):
                     raise error
@@ -100,6 +101,14 @@ class AmplitudeCollector(IdentifyingCollector):
                 tally.failed(held, DeliveryError("Amplitude throttles this user", retry_after=_THROTTLED))
             waiting = [pair for index, pair in enumerate(waiting) if index not in rejected and index not in throttled]
         tally.settle(items)
+
+    def _error(self, answer: Answer) -> DeliveryError:
+        """Return what an answer that names no event means for all of them."""
+        error = error_for(answer, self.endpoint.origin) or DeliveryError("refused", permanent=True)
+        # It may repeat the key.
+        error.args = (self._masked(str(error)),)
+        # Other vendors say it with 401: a key to be corrected, while the events wait.
+        return DeliveryError(f"{error} (check its key)") if _is_about_key(answer) else error
 
     def _body(self, batch: list[bytes]) -> bytes:
         return encode(
@@ -159,6 +168,14 @@ class AmplitudeCollector(IdentifyingCollector):
 
     def _value(self, value: Any) -> Any:
         return self.fit.text("value", value, _MAX_TEXT) if isinstance(value, str) else value
+
+
+def _is_about_key(answer: Answer) -> bool:
+    try:
+        said = msgspec.json.decode(answer.body, type=_Refusal)
+    except msgspec.DecodeError:
+        return False
+    return answer.status == 400 and (said.missing_field == "api_key" or said.error.startswith("Invalid API key"))
 
 
 def _at_fault(answer: Answer, events: Sequence[Mapping[str, Any]]) -> tuple[dict[int, str], set[int]]:
