@@ -85,8 +85,9 @@ class OTLPCollector(HTTPCollector):
         body = encode({"resourceLogs": [{"resource": {"attributes": self._resource}, "scopeLogs": [records]}]})
         answer = self.post(self._path, body, headers=self._headers, expected=_NOT_RETRYABLE)
         if answer.status in _NOT_RETRYABLE:
-            text = str(error_for(answer, self.endpoint.origin))
-            raise DeliveryError(self._masked(text), permanent=True)
+            text = self._masked(str(error_for(answer, self.endpoint.origin)))
+            # Named one by one, for a batch that is refused as a whole would be sent again in parts.
+            raise DeliveryError(text, rejected={event.event_id: text for event in events})
         self._partial(answer.body, excerpt(answer), events)
 
     def _partial(self, body: bytes, text: str, events: Sequence[Event]) -> None:

@@ -3,9 +3,10 @@
 import base64
 
 from destinations.cloudevents import CloudEvents
+from destinations.delivering import Delivery
 from destinations.otlp import OTLP
 from destinations.sending import AT, refused, sent
-from destinations.server import Server
+from destinations.server import Reply, Server
 from destinations.snowplow import Snowplow, decoded
 from destinations.vendor import LOOPBACK, UA, numbered, purchase
 from destinations.webhook import KEY, Webhook
@@ -80,6 +81,17 @@ def test_otlp_partial_success_is_never_sent_again(server: Server) -> None:
     error = refused(vendor, server, numbered(6), numbered(7))
     assert len(error.rejected) == 2
     assert "too old" in str(error)
+
+
+def test_otlp_sends_nothing_again_after_an_answer_that_is_not_to_be_retried(server: Server) -> None:
+    """No part of it either: a backend that stored it before it failed would have each record several times."""
+    server.handler = lambda _request: Reply(500, "stored, and then it failed")
+    delivery = Delivery(OTLP().make(server.url))
+    delivery.put(*(numbered(index) for index in range(5)))
+    stats = delivery.finish()
+    delivery.close()
+    assert (len(server.requests), stats.dead) == (1, 5)
+    assert "answered 500: stored" in delivery.dead[0]
 
 
 def test_cloudevents_are_sent_one_by_one_unless_told(server: Server) -> None:
