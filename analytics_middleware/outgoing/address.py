@@ -90,7 +90,8 @@ def is_public(address: IPAddress) -> bool:
     address they embed.
     """
     if isinstance(address, ipaddress.IPv6Address):
-        if address.teredo is not None:
+        # Site-local addresses are deprecated (RFC 3879) but lead inside; `ipaddress` calls them global.
+        if address.teredo is not None or address.is_site_local:
             return False
         inner = address.ipv4_mapped or address.sixtofour
         if address in _NAT64:
