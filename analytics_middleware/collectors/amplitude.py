@@ -11,7 +11,6 @@ from analytics_middleware.collectors.http import IdentifyingCollector, VendorOpt
 from analytics_middleware.collectors.people import device_of, milliseconds, session_start, user_of
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event, Identify
-from analytics_middleware.outgoing.answers import error_for
 from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.outgoing.tally import Tally
 from analytics_middleware.outgoing.transport import Answer
@@ -104,9 +103,7 @@ class AmplitudeCollector(IdentifyingCollector):
 
     def _error(self, answer: Answer) -> DeliveryError:
         """Return what an answer that names no event means for all of them."""
-        error = error_for(answer, self.endpoint.origin) or DeliveryError("refused", permanent=True)
-        # It may repeat the key.
-        error.args = (self._masked(str(error)),)
+        error = self._error_for(answer) or DeliveryError("refused", permanent=True)
         # Other vendors say it with 401: a key to be corrected, while the events wait.
         return DeliveryError(f"{error} (check its key)") if _is_about_key(answer) else error
 
