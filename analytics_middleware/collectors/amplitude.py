@@ -97,7 +97,8 @@ class AmplitudeCollector(IdentifyingCollector):
             tally.reject({waiting[index][0].event_id: reason for index, reason in rejected.items()})
             held = [waiting[index][0] for index in throttled if index not in rejected]
             if held:
-                tally.failed(held, DeliveryError("Amplitude throttles this user", retry_after=_THROTTLED))
+                ids = [item.event_id for item in held]
+                tally.failed(held, DeliveryError("Amplitude throttles this user", retry=ids, retry_after=_THROTTLED))
             waiting = [pair for index, pair in enumerate(waiting) if index not in rejected and index not in throttled]
         tally.settle(items)
 

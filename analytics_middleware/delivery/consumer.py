@@ -163,7 +163,7 @@ class Consumer:
                 self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
         self._settle(epoch, self._settlement(outcome, again, now, cursor=entries[-1].seq))
-        if outcome.held or (outcome.offered and self._unsure):
+        if outcome.held or outcome.pause or (outcome.offered and self._unsure):
             self._backoff.failed(now, outcome.retry_after)
         return 0.0
 
@@ -183,7 +183,7 @@ class Consumer:
                 self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
         self._settle(epoch, self._settlement(outcome, again, now, settled=entries))
-        if outcome.offered and self._unsure:
+        if outcome.pause or (outcome.offered and self._unsure):
             self._backoff.failed(now, outcome.retry_after)
         return 0.0
 

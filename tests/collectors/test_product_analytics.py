@@ -210,4 +210,5 @@ def test_amplitude_throttling_is_of_some(server: Server) -> None:
     assert error.rejected.keys() == {events[2].event_id}
     assert error.retry == {events[1].event_id}
     assert error.retry_after == 30
+    assert not error.pause
     assert vendor.accepted == [0]
