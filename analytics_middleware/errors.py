@@ -23,8 +23,10 @@ class DeliveryError(AnalyticsError):
     default, for good with ``permanent=True`` (delivery then bisects the batch to find the event that is at fault), for
     its size with ``too_large=True`` (delivery splits it).
 
-    *retry_after* is the least number of seconds to wait. *ambiguous* says that the batch may have arrived
-    (a time-out after sending); it is sent again only to destinations that deduplicate.
+    *retry_after* is the least number of seconds to wait: for the whole destination when the whole batch failed, else
+    for the events of *retry* alone unless ``pause=True`` says that it is for the whole destination too. *ambiguous*
+    says that the batch may have arrived (a time-out after sending); it is sent again only to destinations that
+    deduplicate.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class DeliveryError(AnalyticsError):
         retry: Iterable[str] | None = None,
         uncertain: Iterable[str] | None = None,
         retry_after: float | None = None,
+        pause: bool = False,
         permanent: bool = False,
         too_large: bool = False,
         ambiguous: bool = False,
@@ -45,6 +48,7 @@ class DeliveryError(AnalyticsError):
         self.uncertain = frozenset(uncertain or ())
         self.partial = rejected is not None or retry is not None or uncertain is not None
         self.retry_after = retry_after
+        self.pause = pause
         self.permanent = permanent
         self.too_large = too_large
         self.ambiguous = ambiguous

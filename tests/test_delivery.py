@@ -291,6 +291,30 @@ def test_a_partial_answer_is_followed_for_each_event():
     assert bench.stats.delivered == 4
 
 
+def test_a_destination_that_takes_a_part_and_asks_for_a_pause_is_left_alone():
+    bench = Bench(Scripted(DeliveryError("429", retry=["a"], retry_after=600.0, pause=True)))
+    bench.put("a", "b")
+    bench.step()
+    bench.put("c")
+    bench.run(590)
+    assert bench.collector.sent == [["a", "b"]]
+    assert bench.stats.breaker != "open"
+    bench.run(700)
+    assert (bench.stats.delivered, bench.stats.dead) == (3, 0)
+
+
+def test_a_pause_that_is_asked_for_while_events_are_tried_again_is_kept_too():
+    later = DeliveryError("later", retry=["a", "b"])
+    bench = Bench(Scripted(later, None, DeliveryError("429", retry=["b"], retry_after=600.0, pause=True)))
+    bench.put("a", "b")
+    bench.run(60)
+    bench.put("c")
+    bench.run(500)
+    assert bench.collector.sent == [["a", "b"], ["a"], ["b"]]
+    bench.run(700)
+    assert (bench.stats.delivered, bench.stats.dead) == (3, 0)
+
+
 def test_an_event_that_must_wait_holds_up_no_other():
     bench = Bench(Scripted(DeliveryError("later", retry=["a"], retry_after=100.0)))
     bench.put("a", "b")
@@ -358,6 +382,19 @@ def test_one_event_that_breaks_the_collector_does_not_hold_up_the_others():
         bench.run(RETRY_CAP)
     assert bench.stats.delivered == 3 + 2 * MAX_ATTEMPTS
     assert letters(bench) == {"poison": f"given up after {MAX_ATTEMPTS} attempts: ZeroDivisionError: poison"}
+
+
+@pytest.mark.parametrize("pace", [{"max_batch": 1}, {"max_bytes": 1}])
+def test_one_event_that_fails_alone_does_not_hold_up_a_collector_that_takes_one_at_a_time(pace):
+    def answer(events):
+        return DeliveryError("500") if "poison" in [event.event_name for event in events] else None
+
+    bench = Bench(Scripted(forever=answer, **pace))
+    bench.put("poison", "a", "b", "c")
+    bench.run(300)
+    assert sorted(bench.collector.delivered) == ["a", "b", "c"]
+    assert (bench.stats.pending, bench.stats.dead) == (1, 0)
+    assert {len(batch) for batch in bench.collector.sent} == {1}
 
 
 class Choosy(BaseCollector):

@@ -11,7 +11,6 @@ from analytics_middleware.collectors.http import IdentifyingCollector, VendorOpt
 from analytics_middleware.collectors.people import device_of, milliseconds, session_start, user_of
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event, Identify
-from analytics_middleware.outgoing.answers import error_for
 from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.outgoing.tally import Tally
 from analytics_middleware.outgoing.transport import Answer
@@ -28,6 +27,7 @@ Fields = dict[str, list[int]]
 
 class _Refusal(msgspec.Struct):
     error: str = ""
+    missing_field: str | None = None
     invalid: Fields = msgspec.field(default_factory=dict[str, list[int]], name="events_with_invalid_fields")
     missing: Fields = msgspec.field(default_factory=dict[str, list[int]], name="events_with_missing_fields")
     lengths: Fields = msgspec.field(default_factory=dict[str, list[int]], name="events_with_invalid_id_lengths")
@@ -88,7 +88,7 @@ class AmplitudeCollector(IdentifyingCollector):
                 break
             rejected, throttled = _at_fault(answer, [made[id(item)] for item, _ in waiting])
             if not rejected and not throttled:
-                error = error_for(answer, self.endpoint.origin) or DeliveryError("refused", permanent=True)
+                error = self._error(answer)
                 # Amplitude may have taken nothing of these, but others were settled before.
                 if len(waiting) == len(items):
                     raise error
@@ -97,9 +97,16 @@ class AmplitudeCollector(IdentifyingCollector):
             tally.reject({waiting[index][0].event_id: reason for index, reason in rejected.items()})
             held = [waiting[index][0] for index in throttled if index not in rejected]
             if held:
-                tally.failed(held, DeliveryError("Amplitude throttles this user", retry_after=_THROTTLED))
+                ids = [item.event_id for item in held]
+                tally.failed(held, DeliveryError("Amplitude throttles this user", retry=ids, retry_after=_THROTTLED))
             waiting = [pair for index, pair in enumerate(waiting) if index not in rejected and index not in throttled]
         tally.settle(items)
+
+    def _error(self, answer: Answer) -> DeliveryError:
+        """Return what an answer that names no event means for all of them."""
+        error = self._error_for(answer) or DeliveryError("refused", permanent=True)
+        # Other vendors say it with 401: a key to be corrected, while the events wait.
+        return DeliveryError(f"{error} (check its key)") if _is_about_key(answer) else error
 
     def _body(self, batch: list[bytes]) -> bytes:
         return encode(
@@ -159,6 +166,14 @@ class AmplitudeCollector(IdentifyingCollector):
 
     def _value(self, value: Any) -> Any:
         return self.fit.text("value", value, _MAX_TEXT) if isinstance(value, str) else value
+
+
+def _is_about_key(answer: Answer) -> bool:
+    try:
+        said = msgspec.json.decode(answer.body, type=_Refusal)
+    except msgspec.DecodeError:
+        return False
+    return answer.status == 400 and (said.missing_field == "api_key" or said.error.startswith("Invalid API key"))
 
 
 def _at_fault(answer: Answer, events: Sequence[Mapping[str, Any]]) -> tuple[dict[int, str], set[int]]:

@@ -120,6 +120,8 @@ class HTTPCollector(BatchCollector):
         self.endpoint = read_url(
             self.url_option, base_url or self.default_url, allow_http=allow_http, allow_private=allow_private
         )
+        # A vendor's own path is no secret; that of a webhook often is one.
+        self._places = () if base_url is None else self.endpoint.secrets()
         self._transport = Transport(
             self.endpoint,
             timeout=positive("timeout", timeout),
@@ -202,11 +204,8 @@ class HTTPCollector(BatchCollector):
         if isinstance(answer, Failure):
             raise DeliveryError(self._masked(f"{self.endpoint.origin}: {answer.text}"), ambiguous=answer.sent)
         self.last_answer = answer
-        if answer.status not in expected:
-            error = error_for(answer, self.endpoint.origin)
-            if error is not None:
-                error.args = (self._masked(str(error)),)
-                raise error
+        if answer.status not in expected and (error := self._error_for(answer)) is not None:
+            raise error
         return answer
 
     def address_of(self, event: Event) -> str | None:
@@ -252,8 +251,17 @@ class HTTPCollector(BatchCollector):
         query = "&".join(part for part in (self.endpoint.query, query) if part)
         return Outgoing("POST", f"{target}?{query}" if query else target, sent, body)
 
+    def _error_for(self, answer: Answer) -> DeliveryError | None:
+        """See `outgoing.answers.error_for`; what the answer repeats of secrets is masked."""
+        error = error_for(answer, self.endpoint.origin)
+        if error is not None:
+            error.args = (self._masked(str(error)),)
+        return error
+
     def _masked(self, text: str) -> str:
-        return redact(text, self._secrets)
+        # The origin is no secret, though a path may have a word of it.
+        origin = self.endpoint.origin
+        return origin.join(redact(part, self._places) for part in redact(text, self._secrets).split(origin))
 
 
 class IdentifyingCollector(HTTPCollector):

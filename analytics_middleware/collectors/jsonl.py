@@ -63,6 +63,9 @@ class JSONLinesCollector(BatchCollector):
             self._rotate()
             file = self._opened()
             size = file.seek(0, os.SEEK_END)
+        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+            # A process that died while it wrote left a part of a line; what is appended to it would be lost with it.
+            data = b"\n" + data
         try:
             written = 0
             while written < len(data):
@@ -89,7 +92,7 @@ class JSONLinesCollector(BatchCollector):
             if same:
                 return self._file
             self.close()
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # Unbuffered: what a failed write left in a buffer would come out later.
         self._file = os.fdopen(descriptor, "ab", buffering=0)
         return self._file

@@ -12,7 +12,6 @@ from analytics_middleware.collectors.http import IdentifyingCollector, VendorOpt
 from analytics_middleware.collectors.people import device_of, milliseconds, user_of
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event, Identify
-from analytics_middleware.outgoing.answers import error_for
 from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.outgoing.transport import Answer
 
@@ -143,7 +142,7 @@ class MixpanelCollector(IdentifyingCollector):
                 rejected[found] = f"Mixpanel refused it: {record.field}: {record.message}"[:300]
         if rejected:
             return DeliveryError(next(iter(rejected.values())), rejected=rejected)
-        return error_for(answer, self.endpoint.origin) or DeliveryError("refused", permanent=True)
+        return self._error_for(answer) or DeliveryError("refused", permanent=True)
 
     def _send_profiles(self, records: Sequence[Identify]) -> None:
         updates = [update for record in records for update in self._profile(record)]

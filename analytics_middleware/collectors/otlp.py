@@ -13,7 +13,7 @@ from analytics_middleware.collectors.http import HTTPCollector, HTTPOptions, enc
 from analytics_middleware.collectors.people import device_of, microseconds, user_of
 from analytics_middleware.errors import ConfigurationError, DeliveryError
 from analytics_middleware.event import Event
-from analytics_middleware.outgoing.answers import error_for, excerpt
+from analytics_middleware.outgoing.answers import excerpt
 from analytics_middleware.outgoing.secret import Secret
 
 _MAX_BYTES: Final = 4_000_000
@@ -85,8 +85,9 @@ class OTLPCollector(HTTPCollector):
         body = encode({"resourceLogs": [{"resource": {"attributes": self._resource}, "scopeLogs": [records]}]})
         answer = self.post(self._path, body, headers=self._headers, expected=_NOT_RETRYABLE)
         if answer.status in _NOT_RETRYABLE:
-            text = str(error_for(answer, self.endpoint.origin))
-            raise DeliveryError(self._masked(text), permanent=True)
+            text = str(self._error_for(answer))
+            # Named one by one, for a batch that is refused as a whole would be sent again in parts.
+            raise DeliveryError(text, rejected={event.event_id: text for event in events})
         self._partial(answer.body, excerpt(answer), events)
 
     def _partial(self, body: bytes, text: str, events: Sequence[Event]) -> None:

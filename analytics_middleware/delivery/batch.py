@@ -31,6 +31,8 @@ class Outcome:
     """How many were put before the collector at all; the others say nothing about the destination."""
     error: Exception | None = None
     retry_after: float | None = None
+    pause: bool = False
+    """Whether the destination asked for a pause although something got through."""
 
     def add(self, other: "Outcome") -> None:
         """Take over what became of further entries."""
@@ -41,6 +43,7 @@ class Outcome:
         self.held += other.held
         self.offered += other.offered
         self.error = other.error or self.error
+        self.pause = self.pause or other.pause
         if other.retry_after is not None:
             self.retry_after = max(other.retry_after, self.retry_after or 0.0)
 
@@ -142,6 +145,7 @@ class BatchSender:
         entries = [entry for entry, _ in items]
         outcome = Outcome(error=error, retry_after=error.retry_after)
         if error.partial:
+            outcome.pause = error.pause
             for entry in entries:
                 if (reason := error.rejected.get(entry.record_id)) is not None:
                     outcome.dead.append(DeadLetter(entry, reason))

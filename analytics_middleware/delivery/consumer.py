@@ -1,6 +1,7 @@
 """A collector as a consumer of the log: decides what to send next and writes down what became of it."""
 
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -100,7 +101,7 @@ class Consumer:
             self._retries_next = not self._retries_next
             if self._retries_next and (entries := self._outbox.due(self.name, now, limit)):
                 return self._retry(entries, epoch, now)
-            entries = self._outbox.read(self.name, limit, self._pace.max_bytes)
+            entries = self._read(limit)
             if not entries:
                 return self._until_next_retry(now)
             if not hurry and len(entries) < limit:
@@ -134,12 +135,24 @@ class Consumer:
             raise
         self._unwritten = None
 
+    def _read(self, limit: int) -> list[Entry]:
+        entries = self._outbox.read(self.name, limit, self._pace.max_bytes)
+        if len(entries) == 1 and self._isolating and not self._unsure:
+            # Alone it can't be told from a destination that is down, and would be tried for ever. The next one tells;
+            # they are sent apart, so that the collector gets no more at once than it takes.
+            entries = self._outbox.read(self.name, 2, sys.maxsize)
+        return entries
+
+    @property
+    def _isolating(self) -> bool:
+        return self._backoff.failures >= _ISOLATE_AFTER
+
     def _until_next_retry(self, now: float) -> float | None:
         due = self._outbox.next_due(self.name)
         return None if due is None else max(0.0, due - now)
 
     def _first_attempt(self, entries: Sequence[Entry], epoch: int, now: float) -> float:
-        outcome = self._send(entries, now, isolate=self._backoff.failures >= _ISOLATE_AFTER)
+        outcome = self._send(entries, now, isolate=self._isolating)
         if outcome.down:
             self._failed(outcome, epoch, now)
             return max(0.0, self._backoff.until - now)
@@ -150,7 +163,7 @@ class Consumer:
                 self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
         self._settle(epoch, self._settlement(outcome, again, now, cursor=entries[-1].seq))
-        if outcome.held or (outcome.offered and self._unsure):
+        if outcome.held or outcome.pause or (outcome.offered and self._unsure):
             self._backoff.failed(now, outcome.retry_after)
         return 0.0
 
@@ -170,7 +183,7 @@ class Consumer:
                 self._backoff.succeeded()
         again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
         self._settle(epoch, self._settlement(outcome, again, now, settled=entries))
-        if outcome.offered and self._unsure:
+        if outcome.pause or (outcome.offered and self._unsure):
             self._backoff.failed(now, outcome.retry_after)
         return 0.0
 

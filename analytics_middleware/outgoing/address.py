@@ -10,9 +10,10 @@ import re
 import socket
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.outgoing.secret import Secret
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 SocketAddress = tuple[int, tuple[Any, ...]]
@@ -25,6 +26,9 @@ _ASSIGNMENTS: Final = ipaddress.ip_network("192.0.0.0/24")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 # What RFC 3986 lets stand in a path and a query, percent-encoding included; no space, no control character.
 _TARGET = re.compile(r"[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*")
+
+_TOKEN_SIZE: Final = 8
+"""Characters from which a segment of a path may be a token."""
 
 
 class AddressRefusedError(OSError):
@@ -48,6 +52,15 @@ class Endpoint:
         host = f"[{self.host}]" if ":" in self.host else self.host
         own = {"https": 443, "http": 80}[self.scheme]
         return f"{self.scheme}://{host}" + ("" if self.port == own else f":{self.port}")
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Return what of the path and the query may be a secret, the whole before its parts."""
+        path, query = self.path.rstrip("/"), self.query
+        # Short segments are words: what is masked everywhere must not make messages unreadable.
+        parts = [each for each in path.split("/") if len(each) >= _TOKEN_SIZE]
+        values = [each.partition("=")[2] or each for each in query.split("&")]
+        found = dict.fromkeys([path, query, *sorted(parts + values, key=len, reverse=True)])
+        return tuple(Secret(form) for each in found if each for form in dict.fromkeys((each, unquote_plus(each))))
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.origin}>"
@@ -90,7 +103,8 @@ def is_public(address: IPAddress) -> bool:
     address they embed.
     """
     if isinstance(address, ipaddress.IPv6Address):
-        if address.teredo is not None:
+        # Site-local addresses are deprecated (RFC 3879) but lead inside; `ipaddress` calls them global.
+        if address.teredo is not None or address.is_site_local:
             return False
         inner = address.ipv4_mapped or address.sixtofour
         if address in _NAT64:

@@ -13,6 +13,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from analytics_middleware.outgoing.address import SocketAddress
 
 _PIECE: Final = 65_536
+_INTERIM: Final = 20
+"""Interim answers that may precede the final one."""
 
 
 class _Timed(io.RawIOBase):
@@ -34,9 +36,22 @@ class _Timed(io.RawIOBase):
         super().close()
 
 
+class _Response(http.client.HTTPResponse):
+    """Passes over interim answers (RFC 9110 section 15.2), of which http.client knows 100 alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        base: Any = super()
+        for _ in range(_INTERIM):
+            version, status, reason = base._read_status()
+            if not 102 <= status <= 199:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException("no final answer")
+
+
 def _response(connection: "Connection", sock: Any, *args: Any, **options: Any) -> http.client.HTTPResponse:
     """Return the answer on *sock*, read within the connection's deadline however slowly it drips."""
-    response = http.client.HTTPResponse(sock, *args, **options)
+    response = _Response(sock, *args, **options)
     file: Any = response.fp
     response.fp = io.BufferedReader(_Timed(file.detach(), connection))
     return response

@@ -20,6 +20,7 @@ class Tally(Generic[T]):
         self.again: set[str] = set()
         self.uncertain: set[str] = set()
         self.retry_after: float | None = None
+        self.pause = False
         self.texts: list[str] = []
 
     def failed(self, items: Sequence[T], error: DeliveryError) -> None:
@@ -27,6 +28,7 @@ class Tally(Generic[T]):
         self.texts.append(str(error))
         if error.retry_after is not None:
             self.retry_after = max(error.retry_after, self.retry_after or 0.0)
+            self.pause = self.pause or error.pause or not error.partial
         ids = [item.event_id for item in items]
         if error.partial:
             self.rejected.update(error.rejected)
@@ -68,6 +70,7 @@ class Tally(Generic[T]):
             retry=self.again,
             uncertain=self.uncertain,
             retry_after=self.retry_after,
+            pause=self.pause,
         )
 
 

@@ -73,12 +73,19 @@ class MailServer:
             client: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout, context=context)
         else:
             client = smtplib.SMTP(self.host, self.port, timeout=self.timeout)
-        with client:
-            if context is not None and self.tls == "starttls":
-                client.starttls(context=context)
-            if self.user is not None and self.password is not None:
-                client.login(self.user, self.password.reveal())
-            client.send_message(content)
+        taken = False
+        try:
+            with client:
+                if context is not None and self.tls == "starttls":
+                    client.starttls(context=context)
+                if self.user is not None and self.password is not None:
+                    client.login(self.user, self.password.reveal())
+                client.send_message(content)
+                taken = True
+        except (smtplib.SMTPException, OSError):
+            # The server has the message: what it says to the farewell changes nothing.
+            if not taken:
+                raise
 
     def _clean(self, said: str) -> str:
         if self.password is not None:

@@ -65,11 +65,11 @@ class Telling:
     def note(self, name: str, holds: bool | None, value: float | None, before: float | None, at: float) -> State:
         """Write down what was found *at* a time; return what holds now. None (no number) leaves it as it was.
 
-        What another process found later counts.
+        What another process found later counts, unless it is from before the clock was set back.
         """
         with self._database.write() as connection:
             known = _state(connection, name)
-            if known is not None and known.checked > at:
+            if known is not None and at < known.checked <= at + CLAIM:
                 return known
             was = known is not None and known.firing
             firing = was if holds is None else holds

@@ -156,9 +156,8 @@ class HubStore(IdentifyingCollector):
             accepted = None
         if accepted != len(records):
             # A proxy's page, say: whatever it is, nothing is safe there.
-            raise DeliveryError(
-                f"{self.endpoint.origin} answered {answer.status}, but not as a hub does: {excerpt(answer)}"
-            )
+            said = self._masked(excerpt(answer))
+            raise DeliveryError(f"{self.endpoint.origin} answered {answer.status}, but not as a hub does: {said}")
 
     def _ask_salt(self, day: date) -> list[bytes]:
         try:

@@ -59,6 +59,22 @@ def test_a_file_that_somebody_renamed_is_made_anew(tmp_path: Path) -> None:
     assert (lines(tmp_path / "old"), lines(path)) == (["/p/0"], ["/p/1"])
 
 
+def test_a_part_of_a_line_is_left_alone(tmp_path: Path) -> None:
+    """What a killed process left at the end spoils no event that comes after it."""
+    path = tmp_path / "events.jsonl"
+    whole = numbered(0).encode() + b"\n"
+    path.write_bytes(whole + b'{"event_id": "torn')
+    collector = JSONLinesCollector(path)
+    collector.start()
+    for index in (1, 2):
+        collector.collect(numbered(index))
+        collector.flush()
+    collector.close()
+    first, torn, *rest = path.read_bytes().splitlines()
+    assert (first + b"\n", torn) == (whole, b'{"event_id": "torn')
+    assert [json.loads(line)["path"] for line in rest] == ["/p/1", "/p/2"]
+
+
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written of a batch is taken back; the events wait and are written once, later."""
     path = tmp_path / "events.jsonl"

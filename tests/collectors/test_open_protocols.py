@@ -2,15 +2,17 @@
 
 import base64
 
+import pytest
 from destinations.cloudevents import CloudEvents
+from destinations.delivering import Delivery
 from destinations.otlp import OTLP
 from destinations.sending import AT, refused, sent
-from destinations.server import Server
+from destinations.server import Reply, Server
 from destinations.snowplow import Snowplow, decoded
 from destinations.vendor import LOOPBACK, UA, numbered, purchase
 from destinations.webhook import KEY, Webhook
 
-from analytics_middleware import EventType, Money
+from analytics_middleware import DeliveryError, EventType, Money
 from analytics_middleware import collectors as public
 from analytics_middleware.event import Visit
 
@@ -82,6 +84,17 @@ def test_otlp_partial_success_is_never_sent_again(server: Server) -> None:
     assert "too old" in str(error)
 
 
+def test_otlp_sends_nothing_again_after_an_answer_that_is_not_to_be_retried(server: Server) -> None:
+    """No part of it either: a backend that stored it before it failed would have each record several times."""
+    server.handler = lambda _request: Reply(500, "stored, and then it failed")
+    delivery = Delivery(OTLP().make(server.url))
+    delivery.put(*(numbered(index) for index in range(5)))
+    stats = delivery.finish()
+    delivery.close()
+    assert (len(server.requests), stats.dead) == (1, 5)
+    assert "answered 500: stored" in delivery.dead[0]
+
+
 def test_cloudevents_are_sent_one_by_one_unless_told(server: Server) -> None:
     """Structured mode; nothing personal in attributes; batches only on request."""
     vendor = CloudEvents()
@@ -102,6 +115,20 @@ def test_cloudevents_are_sent_one_by_one_unless_told(server: Server) -> None:
     sent(vendor, server, numbered(3), numbered(4), batched=True)
     assert len(server.requests) == 3
     assert server.requests[2].headers["content-type"].startswith("application/cloudevents-batch+json")
+
+
+def test_cloudevents_are_paused_when_some_are_throttled(server: Server) -> None:
+    """The receiver asks for it on account of all that comes, not of these events."""
+    vendor = CloudEvents()
+    first = iter([Reply(202)])
+    server.handler = lambda _request: next(first, Reply(429, headers={"Retry-After": "600"}))
+    collector = vendor.make(server.url)
+    for index in range(3):
+        collector.collect(numbered(index))
+    with pytest.raises(DeliveryError) as caught:
+        collector.flush()
+    collector.close()
+    assert (caught.value.pause, caught.value.retry_after, len(caught.value.retry)) == (True, 600, 2)
 
 
 def test_webhook_body_is_the_events(server: Server) -> None:

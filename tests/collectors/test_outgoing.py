@@ -134,6 +134,30 @@ def test_answers_without_a_length_are_read(server: Server) -> None:
     collector.close()
 
 
+@pytest.mark.parametrize("interim", [(100,), (102,), (103, 103, 100, 103)])
+def test_interim_answers_are_passed_over(server: Server, interim: tuple[int, ...]) -> None:
+    """Early hints, say: taken for the final answer they would have events sent again and again."""
+    said = b"".join(b"HTTP/1.1 %d Wait\r\nLink: </a>\r\n\r\n" % status for status in interim)
+    server.handler = lambda _request: lambda _r, line: line.send(said + Reply(202, "taken").encoded())
+    collector = hook(server)
+    collector.collect(numbered(1))
+    collector.flush()
+    collector.close()
+    assert collector.reported == "202 taken"
+
+
+def test_a_server_that_never_comes_to_an_answer_is_given_up(server: Server) -> None:
+    """As one that sends nonsense: it may have taken the events."""
+    said = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000
+    server.handler = lambda _request: lambda _r, line: line.send(said)
+    collector = hook(server)
+    collector.collect(numbered(1))
+    with pytest.raises(DeliveryError, match="no answer") as caught:
+        collector.flush()
+    collector.close()
+    assert caught.value.ambiguous
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_uses_connections_of_its_own(server: Server) -> None:
     """The parent's stays in order, whatever the child does."""

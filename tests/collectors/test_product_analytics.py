@@ -178,6 +178,28 @@ def test_amplitude_sends_the_rest_again_without_those_at_fault(server: Server) -
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"code": 400, "error": f"Invalid API key: {SECRET}"},
+        {"code": 400, "error": "Request missing required field", "missing_field": "api_key"},
+    ],
+    ids=["wrong", "missing"],
+)
+def test_amplitude_events_wait_while_the_key_is_wrong(server: Server, said: dict[str, object]) -> None:
+    """It says 400 where others say 401; no event is at fault, and one request is enough to know."""
+    vendor = Amplitude()
+    wrong = iter([Reply(400, said)])
+    server.handler = lambda request: next(wrong, None) or vendor.answer(request)
+    delivery = Delivery(vendor.make(server.url))
+    delivery.put(*(numbered(index) for index in range(5)))
+    delivery.step()
+    assert (len(server.requests), delivery.stats.pending, delivery.stats.dead) == (1, 5, 0)
+    assert SECRET not in str(delivery.stats.last_error)
+    assert delivery.finish().delivered == 5
+    delivery.close()
+
+
 def test_amplitude_throttling_is_of_some(server: Server) -> None:
     """Throttled users wait half a minute, users over their quota are refused, all others are sent at once."""
     vendor = Amplitude()
@@ -188,4 +210,5 @@ def test_amplitude_throttling_is_of_some(server: Server) -> None:
     assert error.rejected.keys() == {events[2].event_id}
     assert error.retry == {events[1].event_id}
     assert error.retry_after == 30
+    assert not error.pause
     assert vendor.accepted == [0]

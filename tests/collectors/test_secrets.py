@@ -14,6 +14,7 @@ from destinations.server import Reply, Server, unused_port
 from destinations.vendor import SECRET, numbered, purchase
 
 from analytics_middleware import DeliveryError
+from analytics_middleware.collectors.webhook import WebhookCollector
 from analytics_middleware.outgoing.secret import Secret
 
 BY_NAME = {vendor.name: vendor for vendor in VENDORS}
@@ -60,6 +61,41 @@ def test_secrets_show_nowhere(name: str, trouble: str, server: Server, caplog: p
     assert caught.value.__cause__ is None
     for form in (SECRET, quote(SECRET), b64encode(f"{SECRET}:".encode()).decode().rstrip("=")):
         assert form not in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Cannot POST {path}?{query}",
+        "no hook {token}",
+        "no such key: canary key/1",
+        "no route for {path}?a=1&amp;key=canary+key%2F1",
+    ],
+)
+def test_the_path_and_query_of_a_webhook_show_nowhere(said: str, server: Server) -> None:
+    """They often are its secret, and error pages quote them; where it goes stays readable."""
+    token, query = "canary-token-1", "a=1&key=canary+key%2F1"
+    path = f"/services/T0/{token}"
+    text = said.format(path=path, query=query, token=token)
+    server.handler = lambda _request: Reply(404, text)
+    collector = WebhookCollector(f"{server.url}{path}?{query}", allow_http=True, allow_private=True)
+    collector.collect(numbered(1))
+    with pytest.raises(DeliveryError) as caught:
+        collector.flush()
+    collector.close()
+    for shown in (str(caught.value), collector.reported, repr(vars(collector))):
+        assert "canary" not in shown
+    assert str(caught.value).startswith(f"{server.url} answered 404: {said[:2]}")
+
+
+def test_a_path_that_is_a_word_of_the_host_leaves_the_host_readable(server: Server) -> None:
+    """Only what the server says is masked, not where it is."""
+    server.handler = lambda _request: Reply(404, "no 127.0.0.1 here")
+    collector = WebhookCollector(f"{server.url}/127.0.0.1", allow_http=True, allow_private=True)
+    collector.collect(numbered(1))
+    with pytest.raises(DeliveryError, match=f"^{server.url} answered 404: no \\*\\*\\* here"):
+        collector.flush()
+    collector.close()
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -218,6 +218,8 @@ def test_a_clock_that_was_set_back_silences_nobody(telling: Telling) -> None:
     telling.sent("a", "x", due, 10_000.0)
     assert telling.claim("a", "x", 3600, 10_001.0) is None
     assert telling.claim("a", "x", 3600, 5_000.0) is not None
+    telling.note("b", False, 1.0, None, 10_000.0)
+    assert telling.note("b", True, 5.0, None, 5_000.0) == State(True, 5_000.0, 5_000.0, 5.0, None)
 
 
 def test_what_was_found_later_counts(telling: Telling) -> None:

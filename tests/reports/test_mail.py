@@ -89,6 +89,15 @@ def test_a_server_that_can_not_be_trusted_is_given_nothing(
     assert not any(line.startswith("AUTH") for line in server.lines)
 
 
+@pytest.mark.parametrize("farewell", ["421 closing", "250 ok", "what?"])
+def test_a_message_that_was_taken_is_sent_however_the_server_says_goodbye(
+    farewell: str, smtp: Callable[..., SmtpServer]
+) -> None:
+    server = smtp(answers={"QUIT": farewell})
+    server_of(server, tls="none").send("ops@shop.example", MESSAGE)
+    assert len(server.mails) == 1
+
+
 TROUBLE: dict[str, dict[str, Any]] = {
     "echoed": {"answers": {"AUTH": "535 you said {line} and " + PASSWORD}},
     "wrong password": {"users": {"stats": "another"}},
