@@ -41,13 +41,7 @@ class Running:
         self._outbox = outbox
         self._store = store
         self._hub = hub
-        self._engine = self._new_engine()
-        self._pid = 0
-        self._made_in = os.getpid()
-        self._starting = threading.RLock()
-        self._serving = 0
-        """Applications that are up and will say when they go down."""
-        self._closed = False
+        self._begin()
         self._at_start: list[Callable[[], None]] = []
         self._immediate: Callable[[Handed], None] | None = None
         self.active = settings.active
@@ -56,6 +50,16 @@ class Running:
             # Before the server takes requests: the first events must not wait for it in memory.
             self._engine.warm_up()
         lifecycle.register(self)
+
+    def _begin(self) -> None:
+        """Start over in this process: at first, and in a forked child."""
+        self._engine = self._new_engine()
+        self._pid = 0
+        self._made_in = os.getpid()
+        self._starting = threading.RLock()
+        self._serving = 0
+        """Applications that are up and will say when they go down."""
+        self._closed = False
 
     @property
     def counters(self) -> Counters:
@@ -188,12 +192,7 @@ class Running:
         self._outbox.after_fork()
         if (store_after_fork := getattr(self._store, "after_fork", None)) is not None:
             store_after_fork()
-        self._engine = self._new_engine()
-        self._pid = 0
-        self._made_in = os.getpid()
-        self._starting = threading.RLock()
-        self._serving = 0
-        self._closed = False
+        self._begin()
 
     def at_exit(self) -> None:
         """At the end of the interpreter; see `close`."""
