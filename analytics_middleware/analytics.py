@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from analytics_middleware.assembly import build_hub, build_outbox, build_store
 from analytics_middleware.block import block
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors, listed
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.counters import NOTES, REASONS
-from analytics_middleware.engine import build_hub, build_outbox, build_store
 from analytics_middleware.enrich.salts import new_salt
 from analytics_middleware.erasing import erase_record
 from analytics_middleware.errors import AnalyticsError, MissingExtraError
@@ -208,3 +208,7 @@ class Analytics(Running):
         """Deliver in this process, although it serves no requests; `flush` then waits for all that is in the log."""
         self.ensure_started()
         self._engine.work()
+
+    def record_for_others(self) -> None:
+        """Record in this process, after `work`, what the host's web processes hand over (``background=False``)."""
+        self._engine.record_for_others()

@@ -84,13 +84,20 @@ class AnalyticsMiddleware:
                     # A new list: the application's own may be that of a response it gives to everybody.
                     message = {**message, "headers": [*headers, (b"set-cookie", cookie.encode("latin-1"))]}
                 awaiting_trailers = message.get("trailers", False)
+            last = not context.finished and _is_last(message, kind, awaiting_trailers)
+            if last:
+                # A server that now sets a timer for its next request would keep this one with it all the while.
+                current.set(None)
             try:
                 await send(message)
             except OSError:
                 # What servers raise when the client has gone (ASGI 2.4).
                 context.disconnected = True
                 raise
-            if not context.finished and _is_last(message, kind, awaiting_trailers):
+            finally:
+                if last:
+                    current.set(context)
+            if last:
                 if context.disconnected:
                     context.status = 499
                 context.finish(clock() - began)

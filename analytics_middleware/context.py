@@ -78,6 +78,8 @@ class RequestContext:
     """An id and its cookie, made for an event before the answer began and decides whether it is given out."""
     held: "deque[tuple[Analytics, Tracked]] | None" = None
     """Events that wait for that decision."""
+    event_id: str = ""
+    """The id of the request's event, where it was fixed before the event was made."""
     trace: int = 0
     """OpenTelemetry's trace id, where that is at work."""
     automatic: bool = True

@@ -1,11 +1,11 @@
 """What records and delivers in one process: pipeline, writer thread, delivery threads. A fork makes a new one."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 from analytics_middleware.collectors.base import Collector
-from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.delivery.runner import Feed, Runner
@@ -19,18 +19,15 @@ from analytics_middleware.housekeeping import Housekeeping
 from analytics_middleware.lifecycle import loading
 from analytics_middleware.outbox.base import Draft, Outbox
 from analytics_middleware.outbox.database import Database
-from analytics_middleware.outbox.memory import MemoryOutbox
 from analytics_middleware.outbox.spill import FAILURES, Spill
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.outbox.visitors import SharedSalts, SharedSessions
 from analytics_middleware.pipeline import Handed, Pipeline
+from analytics_middleware.relay.client import Relay
+from analytics_middleware.relay.facts import is_event
+from analytics_middleware.relay.server import RelayServer
 from analytics_middleware.settings import Settings
-from analytics_middleware.tracking import Tracked
 from analytics_middleware.writer import Writer
-
-if TYPE_CHECKING:
-    from analytics_middleware.store.base import Store
-    from analytics_middleware.store.hub import HubStore
 
 
 class Engine:
@@ -78,7 +75,14 @@ class Engine:
             reads_private[feed.name] = False
         self._spill = Spill(outbox, reads_private, self.counters, settings.queue_size)
         self._writer = Writer(self._write, settings.queue_size, self.counters, self._tick)
-        self.put = self._writer.put
+        self.put: Callable[[Handed], None] = self._writer.put
+        self._recording = threading.RLock()
+        """Held by whoever uses pipeline and spill: the writer thread, and in the worker those who record for others."""
+        self._relay: Relay | None = None
+        self._relay_server: RelayServer | None = None
+        if database is not None and not settings.background:
+            self._relay = Relay(database.directory, self.counters)
+            self.put = self._put_prepared
 
     def warm_up(self) -> None:
         """Load what is slow to load."""
@@ -112,9 +116,17 @@ class Engine:
 
     def work(self) -> None:
         """Deliver here whatever the settings say of the web processes, and have `flush` wait for the whole log."""
+        if self._relay is not None:
+            self._relay.close()
         if not self._runners:
             self.start_delivery()
         self.look()
+
+    def record_for_others(self) -> None:
+        """Take from now on what other processes of the host hand over; after `work`."""
+        if isinstance(self._outbox, SqliteOutbox):
+            self._relay_server = RelayServer(self._outbox.database.directory, self._record, self.counters)
+            self._relay_server.start()
 
     def flush(self, timeout: float, *, patient: bool = True) -> bool:
         """Wait until every collector has passed the last event accepted here; return whether it was in time.
@@ -164,7 +176,12 @@ class Engine:
     def stop(self, timeout: float) -> bool:
         """Write what is left, deliver what lives in memory only, end the threads; return whether all ended in time."""
         deadline = time.monotonic() + timeout
-        if self._writer.stop(timeout) and self._spill.waiting:
+        if self._relay_server is not None:
+            self._relay_server.stop(timeout)
+        stopped_writing = self._writer.stop(max(0.0, deadline - time.monotonic()))
+        if self._relay is not None and stopped_writing:
+            self._relay.close()
+        if stopped_writing and self._spill.waiting:
             self._spill.write((), now=True)
         if not self._outbox.durable:
             self._deliver_rest(deadline)
@@ -186,21 +203,38 @@ class Engine:
     def abandon(self) -> None:
         """In a forked child: leave all of it to the parent."""
         self._writer.abandon()
+        if self._relay is not None:
+            self._relay.close()
         for runner in self._runners:
             runner.abandon()
 
-    def _write(self, items: Sequence[Handed]) -> None:
-        last = self._spill.write(self._pipeline.drafts(items))
+    def _put_prepared(self, item: Handed) -> None:
+        relay = self._relay
+        self._writer.put(item if relay is None else relay.prepare(item))
+
+    def _write(self, items: Sequence[Any]) -> None:
+        if self._relay is not None:
+            items = self._relay.send(items)
+            self._last_seq = max(self._last_seq, self._relay.last_seq)
+        self._record(items)
+
+    def _record(self, items: Sequence[Handed]) -> int | None:
+        with self._recording:
+            last = self._spill.write(self._pipeline.drafts(items))
         if last is not None:
             self._last_seq = last
             for runner in self._runners:
                 runner.wake()
+        return last
 
     def _tick(self) -> None:
-        with loading():
-            self._enricher.warm_up()
-        self._write(())
-        self._housekeeping.tick()
+        if self._relay is not None:
+            self._relay.look()
+        with self._recording:
+            with loading():
+                self._enricher.warm_up()
+            self._record(())
+            self._housekeeping.tick()
         if self._outbox.durable:
             try:
                 self._outbox.tick(self.names)
@@ -224,7 +258,7 @@ class Engine:
                 return
 
     def _count_lost(self) -> None:
-        lost = sum(isinstance(item, (RequestContext, Tracked)) for item in self._writer.leftover())
+        lost = sum(is_event(item) for item in self._writer.leftover())
         lost += self._spill.waiting
         if not self._outbox.durable:
             lost += max((stats.pending for stats in self._outbox.stats().consumers.values()), default=0)
@@ -234,60 +268,6 @@ class Engine:
             if not self._outbox.durable:
                 why = "data_dir keeps them for the next start"
             logger.warning("analytics: %d events were lost at exit; %s", lost, why)
-
-
-def build_outbox(settings: Settings) -> Outbox:
-    """Return the outbox that *settings* ask for; nothing is opened yet."""
-    if settings.data_dir is None:
-        return MemoryOutbox(settings.max_pending)
-    return SqliteOutbox(settings.data_dir, max_pending=settings.max_pending, max_bytes=settings.max_bytes)
-
-
-def build_hub(settings: Settings) -> "HubStore | None":
-    """Return the store elsewhere that *settings* name, if they do. Raises `ConfigurationError`."""
-    if hasattr(settings.store, "take_erase"):
-        return cast("HubStore", settings.store)
-    if not isinstance(settings.store, str) or not settings.store.startswith(("https://", "http://")):
-        return None
-    # Not at import: most have their store here.
-    from analytics_middleware.store.hub import HubStore
-
-    return HubStore(settings.store, settings.store_key)
-
-
-def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
-    """Return the store that *settings* ask for.
-
-    Without the extra `insights` there is none in a data directory; asking it says so (`Analytics.insights`).
-    """
-    if settings.store is None or hasattr(settings.store, "apply"):
-        store: Store | None = settings.store
-        return store
-    if settings.store != "default":
-        from analytics_middleware.store.clickhouse import ClickHouseStore
-
-        return ClickHouseStore(settings.store, retention_days=settings.retention_days)
-    # Not at import: an application that only forwards events never needs it.
-    if isinstance(outbox, SqliteOutbox):
-        try:
-            from analytics_middleware.store.duckdb import DuckDBStore
-        except ImportError:
-            return None
-        return DuckDBStore(outbox, retention_days=settings.retention_days)
-    from analytics_middleware.store.memory import MemoryStore
-
-    return MemoryStore()
-
-
-def build_feed(store: "Store | None", outbox: Outbox) -> Feed | None:
-    """Return what takes events from the log to *store*: a store that works on the log itself does so."""
-    if store is None:
-        return None
-    if isinstance(store, Feed):
-        return store
-    from analytics_middleware.store.feed import StoreFeed
-
-    return StoreFeed(store, outbox)
 
 
 def immediate(settings: Settings, counters: Counters, sink: Callable[[Event], None]) -> Callable[[Handed], None]:

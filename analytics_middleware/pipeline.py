@@ -18,6 +18,7 @@ from analytics_middleware.enrich.locale import accept_language
 from analytics_middleware.enrich.visit import Enricher, Seen
 from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.exclusions import Exclusions
+from analytics_middleware.ids import uuid7
 from analytics_middleware.outbox.base import Draft, Kind
 from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.properties import MAX_NAME, MAX_PROPERTIES, MAX_REMEMBERED, clean_name, clean_text
@@ -190,6 +191,7 @@ class Pipeline:
         user_agent = request.header("user-agent")
         referrer = request.header("referer")
         return Event(
+            event_id=context.event_id or uuid7(),
             type=kind,
             timestamp=datetime.fromtimestamp(context.entered, UTC),
             client_ip=self._client_ip(request),

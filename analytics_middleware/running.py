@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from analytics_middleware import lifecycle
+from analytics_middleware.assembly import build_feed
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.delivery.consumer import Consumer
-from analytics_middleware.engine import Engine, build_feed, immediate
+from analytics_middleware.engine import Engine, immediate
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.base import Outbox
 from analytics_middleware.pipeline import Handed

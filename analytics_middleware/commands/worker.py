@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             analytics.work()
             if arguments.once:
                 return _once(analytics, database, pending, arguments.timeout)
+            analytics.record_for_others()
             names = ", ".join(collector.name for collector in analytics.collectors) or "no collector"
             print(
                 f"Delivering from {database.directory} to {names}; SIGTERM or Ctrl-C ends it.",

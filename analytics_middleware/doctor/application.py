@@ -8,8 +8,11 @@ from typing import Any
 
 from analytics_middleware import asgi, wsgi
 from analytics_middleware.analytics import Analytics
+from analytics_middleware.counters import Counters
 from analytics_middleware.doctor import Finding
 from analytics_middleware.errors import DeliveryError
+from analytics_middleware.relay.client import Relay
+from analytics_middleware.settings import Settings
 from analytics_middleware.store.hub import HubStore
 
 _HARMLESS = frozenset(["ServerErrorMiddleware", "ProxyFix", "ProxyHeadersMiddleware", "GZipMiddleware"])
@@ -51,8 +54,21 @@ def examine_settings(analytics: Analytics) -> Generator[Finding]:
     if analytics.hub is not None:
         yield _hub(analytics.hub, settings.timezone)
     if not settings.background:
-        text = "background is False: web processes deliver nothing"
-        yield Finding("ok", "delivery", text, "keep `analytics-middleware worker` running")
+        yield _worker(settings)
+
+
+def _worker(settings: Settings) -> Finding:
+    advice = "keep `analytics-middleware worker` running"
+    if settings.data_dir is None:
+        return Finding("ok", "delivery", "background is False: web processes deliver nothing", advice)
+    relay = Relay(settings.data_dir, Counters())
+    relay.look()
+    up = relay.up
+    relay.close()
+    if up:
+        return Finding("ok", "delivery", "a worker runs: it records and delivers for the web processes")
+    text = "background is False and no worker of this version runs: nothing is delivered"
+    return Finding("warning", "delivery", text, advice)
 
 
 def _hub(hub: HubStore, timezone: str) -> Finding:

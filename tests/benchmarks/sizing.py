@@ -93,7 +93,7 @@ def embedded(events, directory):
 
 
 def clickhouse(events, directory):
-    from analytics_middleware.engine import build_store
+    from analytics_middleware.assembly import build_store
     from analytics_middleware.settings import Settings
 
     outbox = SqliteOutbox(directory / "log")

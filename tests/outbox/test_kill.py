@@ -9,11 +9,12 @@ import signal
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from importlib.util import find_spec
 
 import pytest
 from durability.destination import Destination, PostCollector
-from durability.servers import Answer, Load, running
+from durability.servers import Answer, Load, Worker, running
 
 from analytics_middleware import Analytics
 
@@ -26,11 +27,12 @@ SETTLED = 60.0
 class Killing:
     """Kills a worker that has just answered, again and again."""
 
-    def __init__(self, load: Load, dice: random.Random) -> None:
+    def __init__(self, load: Load, dice: random.Random, worker: Worker | None = None) -> None:
         self.killed: dict[int, float] = {}
         """When each was about to be killed, by process id."""
         self._load = load
         self._dice = dice
+        self._worker = worker
 
     def during(self, seconds: float, destination: Destination) -> None:
         over = threading.Event()
@@ -38,6 +40,8 @@ class Killing:
         while time.monotonic() < deadline:
             over.wait(self._dice.uniform(0.3, 1.5))
             destination.become(self._dice.choice(["up", "up", "down", "failing", "torn"]))
+            if self._worker is not None and self._dice.random() < 0.5:
+                self._worker.kill()
             recent = {answer.pid for answer in self._load.answers[-40:]} - self.killed.keys()
             if recent:
                 pid = self._dice.choice(sorted(recent))
@@ -52,15 +56,20 @@ def safe(answers: list[Answer], killed: dict[int, float]) -> set[int]:
 
 
 @pytest.mark.timeout(SECONDS + 2 * SETTLED + 60)
-@pytest.mark.parametrize("name", ["gunicorn", "uvicorn"])
-def test_what_was_answered_250_ms_before_a_kill_is_delivered_under_one_id(name, tmp_path, capsys):
+@pytest.mark.parametrize(("name", "beside"), [("gunicorn", False), ("uvicorn", False), ("uvicorn", True)])
+def test_what_was_answered_250_ms_before_a_kill_is_delivered_under_one_id(name, beside, tmp_path, capsys):
+    """Also where a worker records *beside* the web processes, and is killed as well."""
     if find_spec(name) is None:
         pytest.skip(f"{name} is not installed")
     destination = Destination()
+    worker = Worker(tmp_path, destination.url, environment="worker") if beside else None
     try:
-        with running(name, tmp_path, destination.url, workers=2) as server:
+        with (
+            running(name, tmp_path, destination.url, workers=2, background=not beside) as server,
+            worker or nullcontext(),
+        ):
             with Load(server.port, clients=4, pause=0.004) as load:
-                killing = Killing(load, random.Random())
+                killing = Killing(load, random.Random(), worker)
                 killing.during(SECONDS, destination)
             destination.become("up")
             server.end()
@@ -85,6 +94,8 @@ def test_what_was_answered_250_ms_before_a_kill_is_delivered_under_one_id(name, 
             f"{len(lost_in_danger)} of {len(in_danger)} complete later; "
             f"{sum(map(len, arrived.values()))} deliveries of {len(arrived)} events in {destination.batches} batches"
         )
+        if worker is not None:
+            print(f"recorded for them {destination.environments['worker']} by workers killed {worker.killed} times")
     assert len(killed) > SECONDS / 4
     assert len(expected) > 5 * SECONDS
     assert lost == set()
@@ -93,4 +104,6 @@ def test_what_was_answered_250_ms_before_a_kill_is_delivered_under_one_id(name, 
     assert stats["pending"] == stats["dead"] == 0
     assert stats["accepted"] == stats["delivered"] + sum(stats["dropped"].values())
     assert stats["dropped"] == {}
-    assert stats["delivered"] == len(arrived)
+    assert (worker is not None) == (destination.environments["worker"] > 0)
+    # What the worker had recorded but not answered for is recorded once more.
+    assert stats["delivered"] == len(arrived) if worker is None else stats["delivered"] >= len(arrived)

@@ -4,7 +4,7 @@ import http.client
 import json
 import socket
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -48,6 +48,7 @@ class Destination:
     def __init__(self) -> None:
         self.ids: dict[int, list[str]] = defaultdict(list)
         self.names: list[str] = []
+        self.environments: Counter[str] = Counter()
         self.batches = 0
         self.changed = threading.Condition()
         self._mode = "down"
@@ -86,6 +87,7 @@ class Destination:
             for event in events:
                 self.ids[event.get("properties", {}).get("n", -1)].append(event["event_id"])
                 self.names.append(event.get("event_name", ""))
+                self.environments[event.get("properties", {}).get("environment", "")] += 1
             self.changed.notify_all()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

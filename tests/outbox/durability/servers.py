@@ -88,6 +88,34 @@ def running(name: str, tmp_path: Path, url: str, *, workers: int = 1, **settings
         process.wait(DEADLINE)
 
 
+class Worker:
+    """``analytics-middleware worker`` beside a server: killed and started again."""
+
+    def __init__(self, tmp_path: Path, url: str, **settings: object) -> None:
+        self.killed = 0
+        self._command = [sys.executable, "-m", "analytics_middleware", "worker", "--app", "durability.app:asgi"]
+        self._environment = environment(tmp_path / "data", url, tmp_path, **settings)
+        self._log = tmp_path / "worker.log"
+
+    def __enter__(self) -> "Worker":
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._process.kill()
+        self._process.wait(DEADLINE)
+
+    def kill(self) -> None:
+        """Kill it, and start the next one."""
+        assert self._process.poll() is None, self._log.read_text()[-4000:]
+        self.__exit__()
+        self.killed += 1
+        self.__enter__()
+
+
 def _wait_until_it_answers(process: "subprocess.Popen[bytes]", port: int) -> None:
     deadline = time.monotonic() + DEADLINE
     while True:

@@ -1,0 +1,67 @@
+"""Which outbox, store and feed the settings ask for. What is not asked for is not imported."""
+
+from typing import TYPE_CHECKING, cast
+
+from analytics_middleware.delivery.runner import Feed
+from analytics_middleware.outbox.base import Outbox
+from analytics_middleware.outbox.memory import MemoryOutbox
+from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.settings import Settings
+
+if TYPE_CHECKING:
+    from analytics_middleware.store.base import Store
+    from analytics_middleware.store.hub import HubStore
+
+
+def build_outbox(settings: Settings) -> Outbox:
+    """Return the outbox that *settings* ask for; nothing is opened yet."""
+    if settings.data_dir is None:
+        return MemoryOutbox(settings.max_pending)
+    return SqliteOutbox(settings.data_dir, max_pending=settings.max_pending, max_bytes=settings.max_bytes)
+
+
+def build_hub(settings: Settings) -> "HubStore | None":
+    """Return the store elsewhere that *settings* name, if they do. Raises `ConfigurationError`."""
+    if hasattr(settings.store, "take_erase"):
+        return cast("HubStore", settings.store)
+    if not isinstance(settings.store, str) or not settings.store.startswith(("https://", "http://")):
+        return None
+    # Not at import: most have their store here.
+    from analytics_middleware.store.hub import HubStore
+
+    return HubStore(settings.store, settings.store_key)
+
+
+def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
+    """Return the store that *settings* ask for.
+
+    Without the extra `insights` there is none in a data directory; asking it says so (`Analytics.insights`).
+    """
+    if settings.store is None or hasattr(settings.store, "apply"):
+        store: Store | None = settings.store
+        return store
+    if settings.store != "default":
+        from analytics_middleware.store.clickhouse import ClickHouseStore
+
+        return ClickHouseStore(settings.store, retention_days=settings.retention_days)
+    # Not at import: an application that only forwards events never needs it.
+    if isinstance(outbox, SqliteOutbox):
+        try:
+            from analytics_middleware.store.duckdb import DuckDBStore
+        except ImportError:
+            return None
+        return DuckDBStore(outbox, retention_days=settings.retention_days)
+    from analytics_middleware.store.memory import MemoryStore
+
+    return MemoryStore()
+
+
+def build_feed(store: "Store | None", outbox: Outbox) -> Feed | None:
+    """Return what takes events from the log to *store*: a store that works on the log itself does so."""
+    if store is None:
+        return None
+    if isinstance(store, Feed):
+        return store
+    from analytics_middleware.store.feed import StoreFeed
+
+    return StoreFeed(store, outbox)

@@ -1,0 +1,159 @@
+"""What was handed off, as bytes for another process of this host and back: facts only, nothing is decided here."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from analytics_middleware.context import RequestContext
+from analytics_middleware.counters import Counters, logger
+from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
+from analytics_middleware.ids import uuid7
+from analytics_middleware.money import Money
+from analytics_middleware.tracking import Identified, Tracked
+
+if TYPE_CHECKING:
+    from analytics_middleware.pipeline import Handed
+
+_FIELDS: Final = (
+    "method",
+    "scheme",
+    "path",
+    "query",
+    "peer",
+    "headers",
+    "host_fallback",
+    "entered",
+    "status",
+    "response_headers",
+    "duration",
+    "pattern",
+    "endpoint",
+    "user_id",
+    "locale",
+    "excluded",
+    "staff",
+    "event_name",
+    "action_name",
+    "properties",
+    "set_user_id",
+    "anon_id",
+    "event_id",
+)
+"""What an event is made of and goes as it is; the rest of a `RequestContext` is for the process that has it."""
+
+_REQUEST, _TRACKED, _IDENTIFIED, _ERASE = range(4)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        # Frameworks have texts of their own, such as Django's SafeString.
+        return str.__str__(value)
+    if isinstance(value, Money):
+        return (value.minor, value.currency)
+    raise TypeError(f"{type(value).__name__} can't be handed over")
+
+
+_fields: Callable[[Any], tuple[Any, ...]] = attrgetter(*_FIELDS)
+_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+_decode = msgspec.msgpack.Decoder(list[Any]).decode
+_decode_array = msgspec.msgpack.Decoder(list[list[Any]]).decode
+_record = msgspec.json.Encoder().encode
+_identify = msgspec.json.Decoder(Identify).decode
+_erase = msgspec.json.Decoder(Erase).decode
+
+
+def encode(item: "Handed") -> bytes:
+    """Return *item* in MessagePack.
+
+    Raises what msgspec raises for what does not go into it: headers that are no list, text with lone surrogates.
+    """
+    if type(item) is RequestContext:
+        if not item.event_id:
+            # Fixed here: what is recorded twice, for an answer was lost, must be known for the same.
+            item.event_id = uuid7()
+        if item.revenue is None and not item.trace and item.given is None:
+            # As a rule.
+            return _encode((_REQUEST, None, (_fields(item),)))
+        return _encode((_REQUEST, None, _known(item)))
+    if isinstance(item, Tracked):
+        return _encode((_TRACKED, item.event, item.context and _known(item.context)))
+    if isinstance(item, Identified):
+        return _encode((_IDENTIFIED, _record(item.record), item.context and _known(item.context)))
+    return _encode((_ERASE, _record(item), None))
+
+
+def decode(data: bytes, counters: Counters) -> "list[Handed]":
+    """Return the items of an array that `encode` made each of. Raises `msgspec.DecodeError` when *data* is no array."""
+    return _items(_decode_array(data), counters)
+
+
+def decode_each(items: Iterable[bytes], counters: Counters) -> "list[Handed]":
+    """Return what `encode` made each of *items* of."""
+    return _items(map(_decode, items), counters)
+
+
+def is_event(item: "Handed | bytes") -> bool:
+    """Whether *item*, encoded or not, is an event or a request, and not a record beside events."""
+    if isinstance(item, bytes):
+        return _decode(item)[0] in (_REQUEST, _TRACKED)
+    return isinstance(item, (RequestContext, Tracked))
+
+
+def _known(context: RequestContext) -> tuple[Any, ...]:
+    # Trace ids have 128 bits, and MessagePack 64.
+    return (_fields(context), context.revenue, f"{context.trace:x}", context.given)
+
+
+def _items(records: Iterable[list[Any]], counters: Counters) -> "list[Handed]":
+    items: list[Handed] = []
+    for record in records:
+        try:
+            items.append(_item(*record))
+        except Exception:  # noqa: BLE001 - one item's trouble must not become the others'
+            counters.drop("internal_error")
+            counters.log("relay facts", logger.warning, "analytics: an event could not be handed over", exc_info=True)
+    return items
+
+
+def _item(kind: int, said: Any, known: list[Any] | None) -> "Handed":
+    if kind == _ERASE:
+        return _erase(said)
+    context = None if known is None else _restored(known)
+    if kind == _TRACKED:
+        return Tracked(_event(said), context)
+    if kind == _IDENTIFIED:
+        return Identified(_identify(said), context)
+    if kind != _REQUEST or context is None:
+        raise ValueError(f"a record of kind {kind!r} is unknown here")
+    return context
+
+
+def _restored(known: list[Any]) -> RequestContext:
+    # Without an `Analytics`: it was another process's, and nothing asks for it once a request is over.
+    context = RequestContext.__new__(RequestContext)
+    context.__dict__.update(zip(_FIELDS, known[0], strict=True))
+    context.finished = True
+    if len(known) > 1:
+        _, revenue, trace, given = known
+        context.revenue = revenue and Money.from_minor(*revenue)
+        context.trace = int(trace, 16)
+        context.given = given and _event(given)
+    return context
+
+
+def _event(fields: dict[str, Any]) -> Event:
+    """Return the event with what the application put into it, good or bad: admission comes later, as it does here."""
+    if "revenue" in fields:
+        fields["revenue"] = Money.from_minor(*fields["revenue"])
+    if isinstance(fields["timestamp"], str):
+        # Without a zone it travels as text.
+        fields["timestamp"] = datetime.fromisoformat(fields["timestamp"])
+    if "visit" in fields:
+        fields["visit"] = Visit(**fields["visit"])
+    with suppress(KeyError, ValueError):
+        fields["type"] = EventType(fields["type"])
+    return Event(**fields)

@@ -1,0 +1,203 @@
+"""The worker's end: takes what web processes of the host hand over, and answers when it is in the log."""
+
+import fcntl
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from analytics_middleware.counters import Counters, logger
+from analytics_middleware.relay import facts, wire
+
+if TYPE_CHECKING:
+    from analytics_middleware.pipeline import Handed
+
+_LOCK = "worker.lock"
+_LOOK_EVERY = 1.0
+"""Seconds until a second worker asks again whether the first has gone."""
+_CHUNK = 1 << 18
+
+
+class RelayServer:
+    """Listens in *directory* and gives what comes to *record*, from a thread of its own.
+
+    *record* takes a group and returns the log's last sequence number, None when the log could not be written for now.
+    Of several workers of a directory one listens, and another takes over when it ends.
+    """
+
+    def __init__(self, directory: Path, record: "Callable[[Sequence[Handed]], int | None]", counters: Counters) -> None:
+        self._directory = directory
+        self._record = record
+        self._counters = counters
+        self._stopping = False
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._wake = socket.socketpair()
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._listener: socket.socket | None = None
+        self._lock: int | None = None
+        self._thread = threading.Thread(target=self._run, name="analytics-relay", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Record what has arrived, and end within *timeout* seconds; the others find that out and go on alone."""
+        self._stopping = True
+        self._wake.send(b"x")
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                if self._listener is None:
+                    self._listen()
+                self._serve(_LOOK_EVERY)
+            self._withdraw()
+            # What was sent before the others could know.
+            self._serve(0.0)
+        except Exception:  # noqa: BLE001 - the others record by themselves then
+            self._counters.log("relay", logger.error, "analytics: recording for others has ended", exc_info=True)
+        finally:
+            self._withdraw()
+            for key in list(self._selector.get_map().values()):
+                _close(key.fileobj)
+            self._selector.close()
+            self._wake.close()
+
+    def _listen(self) -> None:
+        try:
+            if self._lock is None:
+                self._lock = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._listener = self._opened()
+        except BlockingIOError:
+            # Another worker does it.
+            return
+        except OSError as error:
+            self._counters.log(
+                "relay", logger.warning, "analytics: web processes record by themselves, for no socket: %s", error
+            )
+            return
+        self._selector.register(self._listener, selectors.EVENT_READ)
+
+    def _opened(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            with wire.address(self._directory) as address:
+                # Of one that was killed.
+                with suppress(FileNotFoundError):
+                    os.unlink(address)  # noqa: PTH108 - it may go through a descriptor
+                listener.bind(address)
+                # Nobody can connect before `listen`.
+                os.chmod(address, 0o600)  # noqa: PTH101
+            listener.listen(64)
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def _withdraw(self) -> None:
+        if self._listener is not None:
+            self._selector.unregister(self._listener)
+            self._listener.close()
+            self._listener = None
+            with suppress(OSError):
+                (self._directory / wire.SOCKET).unlink()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _serve(self, timeout: float) -> None:
+        frames: list[tuple[_Connection, list[Handed]]] = []
+        for key, _ in self._selector.select(timeout):
+            if key.fileobj is self._listener:
+                self._accept()
+            elif isinstance(key.data, _Connection):
+                try:
+                    frames += [(key.data, facts.decode(frame, self._counters)) for frame in key.data.frames()]
+                except (OSError, ValueError, msgspec.DecodeError) as error:
+                    self._leave(key.data, error)
+        if frames:
+            self._take(frames)
+
+    def _take(self, frames: "list[tuple[_Connection, list[Handed]]]") -> None:
+        try:
+            # One transaction for whatever came together, from all processes.
+            last = self._record([item for _, items in frames for item in items]) or 0
+            for connection, _ in frames:
+                connection.answer(last)
+        except Exception as error:  # noqa: BLE001 - who gets no answer records by itself
+            for connection, _ in frames:
+                self._leave(connection, error)
+
+    def _accept(self) -> None:
+        if self._listener is None:
+            return
+        try:
+            accepted, _ = self._listener.accept()
+        except OSError:
+            # Gone again.
+            return
+        connection = _Connection(accepted)
+        self._selector.register(accepted, selectors.EVENT_READ, connection)
+        try:
+            connection.greet()
+        except OSError as error:
+            self._leave(connection, error)
+
+    def _leave(self, connection: "_Connection", error: Exception) -> None:
+        if not isinstance(error, OSError):
+            self._counters.log("relay", logger.warning, "analytics: a process must record by itself: %r", error)
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(connection.socket)
+        connection.socket.close()
+
+
+class _Connection:
+    """One web process."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        self.socket = accepted
+        self._received = bytearray()
+
+    def greet(self) -> None:
+        self.socket.sendall(wire.GREETING)
+
+    def answer(self, last: int) -> None:
+        self.socket.sendall(wire.ANSWER.pack(last))
+
+    def frames(self) -> list[bytes]:
+        """Return what is complete. Raises `OSError` when the other side has gone, `ValueError` for noise."""
+        try:
+            part = self.socket.recv(_CHUNK)
+        except BlockingIOError:
+            return []
+        if not part:
+            raise ConnectionResetError("it has gone")
+        received = self._received
+        received += part
+        frames: list[bytes] = []
+        head = wire.LENGTH.size
+        while len(received) >= head:
+            (length,) = wire.LENGTH.unpack_from(received)
+            if length > wire.MAX_FRAME:
+                raise ValueError(f"a frame of {length} bytes")
+            if len(received) < head + length:
+                break
+            frames.append(bytes(received[head : head + length]))
+            del received[: head + length]
+        return frames
+
+
+def _close(each: object) -> None:
+    if isinstance(each, socket.socket):
+        each.close()

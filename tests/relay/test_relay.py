@@ -1,0 +1,322 @@
+"""A worker records for the web processes of its host; where it does not, each of them records by itself."""
+
+import asyncio
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analytics_middleware import Analytics, Event
+from analytics_middleware.asgi import AnalyticsMiddleware
+from analytics_middleware.relay import wire
+from analytics_middleware.testing import FakeCollector
+
+DEADLINE = 20.0
+HTML = [(b"content-type", b"text/html")]
+
+
+def marked(where: str) -> Callable[[Event], Event]:
+    """Return a processor that says where it has run."""
+
+    def mark(event: Event) -> Event:
+        event.properties["recorded by"] = where
+        return event
+
+    return mark
+
+
+class Collector(FakeCollector):
+    """Keeps what it is told of users, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.identified: list[tuple[str, Any]] = []
+
+    def identify(self, user_id: str, traits: Any) -> None:
+        self.identified.append((user_id, traits))
+
+
+class Host:
+    """A directory, the web process's analytics, workers, and what was delivered."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.collector = Collector()
+        self.made: list[Analytics] = []
+        self._numbers = count()
+        self.web = self.analytics("web", background=False)
+
+    def analytics(self, where: str, **settings: Any) -> Analytics:
+        made = Analytics(
+            [self.collector],
+            data_dir=self.directory,
+            enabled=True,
+            store=None,
+            processors=[marked(where)],
+            **settings,
+        )
+        self.made.append(made)
+        return made
+
+    def worker(self, name: str = "worker") -> Analytics:
+        """Start a worker in this process: all it shares with the web process's analytics is the directory."""
+        worker = self.analytics(name, background=False)
+        worker.work()
+        worker.record_for_others()
+        return worker
+
+    def track_until(self, where: str) -> int:
+        """Track until an event was recorded by *where*; return how many it took."""
+        deadline = time.monotonic() + DEADLINE
+        tried = 0
+        while True:
+            tried += 1
+            name = f"until {next(self._numbers)}"
+            self.web.track(name)
+            assert self.web.flush(DEADLINE)
+            if self.recorded_by(name) == where:
+                return tried
+            assert time.monotonic() < deadline, f"nothing is recorded by the {where}"
+            # It looks for a worker now and then.
+            time.sleep(0.02)
+
+    def recorded_by(self, name: str) -> Any:
+        found = [each.properties["recorded by"] for each in self.collector.events if each.event_name == name]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def accounts(self) -> None:
+        """Assert that nothing was lost, and nothing came twice."""
+        names = [each.event_name for each in self.collector.events]
+        assert len(names) == len(set(names))
+        stats = self.made[-1].stats()
+        assert stats["collectors"]["fake"]["delivered"] == len(names) == stats["accepted"]
+        assert stats["dropped"] == {}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    host = Host(tmp_path / "data")
+    yield host
+    for each in host.made:
+        each.close(DEADLINE)
+
+
+def serve(analytics: Analytics, *, path: str = "/shop", headers: Any = (), then: Callable[[], None] = lambda: None):
+    """Have *analytics* record one request."""
+
+    async def app(scope, receive, send):
+        then()
+        await send({"type": "http.response.start", "status": 200, "headers": HTML})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def nothing(*_: Any) -> Any:
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers, "query_string": b""}
+    asyncio.run(AnalyticsMiddleware(app, analytics=analytics)(scope, nothing, nothing))
+
+
+def test_requests_events_and_users_are_recorded_by_the_worker(host: Host):
+    host.worker()
+    host.track_until("worker")
+    host.collector.events.clear()
+    serve(host.web, headers=[(b"accept-language", b"cy")], then=lambda: host.web.track("lamp.seen", user_id="7"))
+    host.web.identify("7", {"plan": "pro"})
+    assert host.web.flush(DEADLINE)
+    seen, page = host.collector.events
+    assert (seen.event_name, seen.user_id, seen.path, seen.locale) == ("lamp.seen", "7", "/shop", "cy")
+    assert (page.path, page.locale) == ("/shop", "cy")
+    assert page.duration is not None
+    assert {each.properties["recorded by"] for each in (seen, page)} == {"worker"}
+    assert host.collector.identified == [("7", {"plan": "pro"})]
+
+
+def test_what_cannot_travel_is_recorded_where_it_is(host: Host):
+    """A server may give headers in any iterable, and a path may be no text that UTF-8 has."""
+    host.worker()
+    host.track_until("worker")
+    host.collector.events.clear()
+    serve(host.web, path="/odd", headers=iter([(b"accept-language", b"cy")]))
+    serve(host.web, path="/\udcff")
+    assert host.web.flush(DEADLINE)
+    odd, surrogate = host.collector.events
+    assert (odd.path, odd.locale, odd.properties["recorded by"]) == ("/odd", "cy", "web")
+    assert (surrogate.path, surrogate.properties["recorded by"]) == ("/", "web")
+
+
+def test_it_goes_on_alone_when_the_worker_ends_and_with_the_next_one(host: Host):
+    first = host.worker("first")
+    host.track_until("first")
+    for number in range(50):
+        host.web.track(f"in flight {number}")
+    first.close(DEADLINE)
+    # Records here now, and delivers nothing: that is left to a worker.
+    for number in range(50):
+        host.web.track(f"alone {number}")
+    host.worker("second")
+    host.track_until("second")
+    assert host.web.flush(DEADLINE)
+    assert {host.recorded_by(f"alone {number}") for number in range(50)} == {"web"}
+    assert {host.recorded_by(f"in flight {number}") for number in range(50)} <= {"first", "web"}
+    host.accounts()
+
+
+def test_of_two_workers_one_listens_and_the_other_takes_over(host: Host):
+    first = host.worker("first")
+    host.worker("second")
+    host.track_until("first")
+    first.close(DEADLINE)
+    host.track_until("second")
+    host.accounts()
+
+
+def test_who_delivers_itself_is_left_alone(host: Host):
+    """Only with ``background=False``: processors and caches are where they always were otherwise."""
+    host.worker()
+    host.track_until("worker")
+    other = host.analytics("other web")
+    other.track("of its own")
+    assert other.flush(DEADLINE)
+    assert host.recorded_by("of its own") == "other web"
+
+
+def test_the_socket_is_for_its_owner_alone_and_goes_with_the_worker(host: Host):
+    worker = host.worker()
+    host.track_until("worker")
+    path = host.directory / wire.SOCKET
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    worker.close(DEADLINE)
+    assert not path.exists()
+
+
+def test_a_directory_may_be_longer_than_an_address(tmp_path: Path):
+    host = Host(tmp_path / "d" / ("x" * 100) / "data")
+    try:
+        worker = host.worker()
+        host.track_until("worker")
+        worker.close(DEADLINE)
+        assert not (host.directory / wire.SOCKET).exists()
+    finally:
+        for each in host.made:
+            each.close(DEADLINE)
+
+
+@contextmanager
+def scripted(directory: Path, *, greeting: bytes = wire.GREETING, hangs: bool = False) -> Iterator[list[bytes]]:
+    """Be a worker that takes what comes and never answers, but leaves or *hangs*; gives the frames."""
+    directory.mkdir(parents=True, exist_ok=True)
+    frames: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(directory / wire.SOCKET))
+        listener.listen()
+
+        def run() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.settimeout(DEADLINE)
+                    connection.sendall(greeting)
+                    if head := connection.recv(wire.LENGTH.size, socket.MSG_WAITALL):
+                        frames.append(connection.recv(*wire.LENGTH.unpack(head), socket.MSG_WAITALL))
+                    if hangs:
+                        connection.recv(1)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield frames
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(DEADLINE)
+            (directory / wire.SOCKET).unlink()
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_what_gets_no_answer_is_recorded_here_under_the_same_id(host: Host, hangs: bool):
+    """It may be in the log by then: twice, but known for one event."""
+    with scripted(host.directory, hangs=hangs) as frames:
+        deadline = time.monotonic() + DEADLINE
+        while not frames:
+            serve(host.web)
+            host.web.flush(0.1)
+            assert time.monotonic() < deadline
+    later = host.analytics("later")
+    later.work()
+    assert later.flush(DEADLINE)
+    sent = frames[0]
+    assert [each.path for each in host.collector.events if each.event_id.encode() in sent] == ["/shop"]
+
+
+def test_another_version_is_left_alone(host: Host):
+    with scripted(host.directory, greeting=b"analytics-middleware relay 0.0.9".ljust(len(wire.GREETING))) as frames:
+        for number in range(30):
+            host.web.track(f"x {number}")
+            host.web.flush(0.05)
+        assert frames == []
+    later = host.analytics("later")
+    later.work()
+    assert later.flush(DEADLINE)
+    host.accounts()
+    assert len(host.collector.events) == 30
+
+
+@pytest.mark.parametrize("noise", [b"\xff\xff\xff\xff", b"\0\0\0\1x", b"\0\0\0\4\x93\1\2\3", b"GET / HTTP/1.1"])
+def test_noise_ends_its_own_connection_only(host: Host, noise: bytes):
+    host.worker()
+    host.track_until("worker")
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.settimeout(DEADLINE)
+        stranger.connect(str(host.directory / wire.SOCKET))
+        stranger.sendall(noise)
+        received = b""
+        while part := stranger.recv(1000):
+            received += part
+        assert received == wire.GREETING
+    assert host.track_until("worker") == 1
+    host.accounts()
+
+
+def test_a_forked_child_has_a_connection_of_its_own(host: Host, tmp_path: Path):
+    host.worker()
+    host.track_until("worker")
+    # A process of its own, with no worker's threads in it.
+    program = f"""
+import os, time
+from analytics_middleware import Analytics
+analytics = Analytics([], data_dir={str(host.directory)!r}, enabled=True, store=None, background=False)
+def go_on(name):
+    # It looks for a worker every second.
+    until = time.monotonic() + 1.2
+    while time.monotonic() < until:
+        analytics.track(name)
+        analytics.flush(0.05)
+    analytics.track(f"{{name}}, last")
+go_on("parent")
+if (pid := os.fork()) == 0:
+    go_on("child")
+    analytics.close(10)
+    os._exit(0)
+go_on("parent again")
+assert os.waitpid(pid, 0)[1] == 0
+analytics.close(10)
+"""
+    subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", program], check=True, timeout=60)
+    assert host.made[-1].flush(DEADLINE)
+    by = {each.event_name: each.properties.get("recorded by") for each in host.collector.events}
+    assert [by[f"{name}, last"] for name in ("parent", "child", "parent again")] == ["worker"] * 3
+    stats = host.web.stats()
+    assert stats["accepted"] == stats["collectors"]["fake"]["delivered"] == len(host.collector.events)
+    assert len({each.event_id for each in host.collector.events}) == len(host.collector.events)
