@@ -82,7 +82,7 @@ class Engine:
         self._relay_server: RelayServer | None = None
         if database is not None and not settings.background:
             self._relay = Relay(database.directory, self.counters)
-            self.put = self._put_prepared
+            self.put = self._relay.preparing(self._writer.put)
 
     def warm_up(self) -> None:
         """Load what is slow to load."""
@@ -207,10 +207,6 @@ class Engine:
             self._relay.close()
         for runner in self._runners:
             runner.abandon()
-
-    def _put_prepared(self, item: Handed) -> None:
-        relay = self._relay
-        self._writer.put(item if relay is None else relay.prepare(item))
 
     def _write(self, items: Sequence[Any]) -> None:
         if self._relay is not None:

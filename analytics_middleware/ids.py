@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from itertools import count
 
+_PREFIX = 24
+"""Characters before the 48 bits at the end of an id."""
 _random = random.Random()  # noqa: S311 - ids must differ, not be secret
 _seeded_in = os.getpid()
 _series: tuple[int, str, Iterator[int]] = (-1, "", count())
@@ -25,12 +27,30 @@ def uuid7(timestamp: float | None = None) -> str:
         if _seeded_in != os.getpid():
             # Some servers fork without telling Python; each id need not pay for asking.
             _seed()
-        drawn = f"{_random.getrandbits(24):06x}"
-        prefix = f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{drawn[:3]}-8{drawn[3:]}-"
-        # The highest bit is left for counting.
-        numbers = count(_random.getrandbits(47))
+        prefix, start = _drawn(millis)
+        numbers = count(start)
         _series = (millis, prefix, numbers)
     return f"{prefix}{next(numbers):012x}"
+
+
+def first_of_many() -> str:
+    """Return a new UUIDv7 whose successors, which `successor` tells, are nobody else's."""
+    if _seeded_in != os.getpid():
+        _seed()
+    prefix, start = _drawn(int(time.time() * 1000))
+    return f"{prefix}{start:012x}"
+
+
+def successor(first: str, distance: int) -> str:
+    """Return the id that comes *distance* after *first*: as many processes as know both know the same."""
+    return f"{first[:_PREFIX]}{int(first[_PREFIX:], 16) + distance:012x}"
+
+
+def _drawn(millis: int) -> tuple[str, int]:
+    """Return the digits that the ids of a series begin with, and the number at the end of its first."""
+    drawn = f"{_random.getrandbits(24):06x}"
+    # The highest bit is left for counting.
+    return f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{drawn[:3]}-8{drawn[3:]}-", _random.getrandbits(47)
 
 
 def _seed() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics_middleware.counters import Counters, logger
+from analytics_middleware.ids import first_of_many
 from analytics_middleware.relay import facts, wire
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _PAUSE = 5.0
 
 
 class Relay:
-    """A connection to the worker of *directory*, if there is one. Used by the writer thread, but for `prepare`."""
+    """A connection to the worker of *directory*, if there is one. Used by the writer thread, but for `preparing`."""
 
     def __init__(self, directory: Path, counters: Counters, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
@@ -31,18 +32,24 @@ class Relay:
         self.last_seq = 0
         """The log's last sequence number, as the worker told it."""
 
-    def prepare(self, item: "Handed") -> "Handed | bytes":
-        """Return *item* ready to be sent, or as it is when there is no worker or it can't travel.
+    def preparing(self, put: "Callable[[Handed | bytes], None]") -> "Callable[[Handed], None]":
+        """Return what hands an item to *put* ready to be sent, or as it is when there is no worker or it can't travel.
 
         Called in the request: one object of bytes keeps its memory warm, where a request's many objects, kept for
         another thread, do not. It saves more than it costs.
         """
-        if self._connection is None:
-            return item
-        try:
-            return facts.encode(item)
-        except Exception:  # noqa: BLE001 - headers that are no list, text that is no UTF-8: it is recorded here
-            return item
+        encode = facts.encode
+
+        def prepare(item: "Handed") -> None:
+            if self._connection is not None:
+                try:
+                    put(encode(item))
+                except Exception:  # noqa: BLE001 - headers that are no list, text that is no UTF-8: it is recorded here
+                    put(item)
+            else:
+                put(item)
+
+        return prepare
 
     @property
     def up(self) -> bool:
@@ -64,8 +71,10 @@ class Relay:
         """Have the worker record *items*; return those that are to be recorded here."""
         prepared = [item for item in items if isinstance(item, bytes)]
         rest = [item for item in items if not isinstance(item, bytes)]
-        if prepared and not self._answered(prepared):
-            rest = [*facts.decode_each(prepared, self._counters), *rest]
+        if prepared:
+            first_id = first_of_many()
+            if not self._answered(wire.frame(first_id, prepared)):
+                rest = [*facts.decode_each(first_id, prepared, self._counters), *rest]
         return rest
 
     def close(self) -> None:
@@ -73,12 +82,12 @@ class Relay:
         self._closed = True
         self._disconnect()
 
-    def _answered(self, prepared: Sequence[bytes]) -> bool:
+    def _answered(self, frame: bytes) -> bool:
         connection = self._connection
         if connection is None:
             return False
         try:
-            connection.sendall(wire.frame(prepared))
+            connection.sendall(frame)
             (last,) = wire.ANSWER.unpack(_read(connection, wire.ANSWER.size))
         except OSError as error:
             # It may have them all the same: then they are in the log twice, under the same ids.

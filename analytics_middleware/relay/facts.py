@@ -11,7 +11,7 @@ import msgspec
 from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
-from analytics_middleware.ids import uuid7
+from analytics_middleware.ids import successor
 from analytics_middleware.money import Money
 from analytics_middleware.tracking import Identified, Tracked
 
@@ -41,7 +41,6 @@ _FIELDS: Final = (
     "properties",
     "set_user_id",
     "anon_id",
-    "event_id",
 )
 """What an event is made of and goes as it is; the rest of a `RequestContext` is for the process that has it."""
 
@@ -60,7 +59,7 @@ def _plain(value: Any) -> Any:
 _fields: Callable[[Any], tuple[Any, ...]] = attrgetter(*_FIELDS)
 _encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 _decode = msgspec.msgpack.Decoder(list[Any]).decode
-_decode_array = msgspec.msgpack.Decoder(list[list[Any]]).decode
+_decode_frame = msgspec.msgpack.Decoder(tuple[str, list[list[Any]]]).decode
 _record = msgspec.json.Encoder().encode
 _identify = msgspec.json.Decoder(Identify).decode
 _erase = msgspec.json.Decoder(Erase).decode
@@ -72,9 +71,6 @@ def encode(item: "Handed") -> bytes:
     Raises what msgspec raises for what does not go into it: headers that are no list, text with lone surrogates.
     """
     if type(item) is RequestContext:
-        if not item.event_id:
-            # Fixed here: what is recorded twice, for an answer was lost, must be known for the same.
-            item.event_id = uuid7()
         if item.revenue is None and not item.trace and item.given is None:
             # As a rule.
             return _encode((_REQUEST, None, (_fields(item),)))
@@ -86,14 +82,15 @@ def encode(item: "Handed") -> bytes:
     return _encode((_ERASE, _record(item), None))
 
 
-def decode(data: bytes, counters: Counters) -> "list[Handed]":
-    """Return the items of an array that `encode` made each of. Raises `msgspec.DecodeError` when *data* is no array."""
-    return _items(_decode_array(data), counters)
+def decode(body: bytes, counters: Counters) -> "list[Handed]":
+    """Return the items of a frame. Raises `msgspec.DecodeError` when *body* is none."""
+    first_id, records = _decode_frame(body)
+    return _items(first_id, records, counters)
 
 
-def decode_each(items: Iterable[bytes], counters: Counters) -> "list[Handed]":
-    """Return what `encode` made each of *items* of."""
-    return _items(map(_decode, items), counters)
+def decode_each(first_id: str, items: Iterable[bytes], counters: Counters) -> "list[Handed]":
+    """Return what `encode` made each of *items* of, as `decode` does with a frame of them."""
+    return _items(first_id, map(_decode, items), counters)
 
 
 def is_event(item: "Handed | bytes") -> bool:
@@ -108,11 +105,15 @@ def _known(context: RequestContext) -> tuple[Any, ...]:
     return (_fields(context), context.revenue, f"{context.trace:x}", context.given)
 
 
-def _items(records: Iterable[list[Any]], counters: Counters) -> "list[Handed]":
+def _items(first_id: str, records: Iterable[list[Any]], counters: Counters) -> "list[Handed]":
     items: list[Handed] = []
-    for record in records:
+    for number, record in enumerate(records):
         try:
-            items.append(_item(*record))
+            item = _item(*record)
+            if isinstance(item, RequestContext):
+                # Known to both sides: what is recorded twice, for an answer was lost, is known for the same.
+                item.event_id = successor(first_id, number)
+            items.append(item)
         except Exception:  # noqa: BLE001 - one item's trouble must not become the others'
             counters.drop("internal_error")
             counters.log("relay facts", logger.warning, "analytics: an event could not be handed over", exc_info=True)

@@ -23,12 +23,15 @@ MAX_FRAME: Final = 64 * 1024 * 1024
 
 _MAX_ADDRESS = 100
 """Bytes of a path that sun_path takes on every system, rounded down (unix(7): 108)."""
-_ARRAY = struct.Struct("!BI")
+_PAIR = struct.Struct("!BBB36sBI")
 
 
-def frame(items: Sequence[bytes]) -> bytes:
-    """Return *items*, each encoded in MessagePack, as one frame: an array of them."""
-    body = b"".join((_ARRAY.pack(0xDD, len(items)), *items))
+def frame(first_id: str, items: Sequence[bytes]) -> bytes:
+    """Return a frame of *items*, each encoded in MessagePack: an array of their first id, and an array of them.
+
+    The requests among them have no ids of their own; see `successor`.
+    """
+    body = b"".join((_PAIR.pack(0x92, 0xD9, 36, first_id.encode(), 0xDD, len(items)), *items))
     return LENGTH.pack(len(body)) + body
 
 

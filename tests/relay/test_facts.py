@@ -14,7 +14,7 @@ from analytics_middleware.enrich.salts import PrivateSalts
 from analytics_middleware.enrich.sessions import PrivateRecords
 from analytics_middleware.enrich.visit import Enricher
 from analytics_middleware.event import Erase, EventType, Identify, Visit
-from analytics_middleware.ids import uuid7
+from analytics_middleware.ids import first_of_many, successor
 from analytics_middleware.pipeline import Pipeline
 from analytics_middleware.relay import facts, wire
 from analytics_middleware.settings import Settings
@@ -130,14 +130,15 @@ def without_session(payload):
 @given(st.lists(handed, max_size=3))
 def test_what_arrives_makes_the_same_entries_of_the_log(items):
     counters = Counters()
-    for item in items:
-        if isinstance(item, RequestContext):
-            item.event_id = uuid7()
+    first_id = first_of_many()
     encoded = [facts.encode(item) for item in copy.deepcopy(items)]
-    body = wire.frame(encoded)[wire.LENGTH.size :]
+    body = wire.frame(first_id, encoded)[wire.LENGTH.size :]
+    for number, item in enumerate(items):
+        if isinstance(item, RequestContext):
+            item.event_id = successor(first_id, number)
     expected = made_of(items)
     assert made_of(facts.decode(body, counters)) == expected
-    assert made_of(facts.decode_each(encoded, counters)) == expected
+    assert made_of(facts.decode_each(first_id, encoded, counters)) == expected
     assert counters.peek() == {}
 
 
@@ -146,6 +147,6 @@ def test_an_item_that_is_none_is_counted_and_the_others_arrive():
     good = facts.encode(Erase(user_id="7"))
     odd = msgspec.msgpack.encode((99, None, None))
     bad = msgspec.msgpack.encode((1, "no event", None))
-    (arrived,) = facts.decode_each([odd, good, bad], counters)
+    (arrived,) = facts.decode_each(first_of_many(), [odd, good, bad], counters)
     assert isinstance(arrived, Erase)
     assert counters.peek() == {"dropped.internal_error": 2}
