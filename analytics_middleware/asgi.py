@@ -112,6 +112,8 @@ class AnalyticsMiddleware:
             raise
         finally:
             current.reset(token)
+            # Servers keep the scope until the connection's next request.
+            scope.pop(SCOPE_KEY, None)
             if not context.finished:
                 if context.disconnected:
                     context.status = 499

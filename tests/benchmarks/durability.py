@@ -4,8 +4,8 @@
 
 "outbox": groups of 500 and of 10 from one process and from four; processor time by thread and wall time.
 "overhead": microseconds added to a request under saturation with the log on disk, all threads (see overhead.py).
-"server": uvicorn and Starlette with and without the middleware under wrk, or an own load generator where that is
-missing; the runs take turns, each with new processes.
+"server": uvicorn and Starlette without the middleware, with it, and with it while a worker records (background=False),
+under wrk, or an own load generator where that is missing; the runs take turns, each with new processes.
 "memory": the size of a process that takes requests while all collectors are dead.
 """
 
@@ -20,10 +20,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CONNECTIONS = 16
+CONNECTIONS = 64
+"""So many that the server never waits for the load, which shares the other processors with the worker."""
 ROUNDS = 7
 REQUEST = (
     b"GET /blog/a-lamp?utm_source=letter HTTP/1.1\r\nHost: shop.example\r\nAccept: text/html\r\n"
@@ -166,7 +168,10 @@ def application(data_dir: str | None):
             def send(self, events):
                 pass
 
-        analytics = Analytics([Drop()], data_dir=data_dir, enabled=True, queue_size=100_000, store=None)
+        background = os.environ.get("DURABILITY_WORKER") is None
+        analytics = Analytics(
+            [Drop()], data_dir=data_dir, enabled=True, queue_size=100_000, store=None, background=background
+        )
         middleware = [Middleware(AnalyticsMiddleware, analytics=analytics)]
     return Starlette(routes=[Route("/blog/{slug}", page)], middleware=middleware)
 
@@ -177,30 +182,37 @@ def served():
 
 
 class Served:
-    """uvicorn in a process of its own."""
+    """uvicorn in a process of its own, and the worker that records for it, if it has one."""
 
-    def __init__(self, data_dir: str | None) -> None:
+    def __init__(self, data_dir: str | None, *, worker: bool = False) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         environment = _environment(PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
         environment.pop("DURABILITY_DATA", None)
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "uvicorn", "--factory", "durability:served", "--host", "127.0.0.1"),
-                *("--port", str(self.port), "--log-level", "warning", "--no-access-log"),
-            ],
-            env=environment | ({"DURABILITY_DATA": data_dir} if data_dir else {}),
+        if data_dir:
+            environment["DURABILITY_DATA"] = data_dir
+        if worker:
+            environment["DURABILITY_WORKER"] = "yes"
+            self._start(environment, "analytics_middleware", "worker", "--app", "durability:served")
+            _wait(Path(data_dir or "", "worker.sock").exists, "the worker")
+        self._process = self._start(
+            environment,
+            *("uvicorn", "--factory", "durability:served", "--host", "127.0.0.1", "--port", str(self.port)),
+            *("--log-level", "warning", "--no-access-log"),
         )
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                if time.monotonic() > deadline:
-                    sys.exit("uvicorn did not start")
-                time.sleep(0.05)
-            else:
-                break
+        _wait(self._answers, "uvicorn")
+
+    def _start(self, environment: dict[str, str], *command: str) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen([sys.executable, "-m", *command], env=environment, stderr=subprocess.DEVNULL)
+        self._processes = [*getattr(self, "_processes", []), process]
+        return process
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def worked(self) -> float:
         """Seconds of processor time so far, of all threads."""
@@ -208,8 +220,17 @@ class Served:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
-        self._process.terminate()
-        self._process.wait(30)
+        for process in reversed(self._processes):
+            process.terminate()
+            process.wait(30)
+
+
+def _wait(ready: Callable[[], bool], name: str) -> None:
+    deadline = time.monotonic() + 20
+    while not ready():
+        if time.monotonic() > deadline:
+            sys.exit(f"{name} did not start")
+        time.sleep(0.05)
 
 
 def _requests_per_second(port: int, seconds: float) -> float:
@@ -252,21 +273,26 @@ def measure_server(seconds: float) -> None:
     rounds: list[tuple[float, ...]] = []
     for _ in range(ROUNDS):
         # How a process's memory happens to lie is worth 5 %, for as long as it lives: each round has new ones.
-        with tempfile.TemporaryDirectory() as directory:
-            plain, recorded = Served(None), Served(str(Path(directory, "data")))
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            plain, recorded = Served(None), Served(str(Path(one, "data")))
+            relayed = Served(str(Path(other, "data")), worker=True)
             try:
-                for server in (plain, recorded):
-                    _requests_per_second(server.port, 1)
-                rounds.append((*_round(plain, seconds), *_round(recorded, seconds)))
+                for server in (plain, recorded, relayed):
+                    _requests_per_second(server.port, 2)
+                rounds.append((*_round(plain, seconds), *_round(recorded, seconds), *_round(relayed, seconds)))
             finally:
-                plain.end()
-                recorded.end()
-    without, cpu_without, with_it, cpu_with = (statistics.median(column) for column in zip(*rounds, strict=True))
+                for server in (plain, recorded, relayed):
+                    server.end()
+    medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
     tool = "wrk" if shutil.which("wrk") else "own load"
     print(f"\nuvicorn + Starlette, {CONNECTIONS} connections, {tool}, median of {ROUNDS} rounds of {seconds:g} s")
-    print(f"without {without:,.0f}, with {with_it:,.0f} requests/s: {(1 - with_it / without) * 100:.1f} % less")
-    more = (cpu_with / cpu_without - 1) * 100
-    print(f"processor time a request, all threads: {cpu_without:.0f} us, {cpu_with:.0f} us: {more:.1f} % more")
+    without, cpu_without = medians[:2]
+    print(f"without: {without:,.0f} requests/s, {cpu_without:.0f} us of processor time each")
+    for name, rate, cpu in (("with", *medians[2:4]), ("with a worker that records", *medians[4:])):
+        print(
+            f"{name}: {rate:,.0f} requests/s: {(1 - rate / without) * 100:.1f} % less; "
+            f"{cpu:.0f} us in the server's process: {(cpu / cpu_without - 1) * 100:.1f} % more"
+        )
 
 
 def _round(server: Served, seconds: float) -> tuple[float, float]:
