@@ -85,8 +85,9 @@ class Engine:
             self.put = self._relay.preparing(self._writer.put)
 
     def warm_up(self) -> None:
-        """Load what is slow to load."""
-        self._enricher.warm_up()
+        """Load what is slow to load, unless a worker may record."""
+        if self._relay is None:
+            self._enricher.warm_up()
 
     def start(self) -> None:
         """Start the threads. Where none can be started any more, that is logged, and what comes is counted as lost."""
@@ -125,7 +126,7 @@ class Engine:
     def record_for_others(self) -> None:
         """Take from now on what other processes of the host hand over; after `work`."""
         if isinstance(self._outbox, SqliteOutbox):
-            self._relay_server = RelayServer(self._outbox.database.directory, self._record, self.counters)
+            self._relay_server = RelayServer(self._outbox.database.directory, self._take_items, self.counters)
             self._relay_server.start()
 
     def flush(self, timeout: float, *, patient: bool = True) -> bool:
@@ -178,9 +179,12 @@ class Engine:
         deadline = time.monotonic() + timeout
         if self._relay_server is not None:
             self._relay_server.stop(timeout)
-        stopped_writing = self._writer.stop(max(0.0, deadline - time.monotonic()))
-        if self._relay is not None and stopped_writing:
+        left = max(0.0, deadline - time.monotonic())
+        stopped_writing = self._writer.stop(left if self._relay is None else left / 2)
+        if self._relay is not None:
+            # What a worker does not answer for by now is recorded here.
             self._relay.close()
+            stopped_writing = stopped_writing or self._writer.stop(left / 2)
         if stopped_writing and self._spill.waiting:
             self._spill.write((), now=True)
         if not self._outbox.durable:
@@ -204,7 +208,9 @@ class Engine:
         """In a forked child: leave all of it to the parent."""
         self._writer.abandon()
         if self._relay is not None:
-            self._relay.close()
+            self._relay.abandon()
+        if self._relay_server is not None:
+            self._relay_server.abandon()
         for runner in self._runners:
             runner.abandon()
 
@@ -214,21 +220,28 @@ class Engine:
             self._last_seq = max(self._last_seq, self._relay.last_seq)
         self._record(items)
 
-    def _record(self, items: Sequence[Handed]) -> int | None:
+    def _record(self, items: Sequence[Handed]) -> None:
         with self._recording:
             last = self._spill.write(self._pipeline.drafts(items))
         if last is not None:
             self._last_seq = last
             for runner in self._runners:
                 runner.wake()
-        return last
+
+    def _take_items(self, items: Sequence[Handed]) -> int:
+        with self._recording:
+            drafts = self._pipeline.drafts(items)
+        if drafts:
+            self.take_over(drafts)
+        return self._last_seq
 
     def _tick(self) -> None:
         if self._relay is not None:
             self._relay.look()
         with self._recording:
-            with loading():
-                self._enricher.warm_up()
+            if self._relay is None or not self._relay.up:
+                with loading():
+                    self._enricher.warm_up()
             self._record(())
             self._housekeeping.tick()
         if self._outbox.durable:

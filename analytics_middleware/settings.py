@@ -63,7 +63,7 @@ class Settings:
     country_header: str | None = _setting(None, "Header in which a trusted CDN names the country: cf-ipcountry, …")
     environment: str | None = _setting(None, "Added to every event as the property 'environment'.")
     debug: bool = _setting(False, "Third-party collectors only log what they would send.")
-    background: bool = _setting(True, "Record and deliver in the web processes; False leaves that to the worker command.")
+    background: bool = _setting(True, "Record and deliver in the web processes; False leaves it to the worker command.")
     flush_on_response: bool = _setting(False, "Deliver before the request ends: serverless and short-lived processes.")
     queue_size: int = _setting(10_000, "Requests that may wait for the writer thread; more are dropped and counted.")
     max_pending: int = _setting(100_000, "Events kept for a collector that lags; older ones are dropped and counted.")

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,15 @@ class Relay:
         return rest
 
     def close(self) -> None:
-        """End the connection for good."""
+        """End the connection for good, from any thread: who waits for an answer waits no longer."""
+        self._closed = True
+        if (connection := self._connection) is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._disconnect()
+
+    def abandon(self) -> None:
+        """In a forked child: leave the connection to the parent."""
         self._closed = True
         self._disconnect()
 
@@ -112,7 +121,7 @@ class Relay:
     def _failed(self, error: OSError) -> None:
         self._disconnect()
         if not isinstance(error, ConnectionError):
-            # Not one that has ended, and may be followed at once, but one that is slow, or a stranger.
+            # Not one that has ended and may be followed at once, but one that is slow.
             self._try_at = self._monotonic() + _PAUSE
         self._counters.log(
             "relay", logger.info, "analytics: the worker does not record for this process, which does so: %s", error

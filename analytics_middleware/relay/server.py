@@ -27,11 +27,11 @@ _CHUNK = 1 << 18
 class RelayServer:
     """Listens in *directory* and gives what comes to *record*, from a thread of its own.
 
-    *record* takes a group and returns the log's last sequence number, None when the log could not be written for now.
+    *record* takes a group and returns the log's last sequence number once it is there; it raises when it can't be.
     Of several workers of a directory one listens, and another takes over when it ends.
     """
 
-    def __init__(self, directory: Path, record: "Callable[[Sequence[Handed]], int | None]", counters: Counters) -> None:
+    def __init__(self, directory: Path, record: "Callable[[Sequence[Handed]], int]", counters: Counters) -> None:
         self._directory = directory
         self._record = record
         self._counters = counters
@@ -53,6 +53,18 @@ class RelayServer:
         self._wake.send(b"x")
         self._thread.join(timeout)
 
+    def abandon(self) -> None:
+        """In a forked child: leave it to the parent, and let go of what would outlive it here."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._close_all()
+
+    def _close_all(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            _close(key.fileobj)
+        self._selector.close()
+        self._wake.close()
+
     def _run(self) -> None:
         try:
             while not self._stopping:
@@ -66,10 +78,7 @@ class RelayServer:
             self._counters.log("relay", logger.error, "analytics: recording for others has ended", exc_info=True)
         finally:
             self._withdraw()
-            for key in list(self._selector.get_map().values()):
-                _close(key.fileobj)
-            self._selector.close()
-            self._wake.close()
+            self._close_all()
 
     def _listen(self) -> None:
         try:
@@ -131,11 +140,15 @@ class RelayServer:
     def _take(self, frames: "list[tuple[_Connection, list[Handed]]]") -> None:
         try:
             # One transaction for whatever came together, from all processes.
-            last = self._record([item for _, items in frames for item in items]) or 0
-            for connection, _ in frames:
-                connection.answer(last)
+            last = self._record([item for _, items in frames for item in items])
         except Exception as error:  # noqa: BLE001 - who gets no answer records by itself
             for connection, _ in frames:
+                self._leave(connection, error)
+            return
+        for connection, _ in frames:
+            try:
+                connection.answer(last)
+            except OSError as error:
                 self._leave(connection, error)
 
     def _accept(self) -> None:

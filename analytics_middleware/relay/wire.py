@@ -17,7 +17,7 @@ GREETING: Final = f"analytics-middleware relay {__version__}\n".encode()
 LENGTH: Final = struct.Struct("!I")
 """Before a frame: its bytes."""
 ANSWER: Final = struct.Struct("!Q")
-"""To a frame: the log's last sequence number, 0 when it could not be written for now."""
+"""To a frame that is in the log: the log's last sequence number."""
 MAX_FRAME: Final = 64 * 1024 * 1024
 """Bytes; longer ones are nobody's."""
 

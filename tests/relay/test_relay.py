@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -258,6 +259,39 @@ def test_what_gets_no_answer_is_recorded_here_under_the_same_id(host: Host, hang
     assert later.flush(DEADLINE)
     sent = frames[0]
     assert [each.path for each in host.collector.events if each.event_id.encode() in sent] == ["/shop"]
+
+
+def test_a_worker_that_hangs_keeps_nothing_from_the_log_when_the_process_ends(host: Host):
+    with scripted(host.directory, hangs=True) as frames:
+        deadline = time.monotonic() + DEADLINE
+        while not frames:
+            host.web.track("sent or not")
+            time.sleep(0.005)
+            assert time.monotonic() < deadline
+        host.web.track("the last")
+        host.web.close(0.4)
+    later = host.analytics("later")
+    later.work()
+    assert later.flush(DEADLINE)
+    assert [each.event_name for each in host.collector.events][-1] == "the last"
+    assert later.stats()["dropped"] == {}
+
+
+def test_what_the_worker_cannot_write_is_recorded_here(host: Host, monkeypatch: pytest.MonkeyPatch):
+    worker = host.worker()
+    host.track_until("worker")
+
+    def full(*_: Any) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(worker.outbox, "append", full)
+    for number in range(3):
+        host.web.track(f"meanwhile {number}")
+    assert host.web.flush(DEADLINE)
+    monkeypatch.undo()
+    host.track_until("worker")
+    assert [host.recorded_by(f"meanwhile {number}") for number in range(3)] == ["web"] * 3
+    host.accounts()
 
 
 def test_another_version_is_left_alone(host: Host):
