@@ -224,7 +224,7 @@ class HTTPCollector(BatchCollector):
         answer = self.last_answer
         if answer is None:
             return "no answer"
-        return self._masked(f"{answer.status} {excerpt(answer)}".strip())
+        return f"{answer.status} {excerpt(answer, self._masked)}".strip()
 
     def close(self) -> None:
         """Close connections, and let threads end."""
@@ -253,10 +253,7 @@ class HTTPCollector(BatchCollector):
 
     def _error_for(self, answer: Answer) -> DeliveryError | None:
         """See `outgoing.answers.error_for`; what the answer repeats of secrets is masked."""
-        error = error_for(answer, self.endpoint.origin)
-        if error is not None:
-            error.args = (self._masked(str(error)),)
-        return error
+        return error_for(answer, self.endpoint.origin, self._masked)
 
     def _masked(self, text: str) -> str:
         # The origin is no secret, though a path may have a word of it.

@@ -88,7 +88,7 @@ class OTLPCollector(HTTPCollector):
             text = str(self._error_for(answer))
             # Named one by one, for a batch that is refused as a whole would be sent again in parts.
             raise DeliveryError(text, rejected={event.event_id: text for event in events})
-        self._partial(answer.body, excerpt(answer), events)
+        self._partial(answer.body, excerpt(answer, self._masked), events)
 
     def _partial(self, body: bytes, text: str, events: Sequence[Event]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -41,15 +42,16 @@ def retry_after(answer: Answer, now: float | None = None) -> float | None:
     return max(0.0, then - (time.time() if now is None else now))
 
 
-def excerpt(answer: Answer) -> str:
-    """Return the beginning of an answer's text, fit for a log line."""
-    text = answer.body[: 4 * _EXCERPT].decode("utf-8", "replace")[:_EXCERPT]
+def excerpt(answer: Answer, masked: Callable[[str], str] = str) -> str:
+    """Return the beginning of an answer's text, *masked*, fit for a log line."""
+    # Cut last: of a secret that stands across the cut, half would be left.
+    text = masked(answer.body.decode("utf-8", "replace"))[:_EXCERPT]
     # Written by a stranger: no line breaks, no terminal control sequences.
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
-def error_for(answer: Answer, where: str) -> DeliveryError | None:
-    """Return what *answer* means for what was sent to *where*; None when it was accepted.
+def error_for(answer: Answer, where: str, masked: Callable[[str], str] = str) -> DeliveryError | None:
+    """Return what *answer* means for what was sent to *where*; None when it was accepted. Its text is quoted *masked*.
 
     2xx is accepted. 413 is too large. 408, 409, 421, 423, 425, 429 and 5xx pass. 3xx (no redirect is followed: a body
     and its keys go where they were told) and those of 4xx that are about the destination's settings wait too, until
@@ -59,7 +61,7 @@ def error_for(answer: Answer, where: str) -> DeliveryError | None:
     if 200 <= status < 300:
         return None
     text = f"{where} answered {status}"
-    if said := excerpt(answer):
+    if said := excerpt(answer, masked):
         text += f": {said}"
     if status == 413:
         return DeliveryError(text, too_large=True)

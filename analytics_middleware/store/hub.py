@@ -156,7 +156,7 @@ class HubStore(IdentifyingCollector):
             accepted = None
         if accepted != len(records):
             # A proxy's page, say: whatever it is, nothing is safe there.
-            said = self._masked(excerpt(answer))
+            said = excerpt(answer, self._masked)
             raise DeliveryError(f"{self.endpoint.origin} answered {answer.status}, but not as a hub does: {said}")
 
     def _ask_salt(self, day: date) -> list[bytes]:

@@ -88,6 +88,18 @@ def test_the_path_and_query_of_a_webhook_show_nowhere(said: str, server: Server)
     assert str(caught.value).startswith(f"{server.url} answered 404: {said[:2]}")
 
 
+def test_of_a_secret_that_stands_across_the_end_of_what_is_quoted_nothing_shows(server: Server) -> None:
+    token = "canary-token-1"
+    server.handler = lambda _request: Reply(404, "x" * 195 + token + " and more")
+    collector = WebhookCollector(f"{server.url}/services/{token}", allow_http=True, allow_private=True)
+    collector.collect(numbered(1))
+    with pytest.raises(DeliveryError) as caught:
+        collector.flush()
+    collector.close()
+    assert "xxx" in str(caught.value)
+    assert "can" not in str(caught.value) + collector.reported
+
+
 def test_a_path_that_is_a_word_of_the_host_leaves_the_host_readable(server: Server) -> None:
     """Only what the server says is masked, not where it is."""
     server.handler = lambda _request: Reply(404, "no 127.0.0.1 here")
