@@ -231,7 +231,19 @@ def test_a_clock_that_was_set_back_does_not_stop_delivery_for_long():
     bench.put("a")
     bench.step()
     bench.now -= 10 * 86_400
-    assert bench.step() == 3600.0
+    bench.run(60.0)
+    assert bench.collector.delivered == ["a"]
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_retry_for_long():
+    bench = Bench(Scripted(DeliveryError("part", retry={"b"})))
+    bench.put("a", "b")
+    bench.step()
+    assert bench.stats.pending == 1
+    bench.now -= 10 * 86_400
+    bench.run(60.0)
+    assert bench.collector.delivered == ["b"]
+    assert bench.stats.pending == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 100])

@@ -11,6 +11,8 @@ RETRY_CAP = 900.0
 OPEN_AFTER = 5
 """Failures in a row after which a destination counts as down."""
 _LONGEST_RETRY_AFTER = 3600.0
+LONGEST = RETRY_CAP + _LONGEST_RETRY_AFTER
+"""Seconds that anything waits at most."""
 
 
 class Backoff:
@@ -25,6 +27,7 @@ class Backoff:
         self.failures = 0
         self.until = 0.0
         """Clock time before which nothing is sent."""
+        self._since = 0.0
 
     @property
     def state(self) -> str:
@@ -38,9 +41,18 @@ class Backoff:
         self.failures = 0
         self.until = 0.0
 
+    def wait(self, now: float) -> float:
+        """Return the seconds until something may be sent, 0 or less when it may."""
+        if now < self._since:
+            # The clock was set back: a pause of a minute must not become one of a day.
+            self.until -= self._since - now
+            self._since = now
+        return self.until - now
+
     def failed(self, now: float, retry_after: float | None) -> None:
         """Note a failure at clock time *now*; *retry_after* seconds are the least to wait."""
         self.failures += 1
+        self._since = now
         self.until = now + self.delay(self.failures, retry_after, CAP)
 
     def delay(self, attempt: int, retry_after: float | None, cap: float = RETRY_CAP) -> float:

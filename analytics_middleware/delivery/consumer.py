@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analytics_middleware.collectors.base import Collector
-from analytics_middleware.delivery.backoff import Backoff
+from analytics_middleware.delivery.backoff import LONGEST, Backoff
 from analytics_middleware.delivery.batch import BatchSender, Outcome
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.outbox.base import DeadLetter, Entry, LeaseLost, Outbox, Retry, Settlement
@@ -87,8 +87,7 @@ class Consumer:
                 self._settle(*self._unwritten)
             except LeaseLost:
                 return _LEASE_POLL
-        # A clock set back must not make a pause of a minute one of a day.
-        wait = min(self._backoff.until - now, 3600.0)
+        wait = self._backoff.wait(now)
         if wait > 0:
             return wait
         try:
@@ -99,7 +98,7 @@ class Consumer:
                 # The log is not to be asked again with every group of events that comes.
                 return lingering
             self._retries_next = not self._retries_next
-            if self._retries_next and (entries := self._outbox.due(self.name, now, limit)):
+            if self._retries_next and (entries := self._due(now, limit)):
                 return self._retry(entries, epoch, now)
             entries = self._read(limit)
             if not entries:
@@ -149,7 +148,14 @@ class Consumer:
 
     def _until_next_retry(self, now: float) -> float | None:
         due = self._outbox.next_due(self.name)
-        return None if due is None else max(0.0, due - now)
+        return None if due is None else max(0.0, due - now) if due - now <= LONGEST else 0.0
+
+    def _due(self, now: float, limit: int) -> list[Entry]:
+        entries = self._outbox.due(self.name, now, limit)
+        if not entries and (due := self._outbox.next_due(self.name)) is not None and due - now > LONGEST:
+            # No wait is that long: the clock was set back.
+            entries = self._outbox.due(self.name, due, limit)
+        return entries
 
     def _first_attempt(self, entries: Sequence[Entry], epoch: int, now: float) -> float:
         outcome = self._send(entries, now, isolate=self._isolating)

@@ -45,7 +45,7 @@ class StoreFeed:
         epoch = self._outbox.claim(self.name)
         if epoch is None:
             return 1.0
-        wait = self._backoff.until - self._clock()
+        wait = self._backoff.wait(self._clock())
         if wait > 0:
             return wait
         now = self._clock()
