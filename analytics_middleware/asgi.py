@@ -85,9 +85,9 @@ class AnalyticsMiddleware:
                     message = {**message, "headers": [*headers, (b"set-cookie", cookie.encode("latin-1"))]}
                 awaiting_trailers = message.get("trailers", False)
             last = not context.finished and _is_last(message, kind, awaiting_trailers)
-            if last:
-                # A server that now sets a timer for its next request would keep this one with it all the while.
-                current.set(None)
+            # A server that now sets a timer for its next request would keep this one with it all the while. What is
+            # current here may be another's: of a task that ends the responses of many.
+            lifted = current.set(None) if last and current.get() is context else None
             try:
                 await send(message)
             except OSError:
@@ -95,8 +95,8 @@ class AnalyticsMiddleware:
                 context.disconnected = True
                 raise
             finally:
-                if last:
-                    current.set(context)
+                if lifted is not None:
+                    current.reset(lifted)
             if last:
                 if context.disconnected:
                     context.status = 499

@@ -78,6 +78,7 @@ class Engine:
         self.put: Callable[[Handed], None] = self._writer.put
         self._recording = threading.RLock()
         """Held by whoever uses pipeline and spill: the writer thread, and in the worker those who record for others."""
+        self._abandoned = False
         self._relay: Relay | None = None
         self._relay_server: RelayServer | None = None
         if database is not None and not settings.background:
@@ -118,7 +119,9 @@ class Engine:
     def work(self) -> None:
         """Deliver here whatever the settings say of the web processes, and have `flush` wait for the whole log."""
         if self._relay is not None:
-            self._relay.close()
+            # Here it is recorded.
+            self._relay.stop_waiting()
+            self.put = self._writer.put
         if not self._runners:
             self.start_delivery()
         self.look()
@@ -150,7 +153,7 @@ class Engine:
         return True
 
     def _arrived(self, patient: bool) -> bool:
-        if self._spill.waiting:
+        if self._spill.waiting or (self._relay is not None and self._relay.waiting):
             return False
         elsewhere = not patient and not self._runners
         return elsewhere or all(self._outbox.passed(name, self._last_seq) for name in self.names)
@@ -179,12 +182,7 @@ class Engine:
         deadline = time.monotonic() + timeout
         if self._relay_server is not None:
             self._relay_server.stop(timeout)
-        left = max(0.0, deadline - time.monotonic())
-        stopped_writing = self._writer.stop(left if self._relay is None else left / 2)
-        if self._relay is not None:
-            # What a worker does not answer for by now is recorded here.
-            self._relay.close()
-            stopped_writing = stopped_writing or self._writer.stop(left / 2)
+        stopped_writing = self._stop_writing(deadline)
         if stopped_writing and self._spill.waiting:
             self._spill.write((), now=True)
         if not self._outbox.durable:
@@ -198,6 +196,18 @@ class Engine:
             self._release_leases()
         return all(stopped)
 
+    def _stop_writing(self, deadline: float) -> bool:
+        left = max(0.0, deadline - time.monotonic())
+        if self._relay is None:
+            return self._writer.stop(left)
+        stopped = self._writer.stop(left / 2)
+        if not stopped:
+            self._relay.stop_waiting()
+            stopped = self._writer.stop(left / 2)
+        if stopped and (items := self._relay.end(left / 4)):
+            self._record(items)
+        return stopped
+
     def ended(self, timeout: float) -> bool:
         """Whether no thread is left after *timeout* seconds at most, once `stop` was called."""
         deadline = time.monotonic() + timeout
@@ -206,6 +216,7 @@ class Engine:
 
     def abandon(self) -> None:
         """In a forked child: leave all of it to the parent."""
+        self._abandoned = True
         self._writer.abandon()
         if self._relay is not None:
             self._relay.abandon()
@@ -217,6 +228,9 @@ class Engine:
     def _write(self, items: Sequence[Any]) -> None:
         if self._relay is not None:
             items = self._relay.send(items)
+            if self._abandoned:
+                # A greenlet that was sending in the parent, and goes on here.
+                return
             self._last_seq = max(self._last_seq, self._relay.last_seq)
         self._record(items)
 
@@ -242,7 +256,7 @@ class Engine:
             if self._relay is None or not self._relay.up:
                 with loading():
                     self._enricher.warm_up()
-            self._record(())
+            self._write(())
             self._housekeeping.tick()
         if self._outbox.durable:
             try:

@@ -559,3 +559,38 @@ def test_a_view_that_is_served_while_analytics_fails_inside_notices_nothing(serv
     assert seen == ["view"]
     assert len(analytics_events) == 1
     assert (analytics.stats()["dropped"], analytics.stats()["internal_errors"]) == ({}, 1)
+
+
+def test_a_task_that_ends_the_responses_of_others_is_in_no_request(analytics_events):
+    """Such as one that serves all streams: what it tracks later is nobody's."""
+    analytics = Analytics()
+
+    async def main():
+        ending = asyncio.Queue()
+
+        async def end_all():
+            while True:
+                send, done = await ending.get()
+                await send({"type": "http.response.body", "body": b""})
+                analytics.track("idle")
+                done.set()
+
+        async def app(scope, receive, send):
+            set_user("alice")
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+            done = asyncio.Event()
+            await ending.put((send, done))
+            await done.wait()
+            analytics.track("after")
+
+        async def nothing(*_):
+            pass
+
+        task = asyncio.create_task(end_all())
+        scope = {"type": "http", "method": "GET", "path": "/alice", "headers": HEADERS, "query_string": b""}
+        await AnalyticsMiddleware(app, analytics=analytics)(scope, nothing, nothing)
+        task.cancel()
+
+    asyncio.run(main())
+    found = {event.event_name or event.type: (event.user_id, event.path) for event in analytics_events}
+    assert found == {"pageview": ("alice", "/alice"), "idle": (None, None), "after": ("alice", "/alice")}

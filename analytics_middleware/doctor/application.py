@@ -64,10 +64,10 @@ def _worker(settings: Settings) -> Finding:
     relay = Relay(settings.data_dir, Counters())
     relay.look()
     up = relay.up
-    relay.close()
+    relay.end(0.0)
     if up:
         return Finding("ok", "delivery", "a worker runs: it records and delivers for the web processes")
-    text = "background is False and no worker of this version runs: nothing is delivered"
+    text = "background is False and no worker of this version answers: web processes record, and may deliver nothing"
     return Finding("warning", "delivery", text, advice)
 
 

@@ -1,11 +1,12 @@
 """The web process's end: groups of facts go to the worker, and what it does not answer for is recorded here."""
 
+import select
 import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.ids import first_of_many
@@ -14,10 +15,21 @@ from analytics_middleware.relay import facts, wire
 if TYPE_CHECKING:
     from analytics_middleware.pipeline import Handed
 
-_PATIENCE = 1.0
-"""Seconds that the worker may take to record a group; then it is recorded here."""
+_PATIENCE = 0.25
+"""Seconds that the writer thread waits for the worker. What comes while a group is unanswered is recorded here."""
+_GIVE_UP = 30.0
+"""Seconds until what is unanswered is recorded here, too: longer than anything waits for the log."""
 _PAUSE = 5.0
 """Seconds until a worker that has not answered is tried again."""
+_MAX_GREETING = 200
+
+
+class _Group(NamedTuple):
+    """What was sent and not answered for yet."""
+
+    first_id: str
+    items: list[bytes]
+    sent: float
 
 
 class Relay:
@@ -28,6 +40,8 @@ class Relay:
         self._counters = counters
         self._monotonic = monotonic
         self._connection: socket.socket | None = None
+        self._unanswered: _Group | None = None
+        self._answer = b""
         self._try_at = 0.0
         self._closed = False
         self.last_seq = 0
@@ -55,7 +69,12 @@ class Relay:
     @property
     def up(self) -> bool:
         """Whether a worker records what is sent."""
-        return self._connection is not None
+        return self._connection is not None and not self._closed
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was sent that is not known to be in the log."""
+        return self._unanswered is not None
 
     def look(self) -> None:
         """Connect to the worker unless that is done, or was tried in vain a moment ago."""
@@ -69,40 +88,85 @@ class Relay:
                 self._failed(error)
 
     def send(self, items: "Sequence[Handed | bytes]") -> "list[Handed]":
-        """Have the worker record *items*; return those that are to be recorded here."""
+        """Have the worker record *items*; return those that are to be recorded here, perhaps of an earlier group."""
         prepared = [item for item in items if isinstance(item, bytes)]
         rest = [item for item in items if not isinstance(item, bytes)]
+        here = self._settled(0.0)
         if prepared:
             first_id = first_of_many()
-            if not self._answered(wire.frame(first_id, prepared)):
-                rest = [*facts.decode_each(first_id, prepared, self._counters), *rest]
-        return rest
+            if self._unanswered is None and self._sent(wire.frame(first_id, prepared)):
+                self._unanswered = _Group(first_id, prepared, self._monotonic())
+                here += self._settled(_PATIENCE)
+            else:
+                # Slow or gone: nobody's memory fills meanwhile.
+                here += facts.decode_each(first_id, prepared, self._counters)
+        return here + rest
 
-    def close(self) -> None:
-        """End the connection for good, from any thread: who waits for an answer waits no longer."""
+    def end(self, patience: float) -> "list[Handed]":
+        """End the connection for good; return what was not answered for within *patience* seconds."""
+        here = self._settled(patience)
+        self._closed = True
+        self._disconnect()
+        return here + self._taken_back()
+
+    def stop_waiting(self) -> None:
+        """From another thread: end what the writer thread waits for. What it waits for is recorded there then."""
         self._closed = True
         if (connection := self._connection) is not None:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._disconnect()
 
     def abandon(self) -> None:
-        """In a forked child: leave the connection to the parent."""
+        """In a forked child: leave the connection to the parent, and what was sent."""
         self._closed = True
+        self._unanswered = None
         self._disconnect()
 
-    def _answered(self, frame: bytes) -> bool:
+    def _settled(self, patience: float) -> "list[Handed]":
+        """Look for the answer; return what is to be recorded here, for none will come."""
+        group = self._unanswered
+        if group is None:
+            return []
+        try:
+            if self._answered(patience):
+                self._unanswered = None
+                return []
+            if self._monotonic() - group.sent < _GIVE_UP:
+                return []
+            raise TimeoutError("it does not answer")
+        except OSError as error:
+            # It may be in the log all the same: twice then, under the same ids.
+            self._failed(error)
+        return self._taken_back()
+
+    def _taken_back(self) -> "list[Handed]":
+        group, self._unanswered = self._unanswered, None
+        return [] if group is None else facts.decode_each(group.first_id, group.items, self._counters)
+
+    def _answered(self, patience: float) -> bool:
+        connection = self._connection
+        if connection is None:
+            raise ConnectionError("it has gone")
+        if not _readable(connection, patience):
+            return False
+        self._answer += _received(connection, wire.ANSWER.size - len(self._answer))
+        if len(self._answer) < wire.ANSWER.size:
+            return False
+        (last,) = wire.ANSWER.unpack(self._answer)
+        self._answer = b""
+        self.last_seq = max(self.last_seq, last)
+        return True
+
+    def _sent(self, frame: bytes) -> bool:
         connection = self._connection
         if connection is None:
             return False
         try:
             connection.sendall(frame)
-            (last,) = wire.ANSWER.unpack(_read(connection, wire.ANSWER.size))
         except OSError as error:
-            # It may have them all the same: then they are in the log twice, under the same ids.
+            # Part of a frame is none: nobody records it.
             self._failed(error)
             return False
-        self.last_seq = max(self.last_seq, last)
         return True
 
     def _connected(self) -> socket.socket:
@@ -111,8 +175,11 @@ class Relay:
             connection.settimeout(_PATIENCE)
             with wire.address(self._directory) as address:
                 connection.connect(address)
-            if _read(connection, len(wire.GREETING)) != wire.GREETING:
-                raise ConnectionError("it is of another version")
+            greeting = b""
+            while not greeting.endswith(b"\n") and len(greeting) < _MAX_GREETING:
+                greeting += _received(connection, _MAX_GREETING)
+            if greeting != wire.GREETING:
+                raise OSError("it is of another version")
         except BaseException:
             connection.close()
             raise
@@ -121,7 +188,7 @@ class Relay:
     def _failed(self, error: OSError) -> None:
         self._disconnect()
         if not isinstance(error, ConnectionError):
-            # Not one that has ended and may be followed at once, but one that is slow.
+            # Not one that has ended and may be followed at once, but one that is slow, or another version.
             self._try_at = self._monotonic() + _PAUSE
         self._counters.log(
             "relay", logger.info, "analytics: the worker does not record for this process, which does so: %s", error
@@ -129,15 +196,20 @@ class Relay:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._answer = b""
         if connection is not None:
             connection.close()
 
 
-def _read(connection: socket.socket, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        part = connection.recv(size - len(received))
-        if not part:
-            raise ConnectionError("it has ended the connection")
-        received += part
-    return received
+def _readable(connection: socket.socket, seconds: float) -> bool:
+    # Not select(2), which knows descriptors up to 1023 only.
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _received(connection: socket.socket, size: int) -> bytes:
+    part = connection.recv(size)
+    if not part:
+        raise ConnectionError("it has ended the connection")
+    return part

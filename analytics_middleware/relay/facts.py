@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from operator import attrgetter
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters, logger
-from analytics_middleware.event import Erase, Event, EventType, Identify, Visit
+from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.ids import successor
 from analytics_middleware.money import Money
 from analytics_middleware.tracking import Identified, Tracked
@@ -44,6 +45,8 @@ _FIELDS: Final = (
 )
 """What an event is made of and goes as it is; the rest of a `RequestContext` is for the process that has it."""
 
+_TEXTS: Final = (*FROM_REQUEST, "event_id", "event_name", "action_name", "client_ip")
+
 _REQUEST, _TRACKED, _IDENTIFIED, _ERASE = range(4)
 
 
@@ -76,7 +79,7 @@ def encode(item: "Handed") -> bytes:
             return _encode((_REQUEST, None, (_fields(item),)))
         return _encode((_REQUEST, None, _known(item)))
     if isinstance(item, Tracked):
-        return _encode((_TRACKED, item.event, item.context and _known(item.context)))
+        return _encode((_TRACKED, _proper(item.event), item.context and _known(item.context)))
     if isinstance(item, Identified):
         return _encode((_IDENTIFIED, _record(item.record), item.context and _known(item.context)))
     return _encode((_ERASE, _record(item), None))
@@ -102,7 +105,17 @@ def is_event(item: "Handed | bytes") -> bool:
 
 def _known(context: RequestContext) -> tuple[Any, ...]:
     # Trace ids have 128 bits, and MessagePack 64.
-    return (_fields(context), context.revenue, f"{context.trace:x}", context.given)
+    return (_fields(context), context.revenue, f"{context.trace:x}", context.given and _proper(context.given))
+
+
+def _proper(event: Event) -> Event:
+    """Return *event* if all it has is of the type it should have: admission must find there what it would find here."""
+    texts = (getattr(event, field) for field in _TEXTS)
+    if not all(text is None or type(text) is str for text in texts):
+        raise TypeError("an event with a text that is none can't be handed over")
+    if type(event.visit) is not Visit or type(event.revenue) not in (Money, NoneType):
+        raise TypeError("an event with a visit or a revenue that is none can't be handed over")
+    return event
 
 
 def _items(first_id: str, records: Iterable[list[Any]], counters: Counters) -> "list[Handed]":
@@ -147,7 +160,6 @@ def _restored(known: list[Any]) -> RequestContext:
 
 
 def _event(fields: dict[str, Any]) -> Event:
-    """Return the event with what the application put into it, good or bad: admission comes later, as it does here."""
     if "revenue" in fields:
         fields["revenue"] = Money.from_minor(*fields["revenue"])
     if isinstance(fields["timestamp"], str):

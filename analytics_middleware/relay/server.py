@@ -5,12 +5,11 @@ import os
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.relay import facts, wire
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 _LOCK = "worker.lock"
 _LOOK_EVERY = 1.0
 """Seconds until a second worker asks again whether the first has gone."""
+_REST = 0.05
 _CHUNK = 1 << 18
 
 
@@ -40,6 +40,7 @@ class RelayServer:
         self._woken, self._wake = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._listener: socket.socket | None = None
+        self._identity: tuple[int, int] | None = None
         self._lock: int | None = None
         self._thread = threading.Thread(target=self._run, name="analytics-relay", daemon=True)
 
@@ -50,7 +51,8 @@ class RelayServer:
     def stop(self, timeout: float) -> None:
         """Record what has arrived, and end within *timeout* seconds; the others find that out and go on alone."""
         self._stopping = True
-        self._wake.send(b"x")
+        with suppress(OSError):
+            self._wake.send(b"x")
         self._thread.join(timeout)
 
     def abandon(self) -> None:
@@ -68,6 +70,9 @@ class RelayServer:
     def _run(self) -> None:
         try:
             while not self._stopping:
+                if self._listener is not None and self._identity != self._present():
+                    # Somebody emptied the directory, or replaced it.
+                    self._withdraw()
                 if self._listener is None:
                     self._listen()
                 self._serve(_LOOK_EVERY)
@@ -94,7 +99,16 @@ class RelayServer:
                 "relay", logger.warning, "analytics: web processes record by themselves, for no socket: %s", error
             )
             return
+        self._identity = self._present()
         self._selector.register(self._listener, selectors.EVENT_READ)
+
+    def _present(self) -> tuple[int, int] | None:
+        """Return what tells the socket that stands in the directory from any other."""
+        try:
+            found = (self._directory / wire.SOCKET).lstat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _opened(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX)
@@ -118,8 +132,10 @@ class RelayServer:
             self._selector.unregister(self._listener)
             self._listener.close()
             self._listener = None
-            with suppress(OSError):
-                (self._directory / wire.SOCKET).unlink()
+            # Not another worker's, which took the place.
+            if self._present() == self._identity:
+                with suppress(OSError):
+                    (self._directory / wire.SOCKET).unlink()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -132,7 +148,7 @@ class RelayServer:
             elif isinstance(key.data, _Connection):
                 try:
                     frames += [(key.data, facts.decode(frame, self._counters)) for frame in key.data.frames()]
-                except (OSError, ValueError, msgspec.DecodeError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever it sent, the others' is recorded
                     self._leave(key.data, error)
         if frames:
             self._take(frames)
@@ -157,7 +173,8 @@ class RelayServer:
         try:
             accepted, _ = self._listener.accept()
         except OSError:
-            # Gone again.
+            # Gone again, or no descriptor is free: then it would be asked for over and over.
+            time.sleep(_REST)
             return
         connection = _Connection(accepted)
         self._selector.register(accepted, selectors.EVENT_READ, connection)

@@ -53,7 +53,7 @@ class Host:
         self.directory = directory
         self.collector = Collector()
         self.made: list[Analytics] = []
-        self._numbers = count()
+        self.numbers = count()
         self.web = self.analytics("web", background=False)
 
     def analytics(self, where: str, **settings: Any) -> Analytics:
@@ -81,7 +81,7 @@ class Host:
         tried = 0
         while True:
             tried += 1
-            name = f"until {next(self._numbers)}"
+            name = f"until {next(self.numbers)}"
             self.web.track(name)
             assert self.web.flush(DEADLINE)
             if self.recorded_by(name) == where:
@@ -254,6 +254,7 @@ def test_what_gets_no_answer_is_recorded_here_under_the_same_id(host: Host, hang
             serve(host.web)
             host.web.flush(0.1)
             assert time.monotonic() < deadline
+        host.web.close(1.0)
     later = host.analytics("later")
     later.work()
     assert later.flush(DEADLINE)
@@ -275,6 +276,57 @@ def test_a_worker_that_hangs_keeps_nothing_from_the_log_when_the_process_ends(ho
     assert later.flush(DEADLINE)
     assert [each.event_name for each in host.collector.events][-1] == "the last"
     assert later.stats()["dropped"] == {}
+
+
+def test_what_a_slow_worker_has_is_recorded_once_and_what_comes_meanwhile_here(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+):
+    worker = host.worker()
+    host.track_until("worker")
+    append, going_on = worker.outbox.append, threading.Event()
+    begun = threading.Event()
+
+    def slow(*arguments: Any) -> int:
+        begun.set()
+        assert going_on.wait(DEADLINE)
+        return append(*arguments)
+
+    monkeypatch.setattr(worker.outbox, "append", slow)
+    host.web.track("slow")
+    assert begun.wait(DEADLINE)
+    while host.web.stats()["accepted"] < 2:
+        host.web.track(f"meanwhile {next(host.numbers)}")
+        time.sleep(0.02)
+    assert not host.web.flush(0.1)
+    going_on.set()
+    monkeypatch.undo()
+    assert host.web.flush(DEADLINE)
+    assert host.recorded_by("slow") == "worker"
+    host.accounts()
+
+
+def test_an_event_that_is_none_is_kept_as_it_would_be_here(host: Host):
+    """What is wrong in an event is emptied, wherever it is recorded."""
+    host.worker()
+    host.track_until("worker")
+    for revenue in (5, "29.99 EUR", (1, "EUR")):
+        host.web.track(Event(event_name=f"worth {revenue}", revenue=revenue))  # type: ignore[arg-type]
+    host.web.track(Event(event_name="no visit", visit=None))  # type: ignore[arg-type]
+    assert host.web.flush(DEADLINE)
+    assert [each.revenue for each in host.collector.events[-4:]] == [None] * 4
+    host.accounts()
+
+
+def test_it_listens_again_when_the_directory_was_emptied(host: Host):
+    worker = host.worker()
+    host.track_until("worker")
+    (host.directory / wire.SOCKET).unlink()
+    deadline = time.monotonic() + DEADLINE
+    while not (host.directory / wire.SOCKET).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    worker.close(DEADLINE)
+    assert not (host.directory / wire.SOCKET).exists()
 
 
 def test_what_the_worker_cannot_write_is_recorded_here(host: Host, monkeypatch: pytest.MonkeyPatch):
@@ -307,7 +359,16 @@ def test_another_version_is_left_alone(host: Host):
     assert len(host.collector.events) == 30
 
 
-@pytest.mark.parametrize("noise", [b"\xff\xff\xff\xff", b"\0\0\0\1x", b"\0\0\0\4\x93\1\2\3", b"GET / HTTP/1.1"])
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\1x",
+        b"\0\0\0\4\x93\1\2\3",
+        b"GET / HTTP/1.1",
+        wire.frame("01890000-0000-7000-8000-000000000000", [b"\x91" * 100_000 + b"\0"]),
+    ],
+)
 def test_noise_ends_its_own_connection_only(host: Host, noise: bytes):
     host.worker()
     host.track_until("worker")
