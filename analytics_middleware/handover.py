@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import msgspec
 
+from analytics_middleware.admission import MAX_TEXT
 from analytics_middleware.context import RequestContext, current
+from analytics_middleware.enrich.privacy import OBJECTIONS, objects
+from analytics_middleware.properties import MAX_NAME, clean_text
 from analytics_middleware.request import Request
 
 if TYPE_CHECKING:
@@ -29,9 +32,11 @@ HEADER: Final = "x-analytics-context"
 """The name of the one header that carries it all."""
 
 _MAX = 8192
-_KEPT = ("host", "user-agent", "referer", "accept-language", "dnt", "sec-gpc")
-"""Request headers that go along: what an event shows, and the visitor's objection to tracking, which must be honoured
-wherever the event is made. Cookies, addresses and queries stay: queues and their logs keep what passes through.
+_KEPT = {"host": 255, "user-agent": MAX_TEXT, "referer": MAX_TEXT, "accept-language": MAX_TEXT}
+"""Request headers that go along because an event shows them, and how many characters of each it can show.
+
+Besides, the visitor's objection to tracking goes along, which must be honoured wherever the event is made. Cookies,
+addresses and queries stay: queues and their logs keep what passes through.
 """
 
 
@@ -74,8 +79,12 @@ def headers() -> dict[str, str]:
     if not context.finished:
         # The framework knows by now whose request it is.
         context.look()
-    encoded = _encode(_passport(context)).decode()
-    return {HEADER: encoded} if len(encoded) <= _MAX else {}
+    passport = _passport(context)
+    encoded = _encode(passport).decode()
+    if len(encoded) > _MAX:
+        # Visitors decide how long their headers are, and must not lose their objection by it.
+        encoded = _encode(_essence(passport)).decode()
+    return {HEADER: encoded}
 
 
 @contextmanager
@@ -108,26 +117,46 @@ def _passport(context: RequestContext) -> _Passport:
     if given is not None:
         # A task that sends a task: what `Analytics.context` was told.
         return _Passport(
-            method=given.method or "GET",
-            path=given.path or "/",
-            pattern=given.matched_pattern,
-            user_id=given.user_id,
-            anon_id=given.anon_id,
-            locale=given.locale,
+            method=_text(given.method) or "GET",
+            path=_text(given.path, MAX_TEXT) or "/",
+            pattern=_text(given.matched_pattern, MAX_TEXT),
+            user_id=_text(given.user_id),
+            anon_id=_text(given.anon_id),
+            locale=_text(given.locale),
         )
     request = Request(headers=context.headers)
-    user_id = context.user_id if context.set_user_id is None else context.set_user_id or None
+    kept = {
+        name: clean_text(value, most) for name, most in _KEPT.items() if (value := request.header(name)) is not None
+    }
     return _Passport(
-        method=context.method,
+        method=_text(context.method) or "GET",
         scheme=context.scheme,
-        path=context.path,
-        headers={name: value for name in _KEPT if (value := request.header(name)) is not None},
-        pattern=context.pattern,
-        user_id=user_id,
-        anon_id=context.anon_id,
-        locale=context.locale,
-        action_name=context.action_name,
+        path=_text(context.path, MAX_TEXT) or "",
+        headers=kept | {name: "1" for name in OBJECTIONS if objects(request, name)},
+        pattern=_text(context.pattern, MAX_TEXT),
+        user_id=_text(context.user_id if context.set_user_id is None else context.set_user_id),
+        anon_id=_text(context.anon_id),
+        locale=_text(context.locale),
+        action_name=_text(context.action_name),
     )
+
+
+def _essence(passport: _Passport) -> _Passport:
+    """Return what of *passport* must not be lost, and is short."""
+    return _Passport(
+        method=passport.method,
+        path="",
+        headers={name: passport.headers[name] for name in OBJECTIONS if name in passport.headers},
+        user_id=passport.user_id,
+    )
+
+
+def _text(value: object, most: int = MAX_NAME) -> str | None:
+    """Return *value* as plain text of at most so many characters, None for what says nothing."""
+    if value is None:
+        return None
+    # Frameworks have texts of their own, such as Django's SafeString.
+    return clean_text(str.__str__(value) if isinstance(value, str) else str(value), most) or None
 
 
 def _read(sent: Mapping[str, Any] | None) -> _Passport | None:

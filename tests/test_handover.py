@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analytics_middleware import Analytics, Event, track
+from analytics_middleware import Analytics, Event, set_user, track
 from analytics_middleware.asgi import AnalyticsMiddleware
 from analytics_middleware.handover import HEADER, carry, headers, restored
 from analytics_middleware.testing import FakeCollector
@@ -121,6 +121,58 @@ def test_an_objection_to_tracking_is_honoured_in_the_task() -> None:
     assert [event.event_name for event in own.events if event.event_name] == ["invoice.sent"]
     assert third.events == []
     analytics.close()
+
+
+LONG = b"x" * 9000
+QUOTES = b'"' * 9000
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [(b"sec-gpc", b"1"), (b"referer", b"https://x.example/" + LONG), (b"user-agent", LONG)],
+        [(b"dnt", b"1"), (b"referer", QUOTES), (b"user-agent", QUOTES), (b"accept-language", LONG)],
+        [(b"dnt", b"0"), (b"dnt", b"1"), (b"host", LONG), (b"dnt", LONG)],
+    ],
+)
+def test_no_length_of_headers_loses_an_objection_to_tracking(more: Any) -> None:
+    own, third = FakeCollector("own"), FakeCollector("third", third_party=True)
+    analytics = Analytics([own, third], enabled=True, store=None)
+
+    def view() -> None:
+        set_user("ann")
+        sent.update(headers())
+
+    sent: dict[str, str] = {}
+    run(analytics, view, more)
+    assert len(sent[HEADER]) <= 8192
+    with restored(analytics, sent):
+        track("invoice.sent")
+    assert analytics.flush(5)
+    [event] = custom(own.events)
+    assert (event.method, event.user_id, event.visit.opted_out) == ("POST", "ann", True)
+    assert third.events == []
+    analytics.close()
+
+
+def test_a_long_referrer_leaves_the_task_the_page(analytics: Analytics, analytics_events: list[Event]) -> None:
+    sent: dict[str, str] = {}
+    run(analytics, lambda: sent.update(headers()), [(b"referer", b"https://x.example/?q=" + LONG)])
+    with restored(analytics, sent):
+        track("invoice.sent")
+    [event] = custom(analytics_events)
+    assert (event.path, event.hostname, event.visit.source) == ("/orders", "shop.example", "x.example")
+
+
+def test_where_no_page_fits_into_the_headers_none_is_made_up(
+    analytics: Analytics, analytics_events: list[Event]
+) -> None:
+    sent: dict[str, str] = {}
+    run(analytics, lambda: sent.update(headers()), [(b"referer", QUOTES), (b"accept-language", QUOTES)])
+    with restored(analytics, sent):
+        track("invoice.sent")
+    [event] = custom(analytics_events)
+    assert (event.method, event.path, event.url, event.hostname) == ("POST", None, None, None)
 
 
 def test_a_task_hands_on_what_it_was_given(analytics: Analytics, analytics_events: list[Event]) -> None:
