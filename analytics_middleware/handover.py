@@ -20,7 +20,6 @@ from analytics_middleware.admission import MAX_TEXT
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.enrich.privacy import OBJECTIONS, objects
 from analytics_middleware.properties import MAX_NAME, clean_text
-from analytics_middleware.request import Request
 
 if TYPE_CHECKING:
     from analytics_middleware.analytics import Analytics
@@ -50,6 +49,8 @@ class _Passport(msgspec.Struct, omit_defaults=True):
     anon_id: str | None = None
     locale: str | None = None
     action_name: str | None = None
+    left_out: bool = False
+    """Whether whoever made the request makes no events (`exclude`)."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -104,6 +105,8 @@ def restored(analytics: "Analytics", sent: Mapping[str, Any] | None) -> Generato
     context.headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in passport.headers.items()]
     context.pattern, context.user_id, context.anon_id = passport.pattern, passport.user_id, passport.anon_id
     context.locale, context.action_name = passport.locale, passport.action_name
+    # By address or program or as staff: it comes to the same, and only the request could tell.
+    context.staff = passport.left_out
     token = current.set(context)
     try:
         yield
@@ -123,8 +126,9 @@ def _passport(context: RequestContext) -> _Passport:
             user_id=_text(given.user_id),
             anon_id=_text(given.anon_id),
             locale=_text(given.locale),
+            left_out=context.staff,
         )
-    request = Request(headers=context.headers)
+    request = context.facts()
     kept = {
         name: clean_text(value, most) for name, most in _KEPT.items() if (value := request.header(name)) is not None
     }
@@ -138,6 +142,7 @@ def _passport(context: RequestContext) -> _Passport:
         anon_id=_text(context.anon_id),
         locale=_text(context.locale),
         action_name=_text(context.action_name),
+        left_out=context.staff or context.analytics.leaves_out(request),
     )
 
 
@@ -148,6 +153,7 @@ def _essence(passport: _Passport) -> _Passport:
         path="",
         headers={name: passport.headers[name] for name in OBJECTIONS if name in passport.headers},
         user_id=passport.user_id,
+        left_out=passport.left_out,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from analytics_middleware import Analytics, Event, set_user, track
 from analytics_middleware.asgi import AnalyticsMiddleware
+from analytics_middleware.context import current
 from analytics_middleware.handover import HEADER, carry, headers, restored
 from analytics_middleware.testing import FakeCollector
 
@@ -173,6 +174,56 @@ def test_where_no_page_fits_into_the_headers_none_is_made_up(
         track("invoice.sent")
     [event] = custom(analytics_events)
     assert (event.method, event.path, event.url, event.hostname) == ("POST", None, None, None)
+
+
+def tracked_in_tasks_of(exclude: list[str], view: Any = lambda: None, more: Any = ()) -> list[str | None]:
+    """What is recorded of an event in a request, of one in its task, and of one in the task that this task sends."""
+    collector = FakeCollector()
+    analytics = Analytics([collector], enabled=True, store=None, get_user_id=None, exclude=exclude)
+    first: dict[str, str] = {}
+
+    def sending() -> None:
+        view()
+        first.update(headers())
+        track("in the request")
+
+    run(analytics, sending, more)
+    with restored(analytics, first):
+        track("in the task")
+        second = headers()
+    with restored(analytics, second):
+        track("in its task")
+    assert analytics.flush(5)
+    analytics.close()
+    return [event.event_name for event in custom(collector.events)]
+
+
+@pytest.mark.parametrize("exclude", ["ip:203.0.113.0/24", "agent:mozilla*", "agent:*x"])
+def test_who_is_excluded_is_not_counted_through_a_task_either(exclude: str) -> None:
+    assert tracked_in_tasks_of([exclude], more=[(b"user-agent", LONG)] if exclude == "agent:*x" else ()) == []
+
+
+def test_staff_are_not_counted_through_a_task_either() -> None:
+    def staff() -> None:
+        # As the frameworks' adapters do.
+        context = current.get()
+        assert context is not None
+        context.staff = True
+
+    assert tracked_in_tasks_of(["staff"], staff) == []
+
+
+def test_excluding_somebody_leaves_the_tasks_of_others_alone() -> None:
+    others = ["in the request", "in the task", "in its task"]
+    assert tracked_in_tasks_of(["ip:192.0.2.0/24", "agent:bot*", "staff", "/orders"]) == others
+
+
+def test_what_an_older_version_sent_along_is_understood(analytics: Analytics, analytics_events: list[Event]) -> None:
+    old = '{"method":"POST","path":"/orders","headers":{"host":"shop.example","dnt":"1"},"user_id":"ann"}'
+    with restored(analytics, {HEADER: old}):
+        track("invoice.sent")
+    [event] = custom(analytics_events)
+    assert (event.path, event.user_id, event.visit.opted_out) == ("/orders", "ann", True)
 
 
 def test_a_task_hands_on_what_it_was_given(analytics: Analytics, analytics_events: list[Event]) -> None:
