@@ -100,6 +100,7 @@ def restored(analytics: "Analytics", sent: Mapping[str, Any] | None) -> Generato
         return
     context = RequestContext(analytics)
     context.automatic = False
+    context.handed_over = True
     context.entered = time.time()
     context.method, context.scheme, context.path = passport.method, passport.scheme, passport.path
     context.headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in passport.headers.items()]

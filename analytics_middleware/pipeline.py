@@ -106,7 +106,10 @@ class Pipeline:
         if event is None:
             return None
         address = event.client_ip
-        seen = self._enricher.enrich(event, event.request, automatic=isinstance(item, RequestContext))
+        context = item if isinstance(item, RequestContext) else item.context
+        # In a task all people with one browser would be one visitor, who is none of them.
+        nobody = address is None and context is not None and context.handed_over
+        seen = self._enricher.enrich(event, event.request, automatic=context is item, nobody=nobody)
         if self._keep_address:
             event.client_ip = address
         return seen

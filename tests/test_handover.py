@@ -218,6 +218,25 @@ def test_excluding_somebody_leaves_the_tasks_of_others_alone() -> None:
     assert tracked_in_tasks_of(["ip:192.0.2.0/24", "agent:bot*", "staff", "/orders"]) == others
 
 
+def test_a_task_invents_no_visitor() -> None:
+    collector = FakeCollector()
+    analytics = Analytics([collector], enabled=True, store=None, get_user_id=None)
+    sent: dict[str, str] = {}
+    run(analytics, lambda: sent.update(headers()))
+    with restored(analytics, sent):
+        track("invoice.sent")
+        track("signed.up", user_id="ann")
+        track("with.address", client_ip="203.0.113.7")
+    assert analytics.flush(5)
+    analytics.close()
+    action, nobodys, anns, located = collector.events
+    assert action.anon_id
+    assert action.visit.session_id
+    assert (nobodys.anon_id, nobodys.visit.session_id, nobodys.path) == (None, None, "/orders")
+    assert (anns.anon_id, anns.user_id) == (None, "ann")
+    assert located.anon_id == action.anon_id
+
+
 def test_what_an_older_version_sent_along_is_understood(analytics: Analytics, analytics_events: list[Event]) -> None:
     old = '{"method":"POST","path":"/orders","headers":{"host":"shop.example","dnt":"1"},"user_id":"ann"}'
     with restored(analytics, {HEADER: old}):
