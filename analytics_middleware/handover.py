@@ -19,6 +19,7 @@ import msgspec
 from analytics_middleware.admission import MAX_TEXT
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.enrich.privacy import OBJECTIONS, objects
+from analytics_middleware.event import Event
 from analytics_middleware.properties import MAX_NAME, clean_text
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class _Passport(msgspec.Struct, omit_defaults=True):
     action_name: str | None = None
     left_out: bool = False
     """Whether whoever made the request makes no events (`exclude`)."""
+    given: bool = False
+    """Whether there was no request but what `Analytics.context` was told; what it was not told is empty."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -90,24 +93,16 @@ def headers() -> dict[str, str]:
 
 @contextmanager
 def restored(analytics: "Analytics", sent: Mapping[str, Any] | None) -> Generator[None]:
-    """Have `track` in the block filled from the request whose `headers` are among those *sent*; others change nothing.
+    """Have `track` in the block filled from the request whose `headers` are among those *sent*.
 
-    Nothing in *sent* raises: it may come from an older version, or from somebody else.
+    Where there are none of them, for no request sent the task, `track` records what it is told and no more; within a
+    request or another block nothing changes. Nothing in *sent* raises: it may come from an older version, or from
+    somebody else. What can't be read changes nothing either: it may be an objection to tracking.
     """
-    passport = _read(sent)
-    if passport is None:
+    context = _context(analytics, sent)
+    if context is None:
         yield
         return
-    context = RequestContext(analytics)
-    context.automatic = False
-    context.handed_over = True
-    context.entered = time.time()
-    context.method, context.scheme, context.path = passport.method, passport.scheme, passport.path
-    context.headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in passport.headers.items()]
-    context.pattern, context.user_id, context.anon_id = passport.pattern, passport.user_id, passport.anon_id
-    context.locale, context.action_name = passport.locale, passport.action_name
-    # By address or program or as staff: it comes to the same, and only the request could tell.
-    context.staff = passport.left_out
     token = current.set(context)
     try:
         yield
@@ -116,18 +111,50 @@ def restored(analytics: "Analytics", sent: Mapping[str, Any] | None) -> Generato
         context.finished = True
 
 
+def _context(analytics: "Analytics", sent: Mapping[str, Any] | None) -> RequestContext | None:
+    """Return what a task's block is to have in place of a request, None for what there is already."""
+    context = RequestContext(analytics)
+    context.automatic = False
+    if not sent or HEADER not in sent:
+        context.given = Event()
+        return context if current.get() is None else None
+    passport = _read(sent)
+    if passport is None:
+        return None
+    # By address or program or as staff: it comes to the same, and only the request could tell.
+    context.staff = passport.left_out
+    if passport.given:
+        context.given = Event(
+            method=passport.method or None,
+            path=passport.path or None,
+            matched_pattern=passport.pattern,
+            user_id=passport.user_id,
+            anon_id=passport.anon_id,
+            locale=passport.locale,
+        )
+        return context
+    context.handed_over = True
+    context.entered = time.time()
+    context.method, context.scheme, context.path = passport.method, passport.scheme, passport.path
+    context.headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in passport.headers.items()]
+    context.pattern, context.user_id, context.anon_id = passport.pattern, passport.user_id, passport.anon_id
+    context.locale, context.action_name = passport.locale, passport.action_name
+    return context
+
+
 def _passport(context: RequestContext) -> _Passport:
     given = context.given
     if given is not None:
         # A task that sends a task: what `Analytics.context` was told.
         return _Passport(
-            method=_text(given.method) or "GET",
-            path=_text(given.path, MAX_TEXT) or "/",
+            method=_text(given.method) or "",
+            path=_text(given.path, MAX_TEXT) or "",
             pattern=_text(given.matched_pattern, MAX_TEXT),
             user_id=_text(given.user_id),
             anon_id=_text(given.anon_id),
             locale=_text(given.locale),
             left_out=context.staff,
+            given=True,
         )
     request = context.facts()
     kept = {
@@ -155,6 +182,7 @@ def _essence(passport: _Passport) -> _Passport:
         headers={name: passport.headers[name] for name in OBJECTIONS if name in passport.headers},
         user_id=passport.user_id,
         left_out=passport.left_out,
+        given=passport.given,
     )
 
 
@@ -166,8 +194,8 @@ def _text(value: object, most: int = MAX_NAME) -> str | None:
     return clean_text(str.__str__(value) if isinstance(value, str) else str(value), most) or None
 
 
-def _read(sent: Mapping[str, Any] | None) -> _Passport | None:
-    text = (sent or {}).get(HEADER)
+def _read(sent: Mapping[str, Any]) -> _Passport | None:
+    text = sent[HEADER]
     if not isinstance(text, str) or len(text) > _MAX:
         return None
     try:

@@ -245,6 +245,40 @@ def test_what_an_older_version_sent_along_is_understood(analytics: Analytics, an
     assert (event.path, event.user_id, event.visit.opted_out) == ("/orders", "ann", True)
 
 
+@pytest.mark.parametrize("sent", [None, {}, {"id": "1"}])
+def test_a_task_that_no_request_sent_tracks_all_the_same(
+    analytics: Analytics, analytics_events: list[Event], sent: Any
+) -> None:
+    with restored(analytics, sent):
+        track("report.made", {"rows": 3})
+        second = headers()
+    with restored(analytics, second):
+        track("report.mailed")
+    assert [event.event_name for event in analytics_events] == ["report.made", "report.mailed"]
+    assert analytics_events[0].properties == {"rows": 3}
+    for event in analytics_events:
+        assert (event.path, event.url, event.method, event.hostname) == (None, None, None, None)
+        assert (event.user_id, event.anon_id, event.visit.session_id) == (None, None, None)
+
+
+def test_a_block_that_a_script_sent_a_task_from_is_no_page(analytics: Analytics, analytics_events: list[Event]) -> None:
+    with analytics.context(user_id=7):
+        sent = headers()
+    with restored(analytics, sent):
+        track("invoice.sent")
+    [event] = analytics_events
+    assert (event.user_id, event.path, event.url, event.method) == ("7", None, None, None)
+
+
+def test_a_task_that_runs_within_a_request_tracks_for_that(analytics: Analytics, analytics_events: list[Event]) -> None:
+    def view() -> None:
+        with restored(analytics, {"id": "1"}):
+            track("invoice.sent")
+
+    run(analytics, view)
+    assert custom(analytics_events)[0].path == "/orders"
+
+
 def test_a_task_hands_on_what_it_was_given(analytics: Analytics, analytics_events: list[Event]) -> None:
     with analytics.context(user_id="ann", locale="de-DE"):
         first = headers()
@@ -257,7 +291,7 @@ def test_a_task_hands_on_what_it_was_given(analytics: Analytics, analytics_event
 
 
 @pytest.mark.parametrize(
-    "sent", [None, {}, {HEADER: ""}, {HEADER: "{"}, {HEADER: 3}, {HEADER: '{"path": 3}'}, {HEADER: "[" * 99_999}]
+    "sent", [{HEADER: None}, {HEADER: ""}, {HEADER: "{"}, {HEADER: 3}, {HEADER: '{"path": 3}'}, {HEADER: "[" * 99_999}]
 )
 def test_nonsense_in_a_tasks_headers_changes_nothing(
     analytics: Analytics, analytics_events: list[Event], sent: Any
