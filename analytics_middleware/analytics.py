@@ -11,13 +11,15 @@ from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors, listed
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.counters import NOTES, REASONS
+from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.salts import new_salt
 from analytics_middleware.erasing import erase_record
 from analytics_middleware.errors import AnalyticsError, MissingExtraError
 from analytics_middleware.event import Event
-from analytics_middleware.exclusions import STAFF
+from analytics_middleware.exclusions import STAFF, Exclusions
 from analytics_middleware.outbox.base import Draft, Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
+from analytics_middleware.request import Request
 from analytics_middleware.running import Running
 from analytics_middleware.settings import Settings
 from analytics_middleware.tracking import Identified, identification, tracked
@@ -59,6 +61,8 @@ class Analytics(Running):
         )
         self.leaves_out_staff = STAFF in checked.exclude
         """Whether adapters are to note who is staff."""
+        self._exclusions = Exclusions(checked.exclude)
+        self._address = ClientIP(checked.trusted_proxies, checked.proxy_header)
         self.parts: dict[str, Any] = {}
         """What the pages and the API keep with this object, by name."""
         if self.default_sinks:
@@ -201,6 +205,12 @@ class Analytics(Running):
     def shared_salt(self, day: date) -> bytes:
         """Return the salt that cookieless visitors have on *day* on all hosts; raise when it can't be kept."""
         return self._engine.salts.shared(day, new_salt)
+
+    # What is asked within a request.
+
+    def leaves_out(self, request: Request) -> bool:
+        """Whether events of whoever made *request* are left out for their address or program (`exclude`)."""
+        return self._exclusions.any_visitor and self._exclusions.visitor(request, self._address(request))
 
     # What the command line calls, too.
 

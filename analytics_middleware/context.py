@@ -58,6 +58,8 @@ class RequestContext:
     """Nothing that makes an event of its own: an asset, one of our own pages."""
     staff: bool = False
     """Whether the user is staff; noted only where `Analytics.leaves_out_staff`."""
+    handed_over: bool = False
+    """Whether this is what a task was told of the request that sent it: there is no address, and no cookie."""
     signed_out: bool = False
     """Whether a user who was signed in when the request came has signed out; noted for the visitor cookie."""
     root: Any = None

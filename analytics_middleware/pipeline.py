@@ -106,7 +106,10 @@ class Pipeline:
         if event is None:
             return None
         address = event.client_ip
-        seen = self._enricher.enrich(event, event.request, automatic=isinstance(item, RequestContext))
+        context = item if isinstance(item, RequestContext) else item.context
+        # In a task all people with one browser would be one visitor, who is none of them.
+        nobody = address is None and context is not None and context.handed_over
+        seen = self._enricher.enrich(event, event.request, automatic=context is item, nobody=nobody)
         if self._keep_address:
             event.client_ip = address
         return seen
@@ -200,7 +203,7 @@ class Pipeline:
             user_id=_user_id(context),
             anon_id=context.anon_id,
             matched_pattern=context.pattern,
-            url=url,
+            url=url or None,
             path=path,
             method=context.method[:_MAX_METHOD],
             user_agent=None if user_agent is None else clean_text(user_agent, MAX_TEXT),
@@ -258,10 +261,15 @@ def _user_id(context: RequestContext) -> str | None:
 
 @lru_cache(4096)
 def _location(scheme: str, host: str, fallback: str, path: str, query: str) -> tuple[str, str, str | None]:
-    """Return the URL, the path and the host's name of a request that asked *host* for *path*."""
+    """Return the URL, the path and the host's name of a request that asked *host* for *path*.
+
+    The URL is empty where neither is known, as in a task that was told of its request no more than it must know.
+    """
     if not _HOST.fullmatch(host):
         # Visitors can send anything.
         host = fallback
+    if not host and not path:
+        return "", "", None
     target = quote(path, safe="/!$&'()*+,;=:@~%", errors="replace") if not path.isascii() or " " in path else path
     url = f"{scheme}://{host}{target}?{query}" if query else f"{scheme}://{host}{target}"
     return clean_text(url, MAX_TEXT), clean_text(path, MAX_TEXT), _hostname(host)

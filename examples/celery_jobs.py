@@ -43,7 +43,7 @@ def write_what_is_left(**_: Any) -> None:
 
 
 class Tracked(app.Task):  # type: ignore[misc, name-defined]
-    """A task whose `track` calls know the request that sent it."""
+    """A task whose `track` calls know the request that sent it; without one (beat, a shell) they say what they say."""
 
     abstract = True
 

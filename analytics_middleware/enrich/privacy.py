@@ -22,8 +22,10 @@ MAX_URL: Final = 2048
 
 _MAX_PARAMETERS = 64
 _MAX_DECODINGS = 8
-_OPT_OUT = ("dnt", "sec-gpc")
-_OPT_OUT_HEADERS = HeaderNames(*_OPT_OUT)
+OBJECTIONS: Final = ("dnt", "sec-gpc")
+"""The headers with which visitors ask not to be tracked."""
+
+_OPT_OUT_HEADERS = HeaderNames(*OBJECTIONS)
 _CACHED_URLS = 4096
 
 # RFC 3986 appendix B, without its empty alternatives. Browsers read a backslash as a slash.
@@ -107,7 +109,12 @@ def opted_out(request: Request) -> bool:
     """Whether the visitor asks not to be tracked: ``DNT: 1`` (W3C Tracking Preference) or ``Sec-GPC: 1`` (GPC)."""
     if not request.has_any(_OPT_OUT_HEADERS):
         return False
-    return any("1" in (value.strip() for value in request.values(name)) for name in _OPT_OUT)
+    return any(objects(request, name) for name in OBJECTIONS)
+
+
+def objects(request: Request, name: str) -> bool:
+    """Whether *request* has the header *name*, one of `OBJECTIONS`, with 1, in whatever occurrence of it."""
+    return "1" in (value.strip() for value in request.values(name))
 
 
 @lru_cache(_CACHED_URLS)

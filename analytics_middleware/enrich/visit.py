@@ -113,10 +113,11 @@ class Enricher:
         parse("Mozilla/5.0")
         is_crawler("Mozilla/5.0")
 
-    def enrich(self, event: Event, request: Request | None, *, automatic: bool = True) -> Seen:
+    def enrich(self, event: Event, request: Request | None, *, automatic: bool = True, nobody: bool = False) -> Seen:
         """Fill *event* from *request* (None: from nothing but itself) and make it fit to be kept.
 
-        Only *automatic* page views can be bots'; what somebody tracked is somebody's.
+        Only *automatic* page views can be bots'; what somebody tracked is somebody's. With *nobody* what is known of
+        the request is too little to tell its visitor from others: the event gets no anonymous id that it has not.
         """
         private = None
         at = event.timestamp.timestamp()
@@ -126,7 +127,7 @@ class Enricher:
             # Kept with the event: it holds for whoever gets it later, too.
             visit.consented = self._consent.asked and self._consent.given(request)
             visit.opted_out = opted_out(request)
-            if event.anon_id is None and not visit.opted_out:
+            if event.anon_id is None and not visit.opted_out and not nobody:
                 event.anon_id = self._visitor(event, request, address, at, consented=visit.consented)
             if self._country_header is not None and visit.country is None and self._peers.trusts_peer(request):
                 visit.country = cdn_country(request, self._country_header)

@@ -37,6 +37,7 @@ _FIELDS: Final = (
     "locale",
     "excluded",
     "staff",
+    "handed_over",
     "event_name",
     "action_name",
     "properties",

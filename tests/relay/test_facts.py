@@ -83,6 +83,7 @@ def contexts(draw):
         setattr(context, name, draw(optional(texts)))
     context.excluded = draw(rarely)
     context.staff = draw(rarely)
+    context.handed_over = draw(rarely)
     context.revenue = draw(optional(moneys))
     context.properties = draw(optional(st.dictionaries(texts, scalars, max_size=4)))
     context.trace = draw(st.just(0) | st.integers(1, 2**128 - 1))
