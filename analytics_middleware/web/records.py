@@ -25,6 +25,9 @@ from analytics_middleware.web.body import decoded
 from analytics_middleware.web.http import Refusal
 from analytics_middleware.web.ingest import MAX_EVENTS
 
+MAX_BODY: Final = 2_000_000
+"""Bytes of a body of records: an event with 64 properties of 4,096 characters, at four bytes each, takes 1,050,000, and
+what a host's own log holds must not fail here. Below the 2.5 MB beyond which Django refuses to read a body."""
 _SOON: Final = ("retry-after", "5")
 _LOOKS: Final = 32
 """The part of `max_bytes` after which room is looked for anew: several processes fill the other half together."""

@@ -100,9 +100,41 @@ def test_only_the_secret_key_opens_it(site: Site, path, headers):
     assert (answer.status, answer.error["code"]) == (401, "token")
 
 
+def large() -> Event:
+    """The largest event that a host records: every property as long as it may be, in characters of four bytes."""
+    return Event(
+        event_name="order", timestamp=AT, user_id="ann", properties={f"p{i}": "\U0001f9ed" * 4096 for i in range(64)}
+    )
+
+
+def test_the_largest_event_of_a_hosts_log_is_taken(site: Site):
+    event = large()
+    body = b'{"records":[{"kind":"event","record":' + event.encode() + b"}]}"
+    assert len(body) > 1_000_000
+    assert site.post("records", body, SERVER).json == {"accepted": 1}
+    assert site.analytics.flush(20)
+    assert total(site) == 1
+
+
+def test_a_body_of_records_has_a_limit_of_its_own(plain: Site):
+    for body in (b" " * 2_000_001, [b" " * 100_000] * 21):
+        answer = plain.ask("POST", "records", body, SERVER)
+        assert (answer.status, answer.error["code"]) == (413, "too_large")
+        assert "2000000" in answer.error["message"]
+
+
+@pytest.mark.parametrize("headers", [{}, READER, {"authorization": "Bearer wrong-key-of-some-length"}])
+def test_who_does_not_have_the_secret_key_sends_no_more_than_a_browser(plain: Site, headers):
+    for body in (b" " * 65_537, [b" " * 10_000] * 7):
+        assert plain.ask("POST", "records", body, headers).status == 413
+    for path in ("salts", "events", "identify"):
+        assert plain.ask("POST", path, b" " * 65_537, SERVER).status == 413
+
+
 def test_without_a_secret_key_it_is_closed(build):
     site = build(secret_key=None)
     assert send(site, headers={"authorization": "Bearer None"}).status == 401
+    assert site.ask("POST", "records", b" " * 65_537, {"authorization": "Bearer None"}).status == 413
 
 
 @pytest.mark.parametrize(
