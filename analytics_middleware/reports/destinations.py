@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from analytics_middleware.collectors.webhook import WebhookCollector
 from analytics_middleware.errors import ConfigurationError, DeliveryError
-from analytics_middleware.outgoing.secret import MASK
+from analytics_middleware.outgoing.secret import MASK, Secret
 from analytics_middleware.reports.mail import Mail, MailServer, SendError, is_address
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class Webhook:
 
     def __init__(self, url: str, **options: Any) -> None:
         self._collector = WebhookCollector(url, **options)
-        # The path of such a URL is often its secret.
-        digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+        # The path of such a URL is often its secret, and so are these options. Two that differ only in them are two:
+        # a header may name the channel. Without any, it is the URL's digest alone.
+        digest = hashlib.sha256("\n".join([url, *_hidden(**options)]).encode()).hexdigest()[:12]
         self.id = f"{self._collector.endpoint.origin} ({digest})"
 
     def __repr__(self) -> str:
@@ -114,3 +115,13 @@ def read_destination(what: str, value: Any) -> Destination:
     except ConfigurationError as error:
         problem = str(error)
     raise ConfigurationError(f"{what} is {MASK}; it must be {right}: {problem}")
+
+
+def _hidden(headers: Any = None, secret: Any = None, **_others: Any) -> list[str]:
+    """Return the *headers* and each *secret*, which `WebhookCollector` has taken, as one text each."""
+    given = cast("Mapping[str, str]", headers or {})
+    secrets = [secret] if isinstance(secret, (str, Secret)) else cast("Sequence[str | Secret]", secret or ())
+    return [
+        *sorted(f"header {name.lower()}: {value}" for name, value in given.items()),
+        *(f"secret {each.reveal() if isinstance(each, Secret) else each}" for each in secrets),
+    ]

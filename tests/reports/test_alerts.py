@@ -1,5 +1,6 @@
 """Alerts: read once and strictly, asked like any question, told once to everybody, and again when that failed."""
 
+import base64
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from analytics_middleware import Analytics, ConfigurationError, DeliveryError, E
 from analytics_middleware.collectors import BatchCollector
 from analytics_middleware.event import Visit
 from analytics_middleware.outbox.database import Database
+from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.reports.alert import Measured, read_alerts
 from analytics_middleware.reports.alert_message import alert_message
 from analytics_middleware.reports.checking import Outcome, check
@@ -136,6 +138,28 @@ def test_one_destination_that_fails_costs_another_nothing(shop: Shop) -> None:
         [outcome] = shop.check(analytics)
         assert len(outcome.failures) == 1
     assert taken == ["ops@shop.example"]
+
+
+def test_webhooks_that_differ_only_in_headers_or_secret_are_each_told(shop: Shop) -> None:
+    hook = {"url": f"{shop.hook.url}/x", "allow_http": True, "allow_private": True}
+    secrets = ["whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
+    options: list[dict[str, Any]] = [
+        {},
+        {"headers": {"x-channel": "ops-canary"}},
+        {"headers": {"x-channel": "sales-canary"}},
+        {"secret": secrets[0]},
+        {"secret": [Secret(secrets[1]), secrets[0]]},
+    ]
+    analytics = shop.open({"to": [{**hook, **each} for each in options]})
+    [outcome] = shop.check(analytics)
+    assert (len(set(outcome.sent)), outcome.failures) == (5, [])
+    told = [
+        (request.headers.get("x-channel"), "webhook-signature" in request.headers) for request in shop.hook.requests
+    ]
+    assert told == [(None, False), ("ops-canary", False), ("sales-canary", False), (None, True), (None, True)]
+    [again] = shop.check(shop.open({"to": [{**hook, **each} for each in options]}))
+    assert again.sent == [], "each is known again"
+    assert not [hidden for hidden in ("canary", *secrets) if hidden in repr((outcome.sent, analytics.settings))]
 
 
 def test_a_question_that_fails_costs_the_other_alerts_nothing(shop: Shop) -> None:
