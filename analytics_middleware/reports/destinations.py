@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from analytics_middleware.collectors.webhook import WebhookCollector
 from analytics_middleware.errors import ConfigurationError, DeliveryError
 from analytics_middleware.outgoing.secret import MASK, Secret
-from analytics_middleware.reports.mail import Mail, MailServer, SendError, is_address
+from analytics_middleware.reports.mail import Mail, MailServer, SendError, is_address, unencoded
 
 if TYPE_CHECKING:
     from analytics_middleware.reports.message import Message
@@ -49,7 +49,7 @@ class Mailbox:
             return
         failed = None
         try:
-            mail(self.id, message.subject, message.text, message.html)
+            mail(self.id, unencoded(message.subject), message.text, message.html)
         except Exception as error:  # noqa: BLE001 - somebody else's code; that it failed is what counts
             # Its text may hold what that code knows.
             failed = type(error).__name__

@@ -97,15 +97,18 @@ Mail = MailServer | Hook
 
 
 def compose(sender: str, to: str, message: "Message") -> Any:
-    """Return *message* as an `email.message.EmailMessage`, which refuses line breaks in headers."""
+    """Return *message* as an `email.message.EmailMessage`, which refuses line breaks in headers.
+
+    It takes text that looks like an encoded word (RFC 2047) for one, whatever that decodes to; so none may be left.
+    """
     from email.message import EmailMessage
     from email.policy import SMTP
     from email.utils import formatdate, make_msgid
 
     made = EmailMessage(policy=SMTP)
-    made["From"] = sender
+    made["From"] = unencoded(sender)
     made["To"] = to
-    made["Subject"] = message.subject
+    made["Subject"] = unencoded(message.subject)
     made["Date"] = formatdate(usegmt=True)
     made["Message-ID"] = make_msgid(domain=_address_in(sender).rpartition("@")[2])
     # RFC 3834 section 5: nobody's holiday answer shall come back.
@@ -115,9 +118,14 @@ def compose(sender: str, to: str, message: "Message") -> Any:
     return made
 
 
+def unencoded(text: str) -> str:
+    """Return *text* so that nobody takes a part of it for an encoded word: it could hold line breaks and headers."""
+    return text.replace("=?", "= ?")
+
+
 def is_address(text: str) -> bool:
     """Whether *text* is a mailbox such as ``ops@shop.example``."""
-    return len(text) <= 254 and _ADDRESS.fullmatch(text) is not None
+    return len(text) <= 254 and "=?" not in text and _ADDRESS.fullmatch(text) is not None
 
 
 def read_mail(key: str, value: object) -> Mail | None:
