@@ -54,7 +54,8 @@ class Mailbox:
             # Its text may hold what that code knows.
             failed = type(error).__name__
         if failed is not None:
-            raise SendError(f"{self.id}: sending failed with {failed}")
+            # Where that code was by then is not known.
+            raise SendError(f"{self.id}: sending failed with {failed}", ambiguous=True)
 
 
 class Webhook:
@@ -74,15 +75,15 @@ class Webhook:
 
     def send(self, message: "Message", mail: Mail | None) -> None:
         """Post *message*. Raises `SendError`."""
-        failed = None
+        failed, ambiguous = None, False
         try:
             self._collector.post_signed(message.id, message.json())
         except DeliveryError as error:
-            failed = str(error)
+            failed, ambiguous = str(error), error.ambiguous
         finally:
             self._collector.close()
         if failed is not None:
-            raise SendError(failed)
+            raise SendError(failed, ambiguous=ambiguous)
 
 
 def read_destinations(what: str, value: object) -> tuple[Destination, ...]:

@@ -98,6 +98,18 @@ def test_a_message_that_was_taken_is_sent_however_the_server_says_goodbye(
     assert len(server.mails) == 1
 
 
+def test_a_message_to_which_nobody_answered_may_have_arrived(smtp: Callable[..., SmtpServer]) -> None:
+    for options, arrived in (
+        ({"hangs_up": True}, True),
+        ({"answers": {"RCPT": "550 no"}}, False),
+        ({"silent": True}, False),
+    ):
+        server = smtp(**options)
+        with pytest.raises(SendError) as caught:
+            server_of(server, tls="none", timeout=0.5 if server.silent else 15).send("ops@shop.example", MESSAGE)
+        assert (caught.value.ambiguous, len(server.mails)) == (arrived, arrived)
+
+
 TROUBLE: dict[str, dict[str, Any]] = {
     "echoed": {"answers": {"AUTH": "535 you said {line} and " + PASSWORD}},
     "wrong password": {"users": {"stats": "another"}},
