@@ -178,3 +178,5 @@ class OutboxStats(NamedTuple):
 
     counts: dict[str, int]
     consumers: dict[str, ConsumerStats]
+    bytes_in_use: int = 0
+    """Of those that it may take on disk; 0 for one that takes none."""

@@ -16,7 +16,7 @@ from analytics_middleware.outbox.base import (
 )
 from analytics_middleware.outbox.batches import insert_batch, read_batch
 from analytics_middleware.outbox.counting import consumer_stats, count, counter_value, last_seq
-from analytics_middleware.outbox.database import Database
+from analytics_middleware.outbox.database import Database, bytes_in_use
 from analytics_middleware.outbox.erasure import erase_revealed, erase_user
 from analytics_middleware.outbox.leases import Leases
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
@@ -280,7 +280,8 @@ class SqliteOutbox:
                     "SELECT name, cursor, baseline, breaker, last_error FROM consumer ORDER BY name"
                 ).fetchall()
             }
-        return OutboxStats({name: value for name, value in counters.items() if "/" not in name}, consumers)
+            size = bytes_in_use(connection)
+        return OutboxStats({name: value for name, value in counters.items() if "/" not in name}, consumers, size)
 
     def erase(self, user_id: str, record: Draft, progress: Callable[[int], object] = lambda _: None) -> Erased:
         """See `Outbox.erase`."""

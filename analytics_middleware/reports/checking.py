@@ -10,6 +10,7 @@ from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.reports.alert import Alert, Measured
 from analytics_middleware.reports.alert_message import alert_message
+from analytics_middleware.reports.mail import SendError
 from analytics_middleware.reports.message import one_line
 from analytics_middleware.reports.told import Telling
 
@@ -57,7 +58,8 @@ def check(
             try:
                 destination.send(alert_message(alert, due, analytics.settings.timezone), analytics.settings.mail)
             except AnalyticsError as error:
-                telling.failed(alert.name, destination.id, str(error))
+                ambiguous = isinstance(error, SendError) and error.ambiguous
+                telling.failed(alert.name, destination.id, due, str(error), ambiguous=ambiguous)
                 failures.append(f"not sent: {error}")
             else:
                 telling.sent(alert.name, destination.id, due, clock())

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from analytics_middleware.collectors.webhook import WebhookCollector
 from analytics_middleware.errors import ConfigurationError, DeliveryError
-from analytics_middleware.outgoing.secret import MASK
-from analytics_middleware.reports.mail import Mail, MailServer, SendError, is_address
+from analytics_middleware.outgoing.secret import MASK, Secret
+from analytics_middleware.reports.mail import Mail, MailServer, SendError, is_address, unencoded
 
 if TYPE_CHECKING:
     from analytics_middleware.reports.message import Message
@@ -49,12 +49,13 @@ class Mailbox:
             return
         failed = None
         try:
-            mail(self.id, message.subject, message.text, message.html)
+            mail(self.id, unencoded(message.subject), message.text, message.html)
         except Exception as error:  # noqa: BLE001 - somebody else's code; that it failed is what counts
             # Its text may hold what that code knows.
             failed = type(error).__name__
         if failed is not None:
-            raise SendError(f"{self.id}: sending failed with {failed}")
+            # Where that code was by then is not known.
+            raise SendError(f"{self.id}: sending failed with {failed}", ambiguous=True)
 
 
 class Webhook:
@@ -64,8 +65,9 @@ class Webhook:
 
     def __init__(self, url: str, **options: Any) -> None:
         self._collector = WebhookCollector(url, **options)
-        # The path of such a URL is often its secret.
-        digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+        # The path of such a URL is often its secret, and so are these options. Two that differ only in them are two:
+        # a header may name the channel. Without any, it is the URL's digest alone.
+        digest = hashlib.sha256("\n".join([url, *_hidden(**options)]).encode()).hexdigest()[:12]
         self.id = f"{self._collector.endpoint.origin} ({digest})"
 
     def __repr__(self) -> str:
@@ -73,15 +75,15 @@ class Webhook:
 
     def send(self, message: "Message", mail: Mail | None) -> None:
         """Post *message*. Raises `SendError`."""
-        failed = None
+        failed, ambiguous = None, False
         try:
             self._collector.post_signed(message.id, message.json())
         except DeliveryError as error:
-            failed = str(error)
+            failed, ambiguous = str(error), error.ambiguous
         finally:
             self._collector.close()
         if failed is not None:
-            raise SendError(failed)
+            raise SendError(failed, ambiguous=ambiguous)
 
 
 def read_destinations(what: str, value: object) -> tuple[Destination, ...]:
@@ -114,3 +116,13 @@ def read_destination(what: str, value: Any) -> Destination:
     except ConfigurationError as error:
         problem = str(error)
     raise ConfigurationError(f"{what} is {MASK}; it must be {right}: {problem}")
+
+
+def _hidden(headers: Any = None, secret: Any = None, **_others: Any) -> list[str]:
+    """Return the *headers* and each *secret*, which `WebhookCollector` has taken, as one text each."""
+    given = cast("Mapping[str, str]", headers or {})
+    secrets = [secret] if isinstance(secret, (str, Secret)) else cast("Sequence[str | Secret]", secret or ())
+    return [
+        *sorted(f"header {name.lower()}: {value}" for name, value in given.items()),
+        *(f"secret {each.reveal() if isinstance(each, Secret) else each}" for each in secrets),
+    ]

@@ -21,7 +21,18 @@ _SAID: Final = 200
 
 
 class SendError(AnalyticsError):
-    """A message could not be sent; the message says to whom, and why."""
+    """A message could not be sent; the message says to whom, and why.
+
+    *ambiguous* says that it may have arrived all the same: nobody answered after it was handed over.
+    """
+
+    def __init__(self, message: str, *, ambiguous: bool = False) -> None:
+        super().__init__(message)
+        self.ambiguous = ambiguous
+
+
+class _Unanswered(Exception):  # noqa: N818 - not known to be an error
+    """A mail server said nothing to a message; the text says what happened instead."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,26 +53,29 @@ class MailServer:
 
     def send(self, to: str, message: "Message") -> None:
         """Send *message* to one address. Raises `SendError`, which holds no secret."""
-        said = self._failure(to, message)
+        said, ambiguous = self._failure(to, message)
         if said is not None:
             # Not from within a handler: its exception's frames hold the password.
-            raise SendError(f"{to} through {self.host}:{self.port}: {said}")
+            raise SendError(f"{to} through {self.host}:{self.port}: {said}", ambiguous=ambiguous)
 
-    def _failure(self, to: str, message: "Message") -> str | None:
-        """Send *message*; return why it could not be sent, fit for a log line."""
+    def _failure(self, to: str, message: "Message") -> tuple[str | None, bool]:
+        """Send *message*; return why it could not be sent, fit for a log line, and whether it may have been."""
         import smtplib
 
         try:
             self._deliver(to, message)
+        except _Unanswered as error:
+            return self._clean(str(error)), True
         except smtplib.SMTPResponseException as error:
             text = error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else ""
-            return self._clean(f"{error.smtp_code} {text}")
+            return self._clean(f"{error.smtp_code} {text}"), False
         except smtplib.SMTPRecipientsRefused as error:
             refused = error.recipients.values()
-            return self._clean("; ".join(f"{code} {text.decode('utf-8', 'replace')}" for code, text in refused))
+            lines = (f"{code} {text.decode('utf-8', 'replace')}" for code, text in refused)
+            return self._clean("; ".join(lines)), False
         except (smtplib.SMTPException, OSError) as error:
-            return self._clean(str(error) or type(error).__name__)
-        return None
+            return self._clean(str(error) or type(error).__name__), False
+        return None, False
 
     def _deliver(self, to: str, message: "Message") -> None:
         import smtplib
@@ -73,17 +87,23 @@ class MailServer:
             client: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout, context=context)
         else:
             client = smtplib.SMTP(self.host, self.port, timeout=self.timeout)
-        taken = False
+        handing = taken = False
         try:
             with client:
                 if context is not None and self.tls == "starttls":
                     client.starttls(context=context)
                 if self.user is not None and self.password is not None:
                     client.login(self.user, self.password.reveal())
+                handing = True
                 client.send_message(content)
                 taken = True
-        except (smtplib.SMTPException, OSError):
-            # The server has the message: what it says to the farewell changes nothing.
+        except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused):
+            # Once the server has the message, what it says to the farewell changes nothing.
+            if not taken:
+                raise
+        except (smtplib.SMTPException, OSError) as error:
+            if handing and not taken:
+                raise _Unanswered(str(error) or type(error).__name__) from None
             if not taken:
                 raise
 
@@ -97,15 +117,18 @@ Mail = MailServer | Hook
 
 
 def compose(sender: str, to: str, message: "Message") -> Any:
-    """Return *message* as an `email.message.EmailMessage`, which refuses line breaks in headers."""
+    """Return *message* as an `email.message.EmailMessage`, which refuses line breaks in headers.
+
+    It takes text that looks like an encoded word (RFC 2047) for one, whatever that decodes to; so none may be left.
+    """
     from email.message import EmailMessage
     from email.policy import SMTP
     from email.utils import formatdate, make_msgid
 
     made = EmailMessage(policy=SMTP)
-    made["From"] = sender
+    made["From"] = unencoded(sender)
     made["To"] = to
-    made["Subject"] = message.subject
+    made["Subject"] = unencoded(message.subject)
     made["Date"] = formatdate(usegmt=True)
     made["Message-ID"] = make_msgid(domain=_address_in(sender).rpartition("@")[2])
     # RFC 3834 section 5: nobody's holiday answer shall come back.
@@ -115,9 +138,14 @@ def compose(sender: str, to: str, message: "Message") -> Any:
     return made
 
 
+def unencoded(text: str) -> str:
+    """Return *text* so that nobody takes a part of it for an encoded word: it could hold line breaks and headers."""
+    return text.replace("=?", "= ?")
+
+
 def is_address(text: str) -> bool:
     """Whether *text* is a mailbox such as ``ops@shop.example``."""
-    return len(text) <= 254 and _ADDRESS.fullmatch(text) is not None
+    return len(text) <= 254 and "=?" not in text and _ADDRESS.fullmatch(text) is not None
 
 
 def read_mail(key: str, value: object) -> Mail | None:

@@ -41,6 +41,8 @@ class Due(NamedTuple):
     id: str
     """The same for every attempt."""
     state: State
+    told: bool = False
+    """Whether the destination may know already that the alert fires."""
 
 
 class Telling:
@@ -84,7 +86,7 @@ class Telling:
         """Return the message that *destination* is due, which no other process will send meanwhile; None for none.
 
         It is told that an alert fires unless it was within the last *quiet* seconds, and that it is over if it was
-        told that it fires.
+        told, or may have been told, that it fires.
         """
         with self._database.write() as connection:
             state = _state(connection, name)
@@ -100,13 +102,15 @@ class Telling:
                 return None
             if not firing if not state.firing else 0 <= now - fired < quiet:
                 return None
+            # From now on it may be told, whatever becomes of this process; then it is owed the end, too.
             connection.execute(
-                "INSERT INTO alert_told (name, destination, claimed_until) VALUES (?, ?, ?) "
-                "ON CONFLICT (name, destination) DO UPDATE SET claimed_until = excluded.claimed_until",
-                (name, destination, now + CLAIM),
+                "INSERT INTO alert_told (name, destination, firing, claimed_until) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (name, destination) DO UPDATE SET firing = excluded.firing, "
+                "claimed_until = excluded.claimed_until",
+                (name, destination, bool(firing) or state.firing, now + CLAIM),
             )
         digest = hashlib.sha256(repr((name, destination, state.firing, state.since, fired)).encode()).hexdigest()
-        return Due(f"alr_{digest[:32]}", state)
+        return Due(f"alr_{digest[:32]}", state, bool(firing))
 
     def sent(self, name: str, destination: str, due: Due, now: float) -> None:
         """Note that *due* was sent."""
@@ -117,13 +121,13 @@ class Telling:
                 (due.state.firing, due.state.firing, now, name, destination),
             )
 
-    def failed(self, name: str, destination: str, error: str) -> None:
-        """Note that it could not be sent; the next check tries again."""
+    def failed(self, name: str, destination: str, due: Due, error: str, *, ambiguous: bool) -> None:
+        """Note that *due* could not be sent, or is not known to be (*ambiguous*); the next check tries again."""
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE alert_told SET claimed_until = 0, failed = failed + 1, last_error = ? "
+                "UPDATE alert_told SET firing = ?, claimed_until = 0, failed = failed + 1, last_error = ? "
                 "WHERE name = ? AND destination = ?",
-                (error, name, destination),
+                (due.told or (ambiguous and due.state.firing), error, name, destination),
             )
 
 

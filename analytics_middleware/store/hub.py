@@ -53,7 +53,7 @@ class HubStore(IdentifyingCollector):
 
     *key* is the hub's `secret_key`. *allow_http* permits http to other hosts than this one; key and events then travel
     in the clear. *timeout*, *connect_timeout*, *proxy* and *ca_file* are those of `HTTPCollector`. *max_bytes* of a
-    request must not be more than the hub's `api_max_body`.
+    request must not be more than the 2 MB that a hub takes; an event that is larger travels alone.
 
     It is served as a collector is: batches, retries, dead letters. The hub counts an event once however often it
     comes, so what may have arrived is sent again. Raises `ConfigurationError` for an option that is wrong.

@@ -120,10 +120,13 @@ class Access:
             raise Refusal(401, "write_key", "the write key is missing or wrong", "key")
         return caller
 
+    def is_host(self, request: WebRequest) -> bool:
+        """Return whether *request* brings the secret key, as other hosts of the site do."""
+        return _same(_bearer(request) or "", self._settings.secret_key)
+
     def check_host(self, request: WebRequest) -> None:
-        """Raise `Refusal` unless *request* brings the secret key, as other hosts of the site do."""
-        token = _bearer(request)
-        if token is None or not _same(token, self._settings.secret_key):
+        """Raise `Refusal` unless *request* is of another host of the site."""
+        if not self.is_host(request):
             self.limit(request)
             raise Refusal(401, "token", "this takes the secret key in the Authorization header", headers=_CHALLENGE)
 

@@ -11,6 +11,7 @@ from analytics_middleware.analytics import Analytics
 from analytics_middleware.counters import logger
 from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.store.filters import QuestionError
+from analytics_middleware.store.hub import RECORDS
 from analytics_middleware.web import ingest, openapi, records, snippet
 from analytics_middleware.web.access import access_of
 from analytics_middleware.web.http import PRIVATE, Framework, Refusal, WebRequest, WebResponse, json_response
@@ -46,12 +47,12 @@ class API:
         self._ingest = ingest.Ingest(analytics, self._access)
         hub = records.Hub(analytics)
         saving = Saving(analytics, self._access)
-        self.max_body = analytics.settings.api_max_body
+        self._max_body = analytics.settings.api_max_body
         self.mount = analytics.settings.api_path
         self.routes: Mapping[str, Mapping[str, Route]] = {
             "/events": {"POST": Route(partial(self._write, self._ingest.events), (KEY,))},
             "/identify": {"POST": Route(partial(self._write, self._ingest.identify), (KEY,))},
-            "/records": {"POST": Route(partial(self._take_over, hub.records))},
+            RECORDS: {"POST": Route(partial(self._take_over, hub.records))},
             "/salts": {"POST": Route(partial(self._take_over, hub.salts))},
             **{each.path: {"GET": Route(partial(self._ask, each), each.parameters)} for each in QUESTIONS},
             **{
@@ -67,6 +68,12 @@ class API:
             "/analytics.js": {"GET": Route(lambda request: snippet.serve(request.facts))},
         }
         """Every path below the mount, and what answers each method."""
+
+    def body_limit(self, request: WebRequest) -> int:
+        """Return how many bytes of the body of *request* are read: of another host's, what its log may hold."""
+        if request.path == RECORDS and self._access.is_host(request):
+            return max(self._max_body, records.MAX_BODY)
+        return self._max_body
 
     def __call__(self, request: WebRequest) -> WebResponse:
         """Answer *request*."""
@@ -141,7 +148,7 @@ class API:
 
     @cached_property
     def _openapi(self) -> dict[str, Any]:
-        return openapi.document(self.max_body)
+        return openapi.document(self._max_body)
 
 
 def _parse(request: WebRequest, parameters: tuple[Parameter, ...]) -> dict[str, Any]:

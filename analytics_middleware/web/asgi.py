@@ -48,8 +48,9 @@ class ASGIRunner:
         # Several of them are no number, and refused.
         length = facts.header("content-length")
         try:
-            if body.expects_body(facts.method, length, facts.header("content-encoding"), self.app.max_body):
-                request.body = await body.receive_all(receive, self.app.max_body)
+            limit = self.app.body_limit(request)
+            if body.expects_body(facts.method, length, facts.header("content-encoding"), limit):
+                request.body = await body.receive_all(receive, limit)
         except Refusal as refusal:
             request.refusal = refusal
         # Not thread-sensitive: one long question must not hold up the next. An `authorize` that is a coroutine

@@ -77,8 +77,6 @@ class Dashboard:
     Raises `MissingExtraError` when the extra ``dashboard`` is not installed.
     """
 
-    max_body = MAX_BODY
-
     def __init__(self, analytics: Analytics, framework: Framework | None = None) -> None:
         environment()
         self._analytics = analytics
@@ -89,6 +87,10 @@ class Dashboard:
         self._changes = Changes(saved_of(analytics), self._shares, self._check_shareable)
         self._streams = Streams(analytics.counters, lambda: analytics.closed)
         self._shared_headers = shared_headers(analytics.settings.frame_ancestors)
+
+    def body_limit(self, request: WebRequest) -> int:
+        """Return how many bytes of a form are read."""
+        return MAX_BODY
 
     def __call__(self, request: WebRequest) -> WebResponse:
         """Answer *request*."""

@@ -85,10 +85,12 @@ class WebResponse:
 class WebApp(Protocol):
     """What the runners run: the API, and the pages."""
 
-    max_body: int
-    """Bytes of a request body that are read; more are refused."""
     mount: str
     """Where it is when neither server nor framework says."""
+
+    def body_limit(self, request: WebRequest) -> int:
+        """Return how many bytes of the body of *request*, not read yet, are read; more are refused."""
+        ...
 
     def __call__(self, request: WebRequest) -> WebResponse:
         """Answer *request*, whose `refusal`, if there is one, is the answer. May take long, and may raise nothing."""

@@ -41,7 +41,7 @@ _ERROR: Final = {
 
 
 def document(max_body: int) -> dict[str, Any]:
-    """Return the document, without its servers; *max_body* is the longest body accepted."""
+    """Return the document, without its servers; *max_body* is the longest body accepted of browsers."""
     from analytics_middleware import __version__
 
     types = [question.answer for question in QUESTIONS] + [each.grouped for each in QUESTIONS if each.grouped]
@@ -75,6 +75,7 @@ def document(max_body: int) -> dict[str, Any]:
             "answer, or none is kept.",
             named[repr(records.SentRecords)],
             named[repr(Taken)],
+            max(max_body, records.MAX_BODY),
         )
     }
     paths["/salts"] = {
@@ -83,6 +84,7 @@ def document(max_body: int) -> dict[str, Any]:
             "The salt of cookieless visitors' ids on a day, in Base64: hosts that share it agree on who is who.",
             named[repr(records.SaltWanted)],
             named[repr(SharedSalt)],
+            max_body,
         )
     }
     paths |= {resource.path: _saved(resource, named[repr(resource.type)]) for resource in RESOURCES}
@@ -150,12 +152,16 @@ def _taking(name: str, about: str, schema: Any, max_body: int) -> dict[str, Any]
     }
 
 
-def _between_hosts(name: str, about: str, schema: Any, answer: Any) -> dict[str, Any]:
+def _between_hosts(name: str, about: str, schema: Any, answer: Any, max_body: int) -> dict[str, Any]:
     return {
         "operationId": name,
         "summary": about,
         "security": [{"token": []}],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "requestBody": {
+            "description": f"At most {max_body} bytes, not compressed.",
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        },
         "responses": {
             "200": _response("Done.", answer),
             **_errors("400", "401", "405", "408", "413", "415", "429", "503"),

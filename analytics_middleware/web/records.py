@@ -5,6 +5,7 @@ Only the secret key opens this: whoever has it is believed in every word.
 
 import base64
 import time
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
@@ -24,7 +25,12 @@ from analytics_middleware.web.body import decoded
 from analytics_middleware.web.http import Refusal
 from analytics_middleware.web.ingest import MAX_EVENTS
 
+MAX_BODY: Final = 2_000_000
+"""Bytes of a body of records: an event with 64 properties of 4,096 characters, at four bytes each, takes 1,050,000, and
+what a host's own log holds must not fail here. Below the 2.5 MB beyond which Django refuses to read a body."""
 _SOON: Final = ("retry-after", "5")
+_LOOKS: Final = 32
+"""The part of `max_bytes` after which room is looked for anew: several processes fill the other half together."""
 
 
 class SentRecord(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,6 +66,8 @@ class Hub:
         self._analytics = analytics
         self._looked_at = float("-inf")
         self._lag = 0
+        self._full = False
+        self._taken = 0
 
     def records(self, body: bytes) -> Taken:
         """Write the records in *body* into the log before this returns.
@@ -82,7 +90,7 @@ class Hub:
                 raise Refusal(400, "invalid", f"{error!s:.200}", f"records[{index}].record") from None
         try:
             if drafts:
-                self._make_sure_of_room(len(drafts))
+                self._make_sure_of_room(drafts)
                 self._analytics.take_over(drafts)
             for user_id, draft in erasures:
                 self._analytics.outbox.erase(user_id, draft)
@@ -114,16 +122,21 @@ class Hub:
         if not self._analytics.active:
             raise Refusal(503, "unavailable", "analytics is off here", headers=[_SOON])
 
-    def _make_sure_of_room(self, count: int) -> None:
+    def _make_sure_of_room(self, drafts: Sequence[Draft]) -> None:
         """Refuse for now what the log might have to let go again: what is taken in here is nobody else's care."""
+        settings = self._analytics.settings
         now = time.monotonic()
-        if now - self._looked_at > 1.0:
-            self._looked_at = now
-            store = self._analytics.outbox.stats().consumers.get(STORE)
+        if now - self._looked_at > 1.0 or self._taken > settings.max_bytes // _LOOKS:
+            self._looked_at, self._taken = now, 0
+            stats = self._analytics.outbox.stats()
+            store = stats.consumers.get(STORE)
             self._lag = 0 if store is None else store.pending
-        if self._lag > self._analytics.settings.max_pending // 2:
+            # What else fills the file, for a collector that is down or as dead letters, is taken from nobody here.
+            self._full = self._lag > 0 and stats.bytes_in_use > settings.max_bytes // 2
+        if self._full or self._lag > settings.max_pending // 2:
             raise Refusal(503, "busy", "the store lags behind the log", headers=[_SOON])
-        self._lag += count
+        self._lag += len(drafts)
+        self._taken += sum(len(draft.payload) for draft in drafts)
 
     def _unwritable(self) -> Refusal:
         counters = self._analytics.counters

@@ -72,11 +72,12 @@ def respond(
     )
     try:
         length = environ.get("CONTENT_LENGTH") or None
-        if body.expects_body(facts.method, length, facts.header("content-encoding"), app.max_body):
+        limit = app.body_limit(request)
+        if body.expects_body(facts.method, length, facts.header("content-encoding"), limit):
             if read is not None:
-                request.body = body.read(read, app.max_body)
+                request.body = body.read(read, limit)
             elif length is not None or environ.get("wsgi.input_terminated"):
-                request.body = body.read(environ["wsgi.input"].read, app.max_body, length)
+                request.body = body.read(environ["wsgi.input"].read, limit, length)
     except Refusal as refusal:
         request.refusal = refusal
     return app(request)

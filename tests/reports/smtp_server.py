@@ -45,6 +45,8 @@ class SmtpServer:
     answers: dict[str, str] = field(default_factory=dict)
     """What to say to a command instead: ``{"RCPT": "550 no such user"}``."""
     silent: bool = False
+    hangs_up: bool = False
+    """Whether it closes the connection when it has a message, instead of answering."""
     mails: list[Mail] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     """Everything that clients said."""
@@ -170,6 +172,8 @@ class _Conversation:
         while (part := self.file.readline()) not in (b".\r\n", b""):
             self.mail.raw += part.removeprefix(b".") if part.startswith(b"..") else part
         self.server.mails.append(self.mail)
+        if self.server.hangs_up:
+            raise ConnectionError
         self.say("250 taken")
 
     def rset(self, _line: str) -> None:

@@ -1,5 +1,6 @@
 """Alerts: read once and strictly, asked like any question, told once to everybody, and again when that failed."""
 
+import base64
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from analytics_middleware import Analytics, ConfigurationError, DeliveryError, E
 from analytics_middleware.collectors import BatchCollector
 from analytics_middleware.event import Visit
 from analytics_middleware.outbox.database import Database
+from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.reports.alert import Measured, read_alerts
 from analytics_middleware.reports.alert_message import alert_message
 from analytics_middleware.reports.checking import Outcome, check
@@ -127,6 +129,40 @@ def test_a_failed_message_is_counted_and_tried_again_at_the_next_check(shop: Sho
     assert (told.sent, told.failed, told.last_error) == (1, 2, None)
 
 
+@pytest.mark.parametrize("by", ["mail", "webhook"])
+def test_who_may_have_been_told_that_it_fires_is_told_that_it_is_over(shop: Shop, by: str) -> None:
+    said: list[str] = []
+
+    def mail(_to: str, subject: str, *_rest: str) -> None:
+        said.append(subject.partition(":")[0].lower())
+        if len(said) == 1:
+            raise TimeoutError("no answer to the end of DATA")
+
+    if by == "mail":
+        analytics = shop.open({"to": ["ops@shop.example"]}, mail=mail)
+    else:
+        analytics = shop.open()
+        shop.hook.handler = lambda _request: lambda _received, line: line.reset()
+    [outcome] = shop.check(analytics)
+    assert (outcome.sent, len(outcome.failures)) == ([], 1)
+    shop.hook.handler = lambda _request: Reply()
+    shop.has(analytics, *(order(-number) for number in (1, 2, 3)))
+    shop.time += 60
+    for _ in range(2):
+        shop.check(analytics)
+    assert (said if by == "mail" else shop.said()) == ["firing", "resolved"]
+
+
+def test_who_refused_to_be_told_that_it_fires_is_not_told_that_it_is_over(shop: Shop) -> None:
+    analytics = shop.open()
+    shop.hook.handler = lambda _request: Reply(503)
+    shop.check(analytics)
+    shop.has(analytics, *(order(-number) for number in (1, 2, 3)))
+    shop.time += 60
+    shop.check(analytics)
+    assert shop.said() == ["firing"]
+
+
 def test_one_destination_that_fails_costs_another_nothing(shop: Shop) -> None:
     taken: list[str] = []
     to = [{"url": f"{shop.hook.url}/x", "allow_http": True, "allow_private": True}, "ops@shop.example"]
@@ -136,6 +172,28 @@ def test_one_destination_that_fails_costs_another_nothing(shop: Shop) -> None:
         [outcome] = shop.check(analytics)
         assert len(outcome.failures) == 1
     assert taken == ["ops@shop.example"]
+
+
+def test_webhooks_that_differ_only_in_headers_or_secret_are_each_told(shop: Shop) -> None:
+    hook = {"url": f"{shop.hook.url}/x", "allow_http": True, "allow_private": True}
+    secrets = ["whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
+    options: list[dict[str, Any]] = [
+        {},
+        {"headers": {"x-channel": "ops-canary"}},
+        {"headers": {"x-channel": "sales-canary"}},
+        {"secret": secrets[0]},
+        {"secret": [Secret(secrets[1]), secrets[0]]},
+    ]
+    analytics = shop.open({"to": [{**hook, **each} for each in options]})
+    [outcome] = shop.check(analytics)
+    assert (len(set(outcome.sent)), outcome.failures) == (5, [])
+    told = [
+        (request.headers.get("x-channel"), "webhook-signature" in request.headers) for request in shop.hook.requests
+    ]
+    assert told == [(None, False), ("ops-canary", False), ("sales-canary", False), (None, True), (None, True)]
+    [again] = shop.check(shop.open({"to": [{**hook, **each} for each in options]}))
+    assert again.sent == [], "each is known again"
+    assert not [hidden for hidden in ("canary", *secrets) if hidden in repr((outcome.sent, analytics.settings))]
 
 
 def test_a_question_that_fails_costs_the_other_alerts_nothing(shop: Shop) -> None:
@@ -211,6 +269,15 @@ def test_a_message_whose_sender_died_is_sent_after_its_claim_ran_out(telling: Te
     assert again.id == due.id
 
 
+def test_who_may_have_been_told_by_a_sender_that_died_is_told_that_it_is_over(telling: Telling) -> None:
+    telling.note("a", True, 1.0, None, 1000.0)
+    assert telling.claim("a", "x", 60, 1000.0) is not None
+    telling.note("a", False, 5.0, None, 1060.0)
+    due = telling.claim("a", "x", 60, 1000.0 + CLAIM + 1)
+    assert due is not None
+    assert not due.state.firing
+
+
 def test_a_clock_that_was_set_back_silences_nobody(telling: Telling) -> None:
     telling.note("a", True, 1.0, None, 10_000.0)
     due = telling.claim("a", "x", 3600, 10_000.0)
@@ -231,29 +298,39 @@ def test_what_was_found_later_counts(telling: Telling) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([10, 50, 200]), st.booleans(), st.booleans()), max_size=25))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([10, 50, 200]), st.booleans(), st.sampled_from(["arrives", "refused", "unknown"])),
+        max_size=25,
+    )
+)
 def test_whoever_is_told_knows_how_it_stands_and_is_not_told_twice(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool, bool]]
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool, str]]
 ) -> None:
-    """Whatever comes and goes and fails: no two that it fires within 100 s, none that it is over without one before."""
+    """Whatever comes and goes and fails: no two that it fires within 100 s, none that it is over without one before.
+
+    What is not known to have arrived is tried again, and may have told.
+    """
     database = Database(tmp_path_factory.mktemp("told"))
     telling, now = Telling(database), 1000.0
     told: list[tuple[float, bool]] = []
-    for passed, holds, arrives in steps:
+    believes = False
+    for passed, holds, fate in steps:
         now += passed
         telling.note("a", holds, 1.0, None, now)
         due = telling.claim("a", "x", 100, now)
         last_fired = max((at for at, firing in told if firing), default=-1000.0)
-        believes = told[-1][1] if told else False
         assert (due is not None) == (now - last_fired >= 100 if holds else believes)
         if due is None:
             continue
         assert due.state.firing is holds
-        if arrives:
+        if fate == "arrives":
             telling.sent("a", "x", due, now)
             told.append((now, holds))
+            believes = holds
         else:
-            telling.failed("a", "x", "no")
+            telling.failed("a", "x", due, "no", ambiguous=fate == "unknown")
+            believes = believes or (holds and fate == "unknown")
     database.close()
 
 

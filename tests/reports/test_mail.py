@@ -98,6 +98,18 @@ def test_a_message_that_was_taken_is_sent_however_the_server_says_goodbye(
     assert len(server.mails) == 1
 
 
+def test_a_message_to_which_nobody_answered_may_have_arrived(smtp: Callable[..., SmtpServer]) -> None:
+    for options, arrived in (
+        ({"hangs_up": True}, True),
+        ({"answers": {"RCPT": "550 no"}}, False),
+        ({"silent": True}, False),
+    ):
+        server = smtp(**options)
+        with pytest.raises(SendError) as caught:
+            server_of(server, tls="none", timeout=0.5 if server.silent else 15).send("ops@shop.example", MESSAGE)
+        assert (caught.value.ambiguous, len(server.mails)) == (arrived, arrived)
+
+
 TROUBLE: dict[str, dict[str, Any]] = {
     "echoed": {"answers": {"AUTH": "535 you said {line} and " + PASSWORD}},
     "wrong password": {"users": {"stats": "another"}},
@@ -148,6 +160,29 @@ def test_a_subject_is_one_line_whatever_it_is_made_of(
     assert mail.message["subject"].isprintable()
 
 
+ENCODED = [
+    "=?utf-8?q?x=0d=0aBcc:_evil@x.example?=",
+    "==?utf-8?b?eA0KQmNjOiBldmlsQHguZXhhbXBsZQ==?= ☕",
+    "a=?utf-8?q?=0A?=",
+]
+
+
+@pytest.mark.parametrize("hostile", ENCODED)
+def test_what_looks_like_an_encoded_word_is_not_decoded(hostile: str, smtp: Callable[..., SmtpServer]) -> None:
+    server, handed = smtp(), list[str]()
+    message = Message(id="1", kind="k", subject=one_line(hostile), text="", html="", data=None)
+    sender = "=?utf-8?q?Shop=0aBcc?= <stats@shop.example>"
+    server_of(server, tls="none", sender=sender).send("a@b.example", message)
+    Mailbox("a@b.example").send(message, lambda _to, subject, *_rest: handed.append(subject))
+    [mail] = server.mails
+    shown = hostile.replace("=?", "= ?")
+    assert mail.message["subject"] == shown
+    assert handed == [shown]
+    assert mail.message["from"] == "= ?utf-8?q?Shop=0aBcc?= <stats@shop.example>"
+    assert mail.message["bcc"] is None
+    assert mail.to == ["a@b.example"]
+
+
 @pytest.mark.parametrize("text", ["a@b", "a.b+c@shop.example", "x" * 64 + "@shop.example"])
 def test_addresses_are_recognised(text: str) -> None:
     assert is_address(text)
@@ -168,6 +203,7 @@ def test_addresses_are_recognised(text: str) -> None:
         "a@b..c",
         "ä@b.c",
         "x" * 65 + "@b",
+        "=?utf-8?q?x=0d=0a?=@b.c",
     ],
 )
 def test_what_is_no_address_is_none(text: str) -> None:

@@ -10,7 +10,7 @@ from web_sites import READER, SERVER, Site
 
 from analytics_middleware import Event, EventType
 from analytics_middleware.event import Visit
-from analytics_middleware.store import HubStore
+from analytics_middleware.store import HubStore, MemoryStore
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
 
@@ -100,9 +100,41 @@ def test_only_the_secret_key_opens_it(site: Site, path, headers):
     assert (answer.status, answer.error["code"]) == (401, "token")
 
 
+def large() -> Event:
+    """The largest event that a host records: every property as long as it may be, in characters of four bytes."""
+    return Event(
+        event_name="order", timestamp=AT, user_id="ann", properties={f"p{i}": "\U0001f9ed" * 4096 for i in range(64)}
+    )
+
+
+def test_the_largest_event_of_a_hosts_log_is_taken(site: Site):
+    event = large()
+    body = b'{"records":[{"kind":"event","record":' + event.encode() + b"}]}"
+    assert len(body) > 1_000_000
+    assert site.post("records", body, SERVER).json == {"accepted": 1}
+    assert site.analytics.flush(20)
+    assert total(site) == 1
+
+
+def test_a_body_of_records_has_a_limit_of_its_own(plain: Site):
+    for body in (b" " * 2_000_001, [b" " * 100_000] * 21):
+        answer = plain.ask("POST", "records", body, SERVER)
+        assert (answer.status, answer.error["code"]) == (413, "too_large")
+        assert "2000000" in answer.error["message"]
+
+
+@pytest.mark.parametrize("headers", [{}, READER, {"authorization": "Bearer wrong-key-of-some-length"}])
+def test_who_does_not_have_the_secret_key_sends_no_more_than_a_browser(plain: Site, headers):
+    for body in (b" " * 65_537, [b" " * 10_000] * 7):
+        assert plain.ask("POST", "records", body, headers).status == 413
+    for path in ("salts", "events", "identify"):
+        assert plain.ask("POST", path, b" " * 65_537, SERVER).status == 413
+
+
 def test_without_a_secret_key_it_is_closed(build):
     site = build(secret_key=None)
     assert send(site, headers={"authorization": "Bearer None"}).status == 401
+    assert site.ask("POST", "records", b" " * 65_537, {"authorization": "Bearer None"}).status == 413
 
 
 @pytest.mark.parametrize(
@@ -179,6 +211,38 @@ def test_while_the_store_lags_hosts_wait_and_nothing_taken_is_let_go_again(build
     # Erasing can't wait for room.
     assert send(site, {"kind": "erase", "record": {"user_id": "ann"}}).status == 200
     assert total(site) == 11
+
+
+class Down(MemoryStore):
+    """A store that takes nothing."""
+
+    def apply(self, records: Any) -> None:
+        raise OSError("down")
+
+
+def test_while_the_store_lags_and_bytes_run_out_hosts_wait_and_nothing_taken_is_let_go_again(build, tmp_path):
+    site = build(data_dir=tmp_path, store=Down(), max_bytes=2_000_000)
+    accepted = 0
+    while True:
+        events = [Event(event_name="order", timestamp=AT, properties={"note": "x" * 4000}) for _ in range(14)]
+        answer = send(site, *map(of_event, events))
+        if answer.status != 200:
+            break
+        accepted += answer.json["accepted"]
+    assert (answer.status, answer.error["code"], answer.header("retry-after")) == (503, "busy", "5")
+    # When the limit is applied the next time, at the latest with the next event of its own.
+    site.analytics.outbox.tick([])
+    store = site.analytics.stats()["store"]
+    assert (store["pending"], store["dropped"]) == (accepted, {})
+    assert accepted * 4000 > 2_000_000 // 8, "half is there to be used"
+
+
+def test_bytes_that_others_than_the_store_hold_keep_no_host_waiting(build, tmp_path):
+    site = build(data_dir=tmp_path, store=MemoryStore(), max_bytes=40_000)
+    for _ in range(3):
+        assert send(site, of_event(Event(event_name="order", timestamp=AT))).status == 200
+        assert site.analytics.flush(20)
+    assert site.analytics.outbox.stats().bytes_in_use > 20_000
 
 
 def test_a_log_that_can_not_be_written_has_the_host_wait(build, tmp_path):

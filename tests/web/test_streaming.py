@@ -245,7 +245,10 @@ def test_who_does_not_read_is_let_go_and_counted():
     all_streams = streams(counters, pace=QUICK._replace(slow=0.1))
 
     class App:
-        max_body, mount = 0, ""
+        mount = ""
+
+        def body_limit(self, request: WebRequest) -> int:
+            return 0
 
         def __call__(self, request: WebRequest) -> WebResponse:
             return WebResponse(200, all_streams.open("live", page.state), list(HEADERS))
@@ -279,7 +282,10 @@ def test_a_client_that_goes_away_frees_its_place():
     page, all_streams = Page(), streams()
 
     class App:
-        max_body, mount = 0, ""
+        mount = ""
+
+        def body_limit(self, request: WebRequest) -> int:
+            return 0
 
         def __call__(self, request: WebRequest) -> WebResponse:
             return WebResponse(200, all_streams.open("live", page.state), list(HEADERS))
