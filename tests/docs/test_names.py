@@ -44,7 +44,16 @@ def methods(of: type) -> list[str]:
 PYTHON = read("python.md")
 FOR_OTHERS = {
     *("work", "at_start", "after_fork", "at_exit", "capture", "ensure_started", "note_internal_error", "submit"),
-    *("begin_serving", "end_serving", "flush_response", "leaves_out", "quiet_start", "shared_salt", "take_over"),
+    *(
+        "begin_serving",
+        "end_serving",
+        "flush_response",
+        "leaves_out",
+        "quiet_start",
+        "record_for_others",
+        "shared_salt",
+    ),
+    "take_over",
 }
 """Methods that the command line, the adapters, the API and what hands requests over call."""
 
