@@ -144,6 +144,10 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
 
         def open_(url: str, before: str = "", expected: str = "$^", cookies: dict[str, str] | None = None) -> Any:
             context = chromium.new_context()
+            # Callbacks run from the last to the first: the last complaints arrive when the context is closed.
+            stack.callback(
+                lambda: complaints.__setitem__(slice(None), [c for c in complaints if not re.search(expected, c)])
+            )
             stack.callback(context.close)
             context.add_cookies([{"name": name, "value": value, "url": url} for name, value in (cookies or {}).items()])
             if before:
@@ -152,9 +156,6 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
             page.on("console", note)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.goto(url)
-            stack.callback(
-                lambda: complaints.__setitem__(slice(None), [c for c in complaints if not re.search(expected, c)])
-            )
             return page
 
         yield open_
@@ -335,6 +336,87 @@ def test_no_argument_can_break_the_page(site: Site, open_page):
         "b",
         {"n": None, "s": "\ufffd\\ud800\U0001f600", "d": "1970-01-01T00:00:00.000Z"},
     )
+
+
+def test_what_is_no_event_takes_no_other_along(site: Site, open_page):
+    page = open_page(f"{site.url}/page")
+    page.evaluate(
+        """for (const name of [undefined, null, 5, {}, ["x"], "", "  "]) analytics.track(name, {x: 1});
+        analytics.track(" " + "n".repeat(300));
+        for (const properties of [[1], "text", 5, null]) analytics.track("bare", properties);
+        history.pushState({}, "", "/next")"""
+    )
+    events = site.events(7)
+    bare = [("bare", "/page")] * 4
+    assert brief(events) == [("pageview", "/page"), ("n" * 256, "/page"), *bare, ("pageview", "/next")]
+    assert [event.get("properties") or {} for event in events[1:]] == [{}] * 6
+
+
+def test_an_address_goes_without_its_fragment_and_no_longer_than_the_server_takes(site: Site, open_page):
+    page = open_page(f"{site.url}/page")
+    with page.expect_request("**/events") as sending:
+        page.evaluate(
+            """location.hash = "#" + "x".repeat(17000); analytics.track("here");
+            history.pushState({}, "", "/long?q=" + "y".repeat(17000)); history.pushState({}, "", "/next");
+            analytics.flush()"""
+        )
+    long = f"{site.url}/long?q=".ljust(2048, "y")
+    sent = json.loads(sending.value.post_data)["events"]
+    assert [event["url"] for event in sent] == [f"{site.url}/page", long, f"{site.url}/next"]
+    assert [event.get("referrer") for event in sent] == [None, f"{site.url}/page", long]
+    assert [path for _, path in brief(site.events(4))] == ["/page", "/page", "/long", "/next"]
+
+
+def test_what_the_server_refuses_is_lost_alone(site: Site, open_page):
+    """To the server a name of a separator is blank, and to the browser it is not."""
+    page = open_page(f"{site.url}/page", expected="400")
+    page.evaluate(
+        """for (const name of ["a", "b", "\\x1f", "c", "\\x1f", "d"]) analytics.track(name);
+        history.pushState({}, "", "/next"); analytics.flush()"""
+    )
+    assert sorted(name for name, _ in brief(site.events(6))) == ["a", "b", "c", "d", "pageview", "pageview"]
+
+
+def test_what_is_older_than_a_day_is_left_out_and_what_is_fresh_arrives(site: Site, open_page):
+    page = open_page(f"{site.url}/page")
+    page.evaluate(
+        """analytics.track("old"); const now = Date.now; Date.now = () => now() + 25 * 3600e3;
+        analytics.track("fresh"); analytics.flush()"""
+    )
+    assert brief(site.events(2)) == [("pageview", "/page"), ("fresh", "/page")]
+
+
+@pytest.mark.parametrize(
+    "away",
+    [
+        "document.dispatchEvent(new Event('visibilitychange', {bubbles: true}))",
+        "dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))",
+    ],
+    ids=["hidden", "in memory"],
+)
+def test_a_page_put_away_without_network_keeps_what_it_has(site: Site, open_page, away):
+    hidden = "Object.defineProperty(document, 'visibilityState', {get: () => 'hidden'})"
+    page = open_page(f"{site.url}/page", before=hidden, expected="ERR_INTERNET_DISCONNECTED")
+    page.context.set_offline(True)
+    page.evaluate(f"analytics.track('kept'); {away}")
+    page.context.set_offline(False)
+    page.evaluate("analytics.flush()")
+    assert brief(site.events(2)) == [("pageview", "/page"), ("kept", "/page")]
+
+
+def test_without_network_the_last_200_are_kept_and_no_event_sends_them_all_again(site: Site, open_page):
+    tell = """const real = fetch; window.begun = window.over = 0;
+        window.fetch = (...it) => { begun++; return real(...it).finally(() => over++) }"""
+    page = open_page(f"{site.url}/page", before=tell, expected="ERR_INTERNET_DISCONNECTED")
+    page.context.set_offline(True)
+    page.evaluate("for (let i = 0; i < 260; i++) analytics.track('step', {i})")
+    # Twenty at a time, each once kept alive and once not.
+    page.wait_for_function("() => over === 26")
+    assert page.evaluate("for (let i = 260; i < 400; i++) analytics.track('step', {i}); begun") == 26
+    page.context.set_offline(False)
+    page.evaluate("analytics.flush()")
+    steps = sorted(event["properties"]["i"] for event in site.events(201)[1:])
+    assert steps == list(range(200, 400))
 
 
 def test_the_write_key_goes_along(started, open_page):
