@@ -86,9 +86,8 @@ class Engine:
             self.put = self._relay.preparing(self._writer.put)
 
     def warm_up(self) -> None:
-        """Load what is slow to load, unless a worker may record."""
-        if self._relay is None:
-            self._enricher.warm_up()
+        """Load what is slow to load."""
+        self._enricher.warm_up()
 
     def start(self) -> None:
         """Start the threads. Where none can be started any more, that is logged, and what comes is counted as lost."""
@@ -253,9 +252,8 @@ class Engine:
         if self._relay is not None:
             self._relay.look()
         with self._recording:
-            if self._relay is None or not self._relay.up:
-                with loading():
-                    self._enricher.warm_up()
+            with loading():
+                self._enricher.warm_up()
             self._write(())
             self._housekeeping.tick()
         if self._outbox.durable:
