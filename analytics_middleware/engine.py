@@ -78,7 +78,6 @@ class Engine:
         self.put: Callable[[Handed], None] = self._writer.put
         self._recording = threading.RLock()
         """Held by whoever uses pipeline and spill: the writer thread, and in the worker those who record for others."""
-        self._abandoned = False
         self._relay: Relay | None = None
         self._relay_server: RelayServer | None = None
         if database is not None and not settings.background:
@@ -215,7 +214,6 @@ class Engine:
 
     def abandon(self) -> None:
         """In a forked child: leave all of it to the parent."""
-        self._abandoned = True
         self._writer.abandon()
         if self._relay is not None:
             self._relay.abandon()
@@ -227,7 +225,7 @@ class Engine:
     def _write(self, items: Sequence[Any]) -> None:
         if self._relay is not None:
             items = self._relay.send(items)
-            if self._abandoned:
+            if self._writer.abandoned:
                 # A greenlet that was sending in the parent, and goes on here.
                 return
             self._last_seq = max(self._last_seq, self._relay.last_seq)

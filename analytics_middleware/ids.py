@@ -24,9 +24,6 @@ def uuid7(timestamp: float | None = None) -> str:
     millis = int((time.time() if timestamp is None else timestamp) * 1000) & 0xFFFF_FFFF_FFFF
     made_at, prefix, numbers = _series
     if made_at != millis:
-        if _seeded_in != os.getpid():
-            # Some servers fork without telling Python; each id need not pay for asking.
-            _seed()
         prefix, start = _drawn(millis)
         numbers = count(start)
         _series = (millis, prefix, numbers)
@@ -35,8 +32,6 @@ def uuid7(timestamp: float | None = None) -> str:
 
 def first_of_many() -> str:
     """Return a new UUIDv7 whose successors, which `successor` tells, are nobody else's."""
-    if _seeded_in != os.getpid():
-        _seed()
     prefix, start = _drawn(int(time.time() * 1000))
     return f"{prefix}{start:012x}"
 
@@ -48,6 +43,9 @@ def successor(first: str, distance: int) -> str:
 
 def _drawn(millis: int) -> tuple[str, int]:
     """Return the digits that the ids of a series begin with, and the number at the end of its first."""
+    if _seeded_in != os.getpid():
+        # Some servers fork without telling Python; each id need not pay for asking.
+        _seed()
     drawn = f"{_random.getrandbits(24):06x}"
     # The highest bit is left for counting.
     return f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{drawn[:3]}-8{drawn[3:]}-", _random.getrandbits(47)

@@ -47,7 +47,8 @@ class Writer:
         self._idle = False
         self._busy = False
         self._stopping = False
-        self._abandoned = False
+        self.abandoned = False
+        """Whether this is a forked child's copy of its parent's."""
         self._thread: threading.Thread | None = None
 
     def put(self, item: Any) -> None:
@@ -100,7 +101,7 @@ class Writer:
     def abandon(self) -> None:
         """In a forked child: have the parent's thread do nothing here, if it goes on at all (a greenlet does)."""
         self._queue.clear()
-        self._abandoned = True
+        self.abandoned = True
 
     def leftover(self) -> list[Any]:
         """Take what nobody will write any more."""
@@ -113,7 +114,7 @@ class Writer:
         while True:
             self._wake.clear()
             self._idle = True
-            if self._tick is not None and not self._abandoned and not self._stopping and time.monotonic() >= tick_at:
+            if self._tick is not None and not self.abandoned and not self._stopping and time.monotonic() >= tick_at:
                 self._guarded(self._tick)
                 tick_at = time.monotonic() + _TICK
             if not self._queue and not self._stopping:
@@ -123,7 +124,7 @@ class Writer:
                 # Not for longer when somebody waits for what is written.
                 self._hurry.wait(_LINGER)
                 self._hurry.clear()
-            if self._abandoned:
+            if self.abandoned:
                 return
             self._write_all()
             if self._stopping and not self._queue:

@@ -35,10 +35,9 @@ class _Group(NamedTuple):
 class Relay:
     """A connection to the worker of *directory*, if there is one. Used by the writer thread, but for `preparing`."""
 
-    def __init__(self, directory: Path, counters: Counters, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, directory: Path, counters: Counters) -> None:
         self._directory = directory
         self._counters = counters
-        self._monotonic = monotonic
         self._connection: socket.socket | None = None
         self._unanswered: _Group | None = None
         self._answer = b""
@@ -78,7 +77,7 @@ class Relay:
 
     def look(self) -> None:
         """Connect to the worker unless that is done, or was tried in vain a moment ago."""
-        if self._connection is None and not self._closed and self._monotonic() >= self._try_at:
+        if self._connection is None and not self._closed and time.monotonic() >= self._try_at:
             try:
                 self._connection = self._connected()
             except (FileNotFoundError, ConnectionRefusedError):
@@ -95,7 +94,7 @@ class Relay:
         if prepared:
             first_id = first_of_many()
             if self._unanswered is None and self._sent(wire.frame(first_id, prepared)):
-                self._unanswered = _Group(first_id, prepared, self._monotonic())
+                self._unanswered = _Group(first_id, prepared, time.monotonic())
                 here += self._settled(_PATIENCE)
             else:
                 # Slow or gone: nobody's memory fills meanwhile.
@@ -131,9 +130,9 @@ class Relay:
             if self._answered(patience):
                 self._unanswered = None
                 return []
-            if self._monotonic() - group.sent < _GIVE_UP:
+            if time.monotonic() - group.sent < _GIVE_UP:
                 return []
-            raise TimeoutError("it does not answer")
+            self._failed(TimeoutError("it does not answer"))
         except OSError as error:
             # It may be in the log all the same: twice then, under the same ids.
             self._failed(error)
@@ -189,7 +188,7 @@ class Relay:
         self._disconnect()
         if not isinstance(error, ConnectionError):
             # Not one that has ended and may be followed at once, but one that is slow, or another version.
-            self._try_at = self._monotonic() + _PAUSE
+            self._try_at = time.monotonic() + _PAUSE
         self._counters.log(
             "relay", logger.info, "analytics: the worker does not record for this process, which does so: %s", error
         )

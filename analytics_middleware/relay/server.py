@@ -62,7 +62,8 @@ class RelayServer:
         self._close_all()
 
     def _close_all(self) -> None:
-        for key in list(self._selector.get_map().values()):
+        # There is none any more once the thread has ended.
+        for key in list((self._selector.get_map() or {}).values()):
             _close(key.fileobj)
         self._selector.close()
         self._wake.close()

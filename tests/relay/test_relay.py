@@ -317,6 +317,17 @@ def test_an_event_that_is_none_is_kept_as_it_would_be_here(host: Host):
     host.accounts()
 
 
+def test_after_the_worker_has_ended_its_process_may_fork(host: Host):
+    worker = host.worker()
+    host.track_until("worker")
+    worker.close(DEADLINE)
+    before = host.web.stats()["accepted"]
+    worker.after_fork()
+    worker.track("of the child")
+    worker.close(DEADLINE)
+    assert host.web.stats()["accepted"] == before + 1
+
+
 def test_it_listens_again_when_the_directory_was_emptied(host: Host):
     worker = host.worker()
     host.track_until("worker")
