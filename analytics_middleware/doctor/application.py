@@ -9,6 +9,7 @@ from typing import Any
 from analytics_middleware import asgi, wsgi
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.counters import Counters
+from analytics_middleware.delivery.withhold import only_logs
 from analytics_middleware.doctor import Finding
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.relay.client import Relay
@@ -47,8 +48,8 @@ def examine_settings(analytics: Analytics) -> Generator[Finding]:
     else:
         names = ", ".join(each.name for each in analytics.collectors)
         yield Finding("ok", "collectors", names)
-        silent = [each.name for each in analytics.collectors if getattr(each, "third_party", True)]
-        if settings.debug and silent:
+        silent = [each.name for each in analytics.collectors if only_logs(each, debug=settings.debug)]
+        if silent:
             text = f"debug is on: {', '.join(silent)} only log what they would send"
             yield Finding("warning", "collectors", text)
     if analytics.hub is not None:

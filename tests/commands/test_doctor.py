@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 
 from analytics_middleware import Analytics, Event, cli
+from analytics_middleware.collectors import PlausibleCollector, StdoutCollector
 from analytics_middleware.commands.doctor import _examine
 from analytics_middleware.commands.target import of_application
 from analytics_middleware.doctor import Finding
@@ -165,6 +166,18 @@ def test_a_store_whose_package_is_missing_is_a_warning_and_none_wanted_is_not(
     assert "analytics-middleware[insights]" in missing["store"][0].advice
     assert missing["collectors"][0].text.endswith("events go nowhere")
     assert "store" not in found(Analytics(data_dir=tmp_path, store=None))
+
+
+def test_in_debug_collectors_that_only_log_are_named_and_those_told_to_send_are_not() -> None:
+    """By the rule that delivery goes by."""
+    collectors = [
+        PlausibleCollector("shop.example", name="silent"),
+        PlausibleCollector("shop.example", name="sends", debug_sends=True),
+        StdoutCollector(),
+    ]
+    warnings = [each.text for each in found(Analytics(collectors, debug=True))["collectors"] if each.level == "warning"]
+    assert warnings == ["debug is on: silent only log what they would send"]
+    assert [each.level for each in found(Analytics(collectors[1:], debug=True))["collectors"]] == ["ok"]
 
 
 def test_destinations_that_are_down_or_refuse_are_a_warning(shop: Shop) -> None:
