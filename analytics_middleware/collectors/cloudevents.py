@@ -8,9 +8,7 @@ import msgspec
 
 from analytics_middleware.collectors.http import HTTPCollector, HTTPOptions, encode, missing
 from analytics_middleware.collectors.people import iso
-from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.event import Event
-from analytics_middleware.outgoing.secret import Secret
 
 _MAX_EVENT: Final = 64 * 1024
 _MAX_BATCH_BYTES: Final = 900_000
@@ -53,7 +51,7 @@ class CloudEventsCollector(HTTPCollector):
         self._source = source
         self._type_prefix = type_prefix
         self._batched = batched
-        self._headers = {name: self._header(name, value) for name, value in (headers or {}).items()}
+        self._headers = self.secret_headers(headers)
 
     def send(self, events: Sequence[Event]) -> None:
         """Send *events*."""
@@ -87,10 +85,3 @@ class CloudEventsCollector(HTTPCollector):
                 "data": msgspec.Raw(event.replace(properties=properties).encode()),
             }
         )
-
-    def _header(self, name: str, value: str) -> Secret:
-        if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not value.isascii() or not value.isprintable():
-            raise ConfigurationError(f"CloudEventsCollector: header {name!r} must be a name with printable ASCII text")
-        kept = Secret(value)
-        self._secrets += (kept,)
-        return kept

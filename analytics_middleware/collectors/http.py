@@ -14,6 +14,7 @@ from analytics_middleware.collectors.fitting import Fit
 from analytics_middleware.collectors.options import (
     HTTPOptions,
     VendorOptions,
+    checked_headers,
     in_sample,
     missing,
     names,
@@ -143,6 +144,15 @@ class HTTPCollector(BatchCollector):
             raise ConfigurationError(f"{type(self).__name__}: {option} has spaces or characters that no key has")
         kept = Secret(text)
         self._secrets += (kept,)
+        return kept
+
+    def secret_headers(self, headers: Mapping[str, str] | None, reserved: Collection[str] = ()) -> dict[str, Secret]:
+        """Return the option *headers* with every value as a secret; *reserved* names are the collector's own.
+
+        Raises `ConfigurationError` for a header that can't be set.
+        """
+        kept = checked_headers(self, headers or {}, reserved)
+        self._secrets += tuple(kept.values())
         return kept
 
     def declines(self, event: Event) -> str | None:

@@ -2,11 +2,20 @@
 
 import hashlib
 import math
-from collections.abc import Collection
-from typing import TypedDict
+import re
+from collections.abc import Collection, Mapping
+from typing import Final, TypedDict
 
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.event import Event
+from analytics_middleware.outgoing.secret import Secret
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header's name: RFC 9110, section 5.6.2."""
+_FRAMING: Final = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding"}
+)
+"""Headers that follow from the request itself."""
 
 
 class HTTPOptions(TypedDict, total=False):
@@ -68,3 +77,16 @@ def names(option: str, value: Collection[str]) -> Collection[str]:
     if isinstance(value, str) or not all(isinstance(name, str) for name in value):
         raise ConfigurationError(f"{option} is {value!r}; it must be a collection of property names")
     return value
+
+
+def checked_headers(collector: object, value: Mapping[str, str], reserved: Collection[str]) -> dict[str, Secret]:
+    """Return the option ``headers`` with its values as secrets. Raises `ConfigurationError`, which repeats none."""
+    where = type(collector).__name__
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{where}: headers must be a dict of names and values")
+    for name, text in value.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name) or name.lower() in {*_FRAMING, *reserved}:
+            raise ConfigurationError(f"{where}: headers has {name!r}, which is no header that can be set")
+        if not isinstance(text, str) or not text.isascii() or not text.isprintable():
+            raise ConfigurationError(f"{where}: the value of header {name!r} must be printable ASCII text")
+    return {name: Secret(text) for name, text in value.items()}

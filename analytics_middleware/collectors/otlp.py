@@ -11,10 +11,9 @@ import analytics_middleware
 from analytics_middleware.collectors.fitting import facts, query_of, user_agent
 from analytics_middleware.collectors.http import HTTPCollector, HTTPOptions, encode, missing
 from analytics_middleware.collectors.people import device_of, microseconds, user_of
-from analytics_middleware.errors import ConfigurationError, DeliveryError
+from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event
 from analytics_middleware.outgoing.answers import excerpt
-from analytics_middleware.outgoing.secret import Secret
 
 _MAX_BYTES: Final = 4_000_000
 _NAMES: Final = {
@@ -71,7 +70,7 @@ class OTLPCollector(HTTPCollector):
             raise missing(self, "service_name", service_name, "the name of the service, such as 'shop'")
         super().__init__(base_url=endpoint, client_ip=client_ip, **options)
         self._path = "" if self.endpoint.path.endswith("/v1/logs") else "/v1/logs"
-        self._headers = {name: self._header(name, value) for name, value in (headers or {}).items()}
+        self._headers = self.secret_headers(headers)
         self._resource = _attributes({"service.name": service_name, **(resource or {})})
 
     def send(self, events: Sequence[Event]) -> None:
@@ -143,13 +142,6 @@ class OTLPCollector(HTTPCollector):
         if event.visit.trace_id and _TRACE.fullmatch(event.visit.trace_id):
             record["traceId"] = event.visit.trace_id
         return record
-
-    def _header(self, name: str, value: str) -> Secret:
-        if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not value.isascii() or not value.isprintable():
-            raise ConfigurationError(f"OTLPCollector: header {name!r} must be a name with a printable ASCII value")
-        kept = Secret(value)
-        self._secrets += (kept,)
-        return kept
 
 
 def _attributes(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:

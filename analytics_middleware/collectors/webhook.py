@@ -4,7 +4,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Unpack
@@ -15,11 +14,7 @@ from analytics_middleware.event import Event
 from analytics_middleware.outgoing.secret import Secret
 
 _PREFIX: Final = "whsec_"
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OURS: Final = frozenset(
-    {"content-encoding", "content-length", "content-type", "connection", "host", "transfer-encoding"}
-    | {"webhook-id", "webhook-signature", "webhook-timestamp"}
-)
+_SIGNING: Final = ("webhook-id", "webhook-signature", "webhook-timestamp")
 
 
 class WebhookCollector(HTTPCollector):
@@ -65,7 +60,7 @@ class WebhookCollector(HTTPCollector):
         self._clock = clock
         secrets = [secret] if isinstance(secret, (str, Secret)) else list(secret or ())
         self._keys = [self._key(self.secret("secret", each)) for each in secrets]
-        self._headers = {name: self._header(name, value) for name, value in (headers or {}).items()}
+        self._headers = self.secret_headers(headers, reserved=_SIGNING)
 
     def send(self, events: Sequence[Event]) -> None:
         """Post *events* in one request."""
@@ -103,15 +98,6 @@ class WebhookCollector(HTTPCollector):
                 "'whsec_' + base64.b64encode(secrets.token_bytes(32)).decode()"
             )
         return secret
-
-    def _header(self, name: str, value: str) -> Secret:
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name) or name.lower() in _OURS:
-            raise ConfigurationError(f"WebhookCollector: headers has {name!r}, which is no header that can be set")
-        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-            raise ConfigurationError(f"WebhookCollector: the value of header {name!r} must be printable ASCII text")
-        kept = Secret(value)
-        self._secrets += (kept,)
-        return kept
 
 
 def _signature(key: Secret, signed: bytes) -> str:
