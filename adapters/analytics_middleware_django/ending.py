@@ -77,7 +77,7 @@ class Ending:
         cut_off = self.streaming and context.method != "HEAD" and context.status not in _BODILESS
         finish(context, 499 if cut_off else context.status)
         if context.analytics.settings.flush_on_response:
-            context.analytics.flush()
+            context.analytics.flush_response()
 
     def follow(self, task: "asyncio.Task[Any]") -> None:
         """Look at how *task*, which sends the response or calls what does, ends."""

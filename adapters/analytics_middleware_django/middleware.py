@@ -50,7 +50,7 @@ class AnalyticsMiddleware:
         except BaseException as error:
             finish(context, failed(error))
             if context.analytics.settings.flush_on_response:
-                context.analytics.flush()
+                context.analytics.flush_response()
             raise
         finally:
             current.reset(token)
@@ -70,7 +70,7 @@ class AnalyticsMiddleware:
         except BaseException as error:
             finish(context, failed(error))
             if context.analytics.settings.flush_on_response and not isinstance(error, GeneratorExit):
-                await asyncio.to_thread(context.analytics.flush)
+                await asyncio.to_thread(context.analytics.flush_response)
             raise
         finally:
             current.reset(token)

@@ -4,21 +4,26 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from asyncio import CancelledError
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
-from django.test import Client, override_settings
+from django.http import HttpRequest, HttpResponse
+from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory, override_settings
 
+from analytics_middleware import DeliveryError
 from analytics_middleware.testing import FakeCollector
 from analytics_middleware_django import AnalyticsMiddleware, checks, get_analytics
 
 OURS = "analytics_middleware_django.AnalyticsMiddleware"
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
+PAGE = {"Accept": "text/html"}
 SECURITY = "django.middleware.security.SecurityMiddleware"
 
 
@@ -175,3 +180,46 @@ def test_delivery_is_waited_for_where_settings_ask_for_it() -> None:
         get_analytics().capture(None)
         Client().get("/page")
         assert [event.path for event in collector.events] == ["/page"]
+
+
+def fail_to_answer(request: HttpRequest) -> HttpResponse:
+    raise GeneratorExit
+
+
+async def fail_to_answer_async(request: HttpRequest) -> HttpResponse:
+    raise CancelledError
+
+
+def ask_what_fails() -> None:
+    with pytest.raises(GeneratorExit):
+        AnalyticsMiddleware(fail_to_answer)(RequestFactory().get("/page", headers=PAGE))
+
+
+def ask_what_fails_async() -> None:
+    with pytest.raises(CancelledError):
+        async_to_sync(AnalyticsMiddleware(fail_to_answer_async))(AsyncRequestFactory().get("/page", headers=PAGE))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: Client().get("/page"),
+        lambda: async_to_sync(AsyncClient().get)("/page"),
+        ask_what_fails,
+        ask_what_fails_async,
+    ],
+    ids=["sync", "async", "sync failure", "async failure"],
+)
+def test_a_response_does_not_wait_for_what_is_down(ask: Callable[[], object]) -> None:
+    """Who waited for it would see it come back."""
+    errors = iter([DeliveryError("down", retry_after=2.0)])
+
+    def fail(_events: object) -> None:
+        for error in errors:
+            raise error
+
+    collector = FakeCollector(fail=fail)
+    with override_settings(ANALYTICS={"COLLECTORS": [collector], "ENABLED": True, "FLUSH_ON_RESPONSE": True}):
+        get_analytics().capture(None)
+        ask()
+        assert (collector.batches, collector.events) == (1, [])
