@@ -116,7 +116,8 @@ class Analytics(Running):
 
         *fields* are `Event` fields such as ``user_id``, ``locale`` and ``client_ip``. With *event_name* the block
         itself becomes a custom event with its duration, which the helpers shape as they do a request's; what an
-        exception ended has its class as property ``error``.
+        exception ended has its class as property ``error``. Entering it raises `TypeError` or `ValueError` for
+        arguments that make no event.
         """
         return block(self, event_name, fields)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.event import Event
 from analytics_middleware.properties import Scalar, clean_name
-from analytics_middleware.tracking import Tracked
+from analytics_middleware.tracking import Tracked, event_of, required
 
 if TYPE_CHECKING:
     from analytics_middleware.analytics import Analytics
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def block(analytics: "Analytics", event_name: str | None, fields: Mapping[str, Any]) -> Generator[RequestContext]:
     """See `Analytics.context`."""
     context = RequestContext(analytics)
-    context.given = Event(event_name=event_name, **fields)
+    name = None if event_name is None else required(event_name, "event name")
+    context.given = event_of(name, fields, analytics.counters)
     context.automatic = event_name is not None
     began = time.perf_counter()
     token = current.set(context)

@@ -45,20 +45,20 @@ def tracked(
     if isinstance(event, Event):
         if properties or fields:
             raise TypeError("an Event carries its own properties and fields; pass them to Event(...)")
-        event = event.replace()
+        event = _checked(event.replace(), counters)
     else:
-        event = Event(event_name=required(event, "event name"), **_event_fields(fields))
-        event.properties = _mapping("properties", properties or {})
-    event.timestamp = _instant(event.timestamp)
-    event.properties, dropped = clean_properties(_mapping("properties", event.properties))
-    if dropped:
-        counters.add("properties_dropped", dropped)
+        event = event_of(required(event, "event name"), {**fields, "properties": properties or {}}, counters)
     if context is not None and not context.finished:
         # The framework's request is at hand only now; the writer thread must not touch it.
         context.look()
         context.anticipate()
         context = context.as_known()
     return Tracked(event, context)
+
+
+def event_of(name: str | None, fields: Mapping[str, Any], counters: Counters) -> Event:
+    """Return the event *name* with *fields*. Raises `TypeError` or `ValueError` for fields that make no event."""
+    return _checked(Event(event_name=name, **_event_fields(fields)), counters)
 
 
 def identification(user_id: object, traits: Mapping[str, Any] | None, anon_id: str | None) -> Identify:
@@ -87,6 +87,14 @@ def _event_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         if cleaned.get(name) is not None:
             cleaned[name] = clean_name(cleaned[name])
     return cleaned
+
+
+def _checked(event: Event, counters: Counters) -> Event:
+    event.timestamp = _instant(event.timestamp)
+    event.properties, dropped = clean_properties(_mapping("properties", event.properties))
+    if dropped:
+        counters.add("properties_dropped", dropped)
+    return event
 
 
 def _mapping(name: str, value: Any) -> Any:

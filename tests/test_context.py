@@ -498,6 +498,30 @@ def test_a_manual_context_with_a_name_is_an_event_with_a_duration_that_helpers_s
     assert event.duration >= 0
 
 
+def test_a_manual_context_takes_the_fields_that_track_takes(analytics, analytics_events):
+    with analytics.context("import.run", revenue=SimpleNamespace(amount=5, currency="EUR"), timestamp="2026-01-31"):
+        pass
+    [event] = analytics_events
+    assert (event.revenue, event.timestamp) == (Money(5, "EUR"), datetime(2026, 1, 31, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("", {}, "event name '' is empty"),
+        ("job", {"revenue": "29.99"}, "Money"),
+        ("job", {"plan": "annual"}, "an event has no field 'plan'"),
+        ("job", {"timestamp": "yesterday"}, "timestamp 'yesterday' must be"),
+        ("job", {"properties": ["a"]}, "properties must be a mapping"),
+    ],
+)
+def test_a_manual_context_refuses_fields_that_make_no_event(name, fields, message, analytics, analytics_events):
+    with pytest.raises((TypeError, ValueError), match=message), analytics.context(name, **fields):
+        pytest.fail("the block ran")
+    track("later")
+    assert analytics_events == []
+
+
 def test_what_is_tracked_in_a_manual_context_belongs_to_the_user_named_in_it(analytics, analytics_events):
     with analytics.context("import.run", user_id="u1"):
         set_user("u2")
