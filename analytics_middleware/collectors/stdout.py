@@ -5,6 +5,7 @@ from typing import TextIO
 
 from analytics_middleware.collectors.base import BaseCollector
 from analytics_middleware.event import Event
+from analytics_middleware.plain_text import printable
 
 
 class StdoutCollector(BaseCollector):
@@ -56,5 +57,5 @@ def _readable(event: Event) -> str:
     if event.revenue is not None:
         parts.append(str(event.revenue))
     parts += [f"{key}={value!r}" for key, value in event.properties.items()]
-    # Names, paths and values were written by strangers: no line breaks, no terminal control sequences.
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(parts))
+    # Names, paths and values were written by strangers.
+    return printable(" ".join(parts))

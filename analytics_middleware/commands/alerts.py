@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.commands import CommandError, target
-from analytics_middleware.commands.text import instant, listing, safe, table
+from analytics_middleware.commands.text import instant, listing
+from analytics_middleware.plain_text import safe, table
 from analytics_middleware.reports.alert import Alert
 from analytics_middleware.reports.alert_message import alert_message
 from analytics_middleware.reports.checking import check, measure

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.commands import CommandError, target
-from analytics_middleware.commands.text import listing, safe, table
+from analytics_middleware.commands.text import listing
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event
+from analytics_middleware.plain_text import safe, table
 
 NAME = "collectors"
 HELP = "List the collectors, or send one marked event straight through one of them and tell what it says."

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from analytics_middleware.assembly import build_hub, build_store
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.progress import Progress
-from analytics_middleware.commands.text import amount, table
+from analytics_middleware.commands.text import amount
 from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.outbox.shelf import SharedShelf
+from analytics_middleware.plain_text import table
 from analytics_middleware.settings import Settings
 
 if TYPE_CHECKING:

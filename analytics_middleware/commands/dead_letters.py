@@ -6,8 +6,9 @@ import msgspec
 
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.progress import Progress
-from analytics_middleware.commands.text import amount, confirmed, instant, safe, table, whole
+from analytics_middleware.commands.text import amount, confirmed, instant, whole
 from analytics_middleware.outbox.dead_letters import Letter, count_letters, letters, purge_letters, retry_letters
+from analytics_middleware.plain_text import safe, table
 
 NAME = "dead-letters"
 HELP = "List what destinations refused for good, send it once more, or throw it away."

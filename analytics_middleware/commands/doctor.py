@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from analytics_middleware.analytics import STORE, Analytics
 from analytics_middleware.commands import CommandError, target
-from analytics_middleware.commands.text import safe
 from analytics_middleware.doctor import Finding
 from analytics_middleware.doctor.alerts import examine_alerts
 from analytics_middleware.doctor.application import (
@@ -22,6 +21,7 @@ from analytics_middleware.doctor.delivery import examine_delivery
 from analytics_middleware.doctor.files import examine_files
 from analytics_middleware.doctor.segments import examine_segments
 from analytics_middleware.doctor.uwsgi import examine_uwsgi, options_here, options_of_file
+from analytics_middleware.plain_text import safe
 from analytics_middleware.settings import Settings
 
 NAME = "doctor"

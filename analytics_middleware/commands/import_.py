@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.progress import Progress
-from analytics_middleware.commands.text import amount, safe, when
+from analytics_middleware.commands.text import amount, when
 from analytics_middleware.outbox.tombstones import read_tombstones
+from analytics_middleware.plain_text import safe
 from analytics_middleware.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from analytics_middleware.collectors.base import Collector
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.collectors import named
 from analytics_middleware.commands.progress import Progress
-from analytics_middleware.commands.text import amount, instant, reasons, safe, seconds, when
+from analytics_middleware.commands.text import amount, instant, reasons, seconds, when
 from analytics_middleware.delivery.replay import History, Replay
 from analytics_middleware.delivery.withhold import only_logs
 from analytics_middleware.enrich.visit import flags_of
@@ -28,6 +28,7 @@ from analytics_middleware.outbox.replaying import (
     registered_at,
 )
 from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.plain_text import safe
 
 NAME = "replay"
 HELP = "Give a collector what happened before: history it has missed, or what it has lost."

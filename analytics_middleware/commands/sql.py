@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from analytics_middleware.commands import CommandError, target
-from analytics_middleware.commands.text import safe, table, whole
+from analytics_middleware.commands.text import whole
+from analytics_middleware.plain_text import safe, table
 from analytics_middleware.properties import clean_value
 from analytics_middleware.web.tables import csv_of, shown
 from analytics_middleware.web.tables import table as csv_table

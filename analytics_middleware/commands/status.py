@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from analytics_middleware.commands import target
-from analytics_middleware.commands.text import amount, reasons, safe, seconds, span, table
+from analytics_middleware.commands.text import amount, reasons, seconds, span
 from analytics_middleware.counters import NOTES, REASONS
+from analytics_middleware.plain_text import safe, table
 
 NAME = "status"
 HELP = "Show for each collector what is delivered, pending, dropped and dead, and what is wrong."

@@ -8,10 +8,11 @@ import msgspec
 
 from analytics_middleware.collectors.stdout import StdoutCollector
 from analytics_middleware.commands import target
-from analytics_middleware.commands.text import safe, when
+from analytics_middleware.commands.text import when
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.base import Entry
 from analytics_middleware.outbox.reading import Reader
+from analytics_middleware.plain_text import safe
 
 NAME = "tail"
 HELP = "Print events as they come, whichever process records them and whether or not they can be delivered."

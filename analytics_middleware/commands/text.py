@@ -1,33 +1,14 @@
-"""Words and columns for people to read."""
+"""Words of the command line: times, amounts and lists as it prints and reads them."""
 
 import argparse
 import math
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return *rows* as aligned columns, the first row being their titles; numbers are aligned to the right."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines: list[str] = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if re.fullmatch(r"[\d.,]+", cell) else cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def safe(text: str, limit: int = 200) -> str:
-    """Return *text*, which strangers may have written, without line breaks and terminal control sequences."""
-    clean = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-    return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
 
 
 def span(seconds: float) -> str:

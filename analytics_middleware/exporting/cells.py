@@ -9,8 +9,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from analytics_middleware.web.tables import begins_formula
-
+# What spreadsheets take for the beginning of a formula, as OWASP lists it, full-width forms included.
+_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠|%")
 # Controls, separators of lines and paragraphs, marks of direction, and the backslash that stands for them.
 _SPECIAL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff\\\\]")
 _ESCAPED: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|(\\))")
@@ -29,6 +29,12 @@ def from_cell(cell: str) -> str | None:
     if not cell:
         return None
     return _ESCAPED.sub(_unescape, cell.removeprefix("'"))
+
+
+def begins_formula(text: str) -> bool:
+    """Return whether a spreadsheet may take *text* for a formula, even behind blanks, quotes and invisible marks."""
+    bare = text.lstrip().lstrip("\ufeff\u200b\u200c\u200d\u2060\xa0'\"")
+    return text.startswith(_FORMULA) or bare.startswith(_FORMULA)
 
 
 def json_cell(document: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from analytics_middleware.commands.text import safe
+from analytics_middleware.plain_text import safe
 from analytics_middleware.web.templating import environment
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from analytics_middleware.commands.text import table
+from analytics_middleware.plain_text import table
 from analytics_middleware.reports.figures import Change, Report, Row, Section
 from analytics_middleware.reports.message import Message, html, one_line
 from analytics_middleware.web import formats

@@ -6,7 +6,9 @@ import io
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
+
+from analytics_middleware.exporting.cells import begins_formula
 
 Cell = str | int | float | datetime | None
 
@@ -35,10 +37,6 @@ def table(
     return Table(name=name, title=title, columns=tuple(columns), rows=tuple(tuple(row) for row in rows), field=field)
 
 
-# What spreadsheets take for the beginning of a formula, as OWASP lists it, full-width forms included.
-_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠|%")
-
-
 def csv_of(table: Table) -> bytes:
     """Return *table* as a CSV file (RFC 4180) that no spreadsheet takes for a program."""
     out = io.StringIO()
@@ -59,13 +57,7 @@ def _plain(cell: Cell) -> str:
     # Each line of a cell could begin a formula of its own in some readers, so there is only one; and nothing
     # invisible stands before the character that is looked at.
     text = "".join(" " if unicodedata.category(each) in ("Cc", "Zl", "Zp") else each for each in cell)
-    return f"'{text}" if begins_formula(text) or cell.startswith(_FORMULA) else text
-
-
-def begins_formula(text: str) -> bool:
-    """Return whether a spreadsheet may take *text* for a formula, whatever invisible stands before it."""
-    bare = text.lstrip().lstrip("\ufeff\u200b\u200c\u200d\u2060\xa0'\"")
-    return bare.startswith(_FORMULA)
+    return f"'{text}" if begins_formula(text) or begins_formula(cell) else text
 
 
 def shown(value: Any) -> Any:

@@ -1,0 +1,28 @@
+"""Text for terminals and messages: nothing in it that a terminal would obey, and rows as aligned columns."""
+
+import re
+from collections.abc import Sequence
+
+
+def printable(text: str) -> str:
+    """Return *text*, which strangers may have written, with line breaks and control characters as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def safe(text: str, limit: int = 200) -> str:
+    """Return *text* `printable`, cut to *limit* characters."""
+    clean = printable(text)
+    return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return *rows* as aligned columns, the first row being their titles; numbers are aligned to the right."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines: list[str] = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if re.fullmatch(r"[\d.,]+", cell) else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
