@@ -19,6 +19,7 @@ from analytics_middleware.event import Event
 from analytics_middleware.exclusions import STAFF, Exclusions
 from analytics_middleware.outbox.base import Draft, Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
+from analytics_middleware.parts import Parts
 from analytics_middleware.request import Request
 from analytics_middleware.running import Running
 from analytics_middleware.settings import Settings
@@ -63,8 +64,8 @@ class Analytics(Running):
         """Whether adapters are to note who is staff."""
         self._exclusions = Exclusions(checked.exclude)
         self._address = ClientIP(checked.trusted_proxies, checked.proxy_header)
-        self.parts: dict[str, Any] = {}
-        """What the pages and the API keep with this object, by name."""
+        self.parts = Parts()
+        """What the API and the pages share."""
         if self.default_sinks:
             self.capture(self.default_sinks[-1])
 

@@ -6,7 +6,6 @@ neither the event loop nor other requests.
 
 from typing import Any
 
-from analytics_middleware import Analytics
 from analytics_middleware.asgi import SCOPE_KEY
 from analytics_middleware.errors import MissingExtraError
 from analytics_middleware.web.api import API
@@ -47,10 +46,7 @@ class Django(Framework):
 def api(request: Any, **_: Any) -> Any:
     """Answer with the API."""
     analytics = get_analytics()
-    app: WebApp | None = analytics.parts.get("api")
-    if app is None:
-        app = analytics.parts["api"] = _api(analytics)
-    return _respond(app, request)
+    return _respond(analytics.parts.get(API, lambda: API(analytics, Django())), request)
 
 
 # The API checks Origin and Sec-Fetch-Site itself, and sendBeacon can send no token.
@@ -60,21 +56,11 @@ api.csrf_exempt = True  # type: ignore[attr-defined]
 def dashboard(request: Any, **_: Any) -> Any:
     """Answer with a page of the dashboard."""
     analytics = get_analytics()
-    app: WebApp | None = analytics.parts.get("dashboard")
-    if app is None:
-        try:
-            app = analytics.parts["dashboard"] = _dashboard(analytics)
-        except MissingExtraError as error:
-            return _django.HttpResponse(str(error), status=503, content_type="text/plain")
+    try:
+        app = analytics.parts.get(Dashboard, lambda: Dashboard(analytics, Django()))
+    except MissingExtraError as error:
+        return _django.HttpResponse(str(error), status=503, content_type="text/plain")
     return _respond(app, request)
-
-
-def _dashboard(analytics: Analytics) -> WebApp:
-    return Dashboard(analytics, Django())
-
-
-def _api(analytics: Analytics) -> WebApp:
-    return API(analytics, Django())
 
 
 def _respond(app: WebApp, request: Any) -> Any:

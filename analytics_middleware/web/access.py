@@ -38,7 +38,7 @@ class Caller(enum.Enum):
 class Access:
     """The rules of one `Analytics`, shared by its API and its pages; see `access_of`."""
 
-    def __init__(self, analytics: Analytics, framework: Framework) -> None:
+    def __init__(self, analytics: Analytics, framework: Framework, entrance: str) -> None:
         settings = analytics.settings
         self._settings = settings
         self._analytics = analytics
@@ -48,7 +48,7 @@ class Access:
         self._rates = RateLimit(settings.api_rate_limit)
         self.signer = Signer(self._secret, settings.data_dir)
         self.login = Login(self.signer, settings.data_dir)
-        self.entrance = settings.api_path
+        self.entrance = entrance
         """Where the login URL leads: to the API, or to the pages where there are any."""
 
     @property
@@ -195,12 +195,13 @@ def access_of(analytics: Analytics, framework: Framework | None = None, entrance
 
     Given a *framework* it is from now on the one that is asked who users are; the login URL leads to *entrance*.
     """
-    access: Access | None = analytics.parts.get("access")
-    if access is None:
-        access = analytics.parts["access"] = Access(analytics, framework or Framework())
-        access.entrance = entrance or access.entrance
+
+    def make() -> Access:
+        access = Access(analytics, framework or Framework(), entrance or analytics.settings.api_path)
         analytics.at_start(access.announce)
         return access
+
+    access = analytics.parts.get(Access, make)
     access.framework = framework or access.framework
     access.entrance = entrance or access.entrance
     return access

@@ -136,9 +136,9 @@ class Saved:
 
 def saved_of(analytics: Analytics) -> Saved:
     """Return the one `Saved` of *analytics*: in its data directory, or else in the memory of this process."""
-    outbox, found = analytics.outbox, analytics.parts.get("saved")
-    if found is None:
-        shelf = SharedShelf(outbox.database) if isinstance(outbox, SqliteOutbox) else PrivateShelf()
-        found = analytics.parts.setdefault("saved", Saved(shelf))
-    saved: Saved = found
-    return saved
+
+    def make() -> Saved:
+        outbox = analytics.outbox
+        return Saved(SharedShelf(outbox.database) if isinstance(outbox, SqliteOutbox) else PrivateShelf())
+
+    return analytics.parts.get(Saved, make)

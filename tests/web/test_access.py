@@ -1,10 +1,15 @@
 """Who may read, who may write, and what a page of another site can't do."""
 
 import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from web_sites import READER, SECRET, SERVER, STACKS, TOKEN, Site
 
+from analytics_middleware import Analytics
 from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.request import Request
 from analytics_middleware.web.access import access_of
@@ -105,6 +110,28 @@ def test_where_another_way_in_is_set_no_login_url_is_made_or_taken(build, way, c
     site.send({"name": "a"})
     assert "login?token" not in caplog.text
     assert site.ask("GET", access_of(site.analytics).login_path("")[1:]).status == 401
+
+
+@pytest.fixture
+def switch_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_threads_that_ask_first_at_the_same_time_share_one_login(switch_often: None):
+    threads = 8
+    for _ in range(20):
+        analytics = Analytics(enabled=True)
+        together = Barrier(threads)
+
+        def ask(_: int, together: Barrier = together, analytics: Analytics = analytics) -> int:
+            together.wait()
+            return id(access_of(analytics))
+
+        with ThreadPoolExecutor(threads) as pool:
+            assert len(set(pool.map(ask, range(threads)))) == 1
 
 
 def request_with(cookie: str) -> Request:

@@ -17,7 +17,7 @@ from web_sites import READER, SERVER, Site
 
 from analytics_middleware.outbox.shelf import PrivateShelf
 from analytics_middleware.web.access import access_of
-from analytics_middleware.web.saved import MOST, MOST_ANNOTATIONS
+from analytics_middleware.web.saved import MOST, MOST_ANNOTATIONS, saved_of
 
 FUNNEL = "/analytics/funnels?step=pageview&step=buy&window=7d&order=any&breakdown=country&period=7d"
 ATTACKS = [
@@ -158,7 +158,7 @@ def test_without_a_data_directory_the_page_says_that_it_is_one_processs_memory(m
 
 def test_what_another_version_saved_is_left_alone(make: Make):
     visitor = on(make)
-    shelf = visitor.site.analytics.parts["saved"].shelf
+    shelf = saved_of(visitor.site.analytics).shelf
     assert isinstance(shelf, PrivateShelf)
     shelf.put("funnel", "new", b'{"name":"new","steps":["a"],"colour":"red"}', 9)
     shelf.put("filter", "broken", b"{", 9)

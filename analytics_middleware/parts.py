@@ -1,0 +1,24 @@
+"""What the API and the pages of one `Analytics` have in common, made when it is first asked for."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Parts:
+    """One object of each class."""
+
+    def __init__(self) -> None:
+        self._parts: dict[type[Any], Any] = {}
+        # Reentrant: making one part may ask for another.
+        self._lock = threading.RLock()
+
+    def get(self, kind: type[T], make: Callable[[], T]) -> T:
+        """Return the object of class *kind*; the first call makes it, and other threads wait for that."""
+        with self._lock:
+            if kind not in self._parts:
+                self._parts[kind] = make()
+            part: T = self._parts[kind]
+            return part
