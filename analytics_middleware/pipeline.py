@@ -1,6 +1,5 @@
 """What the writer thread does to each thing handed off: facts to event, enrichment, processors, encoding."""
 
-import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,7 +21,7 @@ from analytics_middleware.ids import uuid7
 from analytics_middleware.outbox.base import Draft, Kind
 from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.properties import MAX_NAME, MAX_PROPERTIES, MAX_REMEMBERED, clean_name, clean_text
-from analytics_middleware.request import Request
+from analytics_middleware.request import Request, hostname, site_host
 from analytics_middleware.settings import Settings
 from analytics_middleware.tracing import trace_id_of
 from analytics_middleware.tracking import Identified, Tracked
@@ -237,8 +236,6 @@ class Pipeline:
 
 
 _NO_VISIT = Event().visit
-# RFC 3986 section 3.2.2, and raw UTF-8.
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]{1,255})(?::[0-9]{1,5})?")
 
 
 def _request_of(context: RequestContext | None) -> Request | None:
@@ -265,17 +262,9 @@ def _location(scheme: str, host: str, fallback: str, path: str, query: str) -> t
 
     The URL is empty where neither is known, as in a task that was told of its request no more than it must know.
     """
-    if not _HOST.fullmatch(host):
-        # Visitors can send anything.
-        host = fallback
+    host = site_host(host, fallback)
     if not host and not path:
         return "", "", None
     target = quote(path, safe="/!$&'()*+,;=:@~%", errors="replace") if not path.isascii() or " " in path else path
     url = f"{scheme}://{host}{target}?{query}" if query else f"{scheme}://{host}{target}"
-    return clean_text(url, MAX_TEXT), clean_text(path, MAX_TEXT), _hostname(host)
-
-
-def _hostname(host: str) -> str | None:
-    """Return *host* in lower case without its port; IPv6 literals keep their brackets."""
-    name = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    return clean_text(name.lower(), 255) or None
+    return clean_text(url, MAX_TEXT), clean_text(path, MAX_TEXT), hostname(host)

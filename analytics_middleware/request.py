@@ -1,8 +1,11 @@
 """Plain facts of one HTTP request, the same for every protocol and framework."""
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
+
+from analytics_middleware.properties import clean_text
 
 RawHeaders = Iterable[tuple[bytes, bytes]] | dict[str, str]
 """Headers as servers give them: ASGI's pairs, or the ``HTTP_`` keys of a WSGI environ."""
@@ -104,6 +107,21 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} {self.status}>"
+
+
+# RFC 3986 section 3.2.2, and raw UTF-8.
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]{1,255})(?::[0-9]{1,5})?")
+
+
+def site_host(host: str, fallback: str) -> str:
+    """Return the Host header *host*, or *fallback* if it is not the name of a host: visitors can send anything."""
+    return host if _HOST.fullmatch(host) else fallback
+
+
+def hostname(host: str) -> str | None:
+    """Return *host* in lower case without its port, None if nothing is left; IPv6 literals keep their brackets."""
+    name = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return clean_text(name.lower(), 255) or None
 
 
 def wsgi_headers(environ: Mapping[str, Any]) -> dict[str, str]:

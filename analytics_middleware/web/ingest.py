@@ -13,6 +13,7 @@ from analytics_middleware.enrich.visitor import is_cookieless, is_identity
 from analytics_middleware.event import Event, EventType
 from analytics_middleware.money import Money
 from analytics_middleware.properties import MAX_NAME, clean_name
+from analytics_middleware.request import hostname, site_host
 from analytics_middleware.tracking import Identified, Tracked, identification
 from analytics_middleware.web.access import Access, Caller
 from analytics_middleware.web.body import decoded
@@ -135,7 +136,7 @@ class Ingest:
         context.given = Event(
             client_ip=self._access.address(facts),
             locale=(around.locale if around is not None else None) or accept_language(facts.header("accept-language")),
-            hostname=self._access.origins.allowed_host(facts) or _hostname(facts.host),
+            hostname=self._access.origins.allowed_host(facts) or hostname(site_host(facts.host, facts.host_fallback)),
             user_id=signed_in,
             anon_id=None if around is None else around.anon_id,
             user_agent=facts.header("user-agent"),
@@ -217,14 +218,6 @@ def _place(event: Event, url: str | None) -> bool:
     event.url = url
     event.path = unquote(path) or "/"
     return True
-
-
-def _hostname(host: str) -> str | None:
-    """Return the Host header *host* without its port, or None when it is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or None
-    except ValueError:
-        return None
 
 
 def _is_link(referrer: str) -> bool:

@@ -8,7 +8,7 @@ https://fetch.spec.whatwg.org/#origin-header, https://www.w3.org/TR/fetch-metada
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from analytics_middleware.request import Request
+from analytics_middleware.request import Request, hostname
 from analytics_middleware.web.http import Refusal, WebResponse
 
 _OWN = frozenset({"same-origin", "none"})
@@ -50,7 +50,7 @@ class Origins:
     def allowed_host(self, request: Request) -> str | None:
         """Return the host of the page that sent *request*, if it is another origin's that is allowed."""
         origin = request.header("origin")
-        return urlsplit(origin).hostname if origin in self._allowed else None
+        return hostname(urlsplit(origin).netloc) if origin is not None and origin in self._allowed else None
 
     def preflight(self, request: Request, methods: Iterable[str]) -> WebResponse:
         """Return the answer to an OPTIONS request: what the route can do, and whether the asking page may."""

@@ -58,10 +58,28 @@ def test_a_browsers_event_has_its_requests_facts_but_not_the_apis_address(site: 
     assert (event.method, event.matched_pattern, event.action_name, event.referrer) == (None, None, None, None)
 
 
-@pytest.mark.parametrize("host", ["[", "[::1", "]", "[x]"])
-def test_a_host_that_is_none_leaves_an_event_without_one(plain: Site, host: str):
-    (event,) = plain.send({"name": "a"}, headers={"host": host})
-    assert event.hostname is None
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("SHOP.example:8000", "shop.example"),
+        ("[::1]:8000", "[::1]"),
+        ("[2001:DB8::1]", "[2001:db8::1]"),
+        *((wrong, "127.0.0.1") for wrong in ("[", "[::1", "]", "[x]", "a b", "")),
+    ],
+)
+def test_on_any_host_the_browsers_events_and_page_views_are_of_one_visitor(plain: Site, host: str, name: str):
+    headers = {**BROWSER, "host": host}
+    plain.ask("GET", "/page", headers={**headers, "accept": "text/html"})
+    (seen,) = plain.taken()
+    (sent,) = plain.send({"name": "a"}, headers=headers)
+    assert sent.hostname == seen.hostname == name
+    assert sent.anon_id == seen.anon_id
+
+
+def test_an_ipv6_address_that_is_allowed_as_an_origin_is_named_as_in_its_page_views(build):
+    site = build("ASGI", allowed_origins=["http://[::1]:3000"])
+    (event,) = site.send({"name": "a"}, headers={**BROWSER, "origin": "http://[::1]:3000"})
+    assert event.hostname == "[::1]"
 
 
 def test_a_page_view_of_the_browser_belongs_to_the_same_visitor_as_those_of_the_server(site: Site):
