@@ -7,7 +7,7 @@ import msgspec
 
 import analytics_middleware
 from analytics_middleware.collectors.fitting import facts, money, user_agent
-from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode, missing
+from analytics_middleware.collectors.http import IdentifyingCollector, VendorOptions, encode
 from analytics_middleware.collectors.people import device_of, milliseconds, session_start, user_of
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event, Identify
@@ -15,7 +15,6 @@ from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.outgoing.tally import Tally
 from analytics_middleware.outgoing.transport import Answer
 
-_HOSTS: Final = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
 _MAX_EVENTS: Final = 1000
 _MAX_BYTES: Final = 950_000
 _MAX_TEXT: Final = 1024
@@ -54,7 +53,7 @@ class AmplitudeCollector(IdentifyingCollector):
     """
 
     name = "amplitude"
-    default_url = _HOSTS["us"]
+    hosts: Mapping[str, str] = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
     needs = ("client_ip",)
     dedupes = True
     max_batch = 200
@@ -62,10 +61,7 @@ class AmplitudeCollector(IdentifyingCollector):
     def __init__(
         self, api_key: str | Secret, *, region: Literal["us", "eu"] = "us", **options: Unpack[VendorOptions]
     ) -> None:
-        if region not in _HOSTS:
-            raise missing(self, "region", region, "'us' or 'eu'")
-        self.default_url = _HOSTS[region]
-        super().__init__(**options)
+        super().__init__(region=region, **options)
         self._key = self.secret("api_key", api_key, "Settings > Projects > API key")
 
     def send(self, events: Sequence[Event | Identify]) -> None:

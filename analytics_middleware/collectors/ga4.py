@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Unpack
 from urllib.parse import quote
 
@@ -16,7 +16,6 @@ from analytics_middleware.outgoing.secret import Secret
 
 logger = logging.getLogger("analytics_middleware.collectors")
 
-_HOSTS: Final = {"us": "https://www.google-analytics.com", "eu": "https://region1.google-analytics.com"}
 _MAX_EVENTS: Final = 25
 _MAX_BYTES: Final = 130_000
 _MAX_PARAMS: Final = 25
@@ -95,7 +94,7 @@ class GA4Collector(HTTPCollector):
     """
 
     name = "ga4"
-    default_url = _HOSTS["us"]
+    hosts: Mapping[str, str] = {"us": "https://www.google-analytics.com", "eu": "https://region1.google-analytics.com"}
     needs: Collection[str] = ("client_ip", "cookie:_ga")
     concurrency = 8
     max_age = 71.5 * 3600
@@ -114,12 +113,9 @@ class GA4Collector(HTTPCollector):
     ) -> None:
         if not isinstance(measurement_id, str) or not re.fullmatch(r"G-[A-Z0-9]{4,20}", measurement_id):
             raise missing(self, "measurement_id", measurement_id, "a stream's id such as 'G-AB12CD34EF'")
-        if region not in _HOSTS:
-            raise missing(self, "region", region, "'us' or 'eu'")
-        self.default_url = _HOSTS[region]
         self._session_cookie = f"_ga_{measurement_id[2:]}"
         self.needs = (*self.needs, f"cookie:{self._session_cookie}")
-        super().__init__(**options)
+        super().__init__(region=region, **options)
         self._measurement_id = measurement_id
         self._api_secret = self.secret("api_secret", api_secret, "Admin > Data streams > Measurement Protocol")
         self._debug = debug

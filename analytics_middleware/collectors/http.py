@@ -73,6 +73,8 @@ class HTTPCollector(BatchCollector):
     """
 
     default_url: str = ""
+    hosts: Mapping[str, str] = {}
+    """URLs by region, of a vendor that has several."""
     url_option: str = "base_url"
     compresses: bool = False
     """Whether the destination takes gzip."""
@@ -83,6 +85,7 @@ class HTTPCollector(BatchCollector):
         self,
         *,
         name: str = "",
+        region: str | None = None,
         base_url: str | None = None,
         timeout: float = 15.0,
         connect_timeout: float = 5.0,
@@ -100,6 +103,9 @@ class HTTPCollector(BatchCollector):
         debug_sends: bool = False,
     ) -> None:
         super().__init__()
+        if region is not None and region not in self.hosts:
+            raise missing(self, "region", region, " or ".join(map(repr, self.hosts)) or "left out")
+        url = base_url or (self.default_url if region is None else self.hosts[region])
         self.name = name or self.name
         self.debug_sends = debug_sends
         if not client_ip:
@@ -118,9 +124,7 @@ class HTTPCollector(BatchCollector):
         self._secrets: tuple[Secret, ...] = ()
         self._workers: Workers | None = None
         # A vendor's own host is not somebody's to choose, and may well be reached through a private link.
-        self.endpoint = read_url(
-            self.url_option, base_url or self.default_url, allow_http=allow_http, allow_private=allow_private
-        )
+        self.endpoint = read_url(self.url_option, url, allow_http=allow_http, allow_private=allow_private)
         # A vendor's own path is no secret; that of a webhook often is one.
         self._places = () if base_url is None else self.endpoint.secrets()
         self._transport = Transport(

@@ -1,7 +1,7 @@
 """Mixpanel, through its import endpoint."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Unpack
 
 import msgspec
@@ -15,11 +15,6 @@ from analytics_middleware.event import Event, Identify
 from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.outgoing.transport import Answer
 
-_HOSTS: Final = {
-    "us": "https://api.mixpanel.com",
-    "eu": "https://api-eu.mixpanel.com",
-    "in": "https://api-in.mixpanel.com",
-}
 _MAX_EVENTS: Final = 2000
 _MAX_BYTES: Final = 9_500_000
 _MAX_PROPERTIES: Final = 250
@@ -61,7 +56,11 @@ class MixpanelCollector(IdentifyingCollector):
     """
 
     name = "mixpanel"
-    default_url = _HOSTS["us"]
+    hosts: Mapping[str, str] = {
+        "us": "https://api.mixpanel.com",
+        "eu": "https://api-eu.mixpanel.com",
+        "in": "https://api-in.mixpanel.com",
+    }
     needs = ("client_ip",)
     dedupes = True
     compresses = True
@@ -76,10 +75,7 @@ class MixpanelCollector(IdentifyingCollector):
         project_id: str | int | None = None,
         **options: Unpack[VendorOptions],
     ) -> None:
-        if region not in _HOSTS:
-            raise missing(self, "region", region, "'us', 'eu' or 'in'")
-        self.default_url = _HOSTS[region]
-        super().__init__(**options)
+        super().__init__(region=region, **options)
         self._token = self.secret("project_token", project_token, "Settings > Project details")
         if (service_account is None) != (project_id is None):
             raise missing(self, "project_id", project_id, "given together with service_account, or left out with it")

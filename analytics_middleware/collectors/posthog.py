@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Unpack
 
@@ -15,7 +15,6 @@ from analytics_middleware.collectors.people import as_uuid, device_of, iso, tied
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.outgoing.secret import Secret
 
-_HOSTS: Final = {"us": "https://us.i.posthog.com", "eu": "https://eu.i.posthog.com"}
 _MAX_BYTES: Final = 5_000_000
 _MAX_EVENT_BYTES: Final = 900 * 1024
 _MAX_NAME: Final = 200
@@ -41,7 +40,7 @@ class PostHogCollector(IdentifyingCollector):
     """
 
     name = "posthog"
-    default_url = _HOSTS["us"]
+    hosts: Mapping[str, str] = {"us": "https://us.i.posthog.com", "eu": "https://eu.i.posthog.com"}
     needs = ("client_ip",)
     dedupes = True
     compresses = True
@@ -55,10 +54,7 @@ class PostHogCollector(IdentifyingCollector):
         clock: Callable[[], float] = time.time,
         **options: Unpack[VendorOptions],
     ) -> None:
-        if region not in _HOSTS:
-            raise missing(self, "region", region, "'us' or 'eu'")
-        self.default_url = _HOSTS[region]
-        super().__init__(**options)
+        super().__init__(region=region, **options)
         self._key = self.secret("project_key", project_key, "Settings > Project > Project API key, 'phc_...'")
         if not re.fullmatch(r"[A-Za-z0-9_-]{8,}", self._key.reveal()) or self._key.reveal().startswith("phx_"):
             raise missing(self, "project_key", self._key, "a project's key, 'phc_...', not a personal one")

@@ -2,7 +2,7 @@
 
 import time
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Unpack
 
@@ -15,7 +15,6 @@ from analytics_middleware.collectors.people import device_of, iso, session_start
 from analytics_middleware.event import Event, EventType, Identify
 from analytics_middleware.outgoing.secret import Secret
 
-_HOSTS: Final = {"us": "https://api.segment.io", "eu": "https://events.eu1.segmentapis.com"}
 _MAX_EVENTS: Final = 2500
 _LIBRARY: Final = "analytics-middleware"
 
@@ -36,7 +35,7 @@ class SegmentCollector(IdentifyingCollector):
     """
 
     name = "segment"
-    default_url = _HOSTS["us"]
+    hosts: Mapping[str, str] = {"us": "https://api.segment.io", "eu": "https://events.eu1.segmentapis.com"}
     needs = ("client_ip",)
     dedupes = True
     compresses = True
@@ -52,11 +51,7 @@ class SegmentCollector(IdentifyingCollector):
         clock: Callable[[], float] = time.time,
         **options: Unpack[VendorOptions],
     ) -> None:
-        if region not in _HOSTS:
-            raise missing(self, "region", region, "'us' or 'eu'")
-        if self.default_url in _HOSTS.values():
-            self.default_url = _HOSTS[region]
-        super().__init__(**options)
+        super().__init__(region=region, **options)
         key = self.secret("write_key", write_key, "the source's Settings > API keys")
         self._authorization = Secret("Basic " + b64encode(f"{key.reveal()}:".encode()).decode())
         self._clock = clock
@@ -142,7 +137,6 @@ class RudderStackCollector(SegmentCollector):
     """
 
     name = "rudderstack"
-    default_url = ""
     url_option = "data_plane_url"
     compresses = False
     request_bytes = 3_900_000
@@ -155,6 +149,8 @@ class RudderStackCollector(SegmentCollector):
         clock: Callable[[], float] = time.time,
         **options: Unpack[VendorOptions],
     ) -> None:
+        if not data_plane_url:
+            raise missing(self, "data_plane_url", data_plane_url, "the URL of your data plane")
         options["base_url"] = data_plane_url
         super().__init__(write_key, clock=clock, **options)
 
