@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from analytics_middleware.assembly import build_hub, build_outbox, build_store
 from analytics_middleware.block import block
 from analytics_middleware.collectors.base import Collector
-from analytics_middleware.collectors.configured import build_collectors, listed
+from analytics_middleware.collectors.configured import build_collectors
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.counters import NOTES, REASONS
 from analytics_middleware.enrich.client_ip import ClientIP
@@ -22,7 +22,7 @@ from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.parts import Parts
 from analytics_middleware.request import Request
 from analytics_middleware.running import Running
-from analytics_middleware.settings import Settings
+from analytics_middleware.settings import Settings, by_name
 from analytics_middleware.tracking import Identified, identification, tracked
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Analytics(Running):
     """What new instances `capture` to, the last one; set by the testing module."""
 
     def __init__(self, collectors: Iterable[Any] = (), **settings: Any) -> None:
-        checked = Settings.from_mapping({"collectors": listed(collectors), **settings})
+        checked = Settings.from_mapping({**settings, "collectors": collectors})
         if checked.data_dir is not None:
             refuse_network_file_system(checked.data_dir)
         outbox = build_outbox(checked)
@@ -72,8 +72,7 @@ class Analytics(Running):
     @classmethod
     def from_settings(cls, mapping: Mapping[str, Any]) -> Self:
         """Return analytics configured by *mapping*, whose keys are those of `Settings` in upper or lower case."""
-        settings = {key.lower() if isinstance(key, str) else key: value for key, value in mapping.items()}
-        return cls(settings.pop("collectors", ()), **settings)
+        return cls(**by_name(mapping))
 
     # What applications call.
 

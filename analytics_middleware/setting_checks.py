@@ -80,9 +80,10 @@ def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
 
 
 def _collectors(key: str, value: object) -> tuple[Any, ...]:
-    if not _is_list(value):
-        raise _wrong_unseen(key, value, "a list")
-    return tuple(Guarded(cast("Mapping[str, Any]", each)) if isinstance(each, Mapping) else each for each in value)
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise _wrong_unseen(key, cast("object", value), "a list")
+    entries = cast("Iterable[Any]", value)
+    return tuple(Guarded(cast("Mapping[str, Any]", each)) if isinstance(each, Mapping) else each for each in entries)
 
 
 def _callable(key: str, value: object) -> Hook | None:

@@ -94,10 +94,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Check every value; fields arrive in whatever form a settings file can hold."""
         for field in dataclasses.fields(self):
-            check = CHECKS.get(field.name)
-            value = getattr(self, field.name)
-            if check is not None:
-                object.__setattr__(self, field.name, check(field.name, value))
+            object.__setattr__(self, field.name, CHECKS[field.name](field.name, getattr(self, field.name)))
         told = (destination for alert in self.alerts for destination in alert.to)
         check_mail(self.mail, (*self.report_to, *told))
 
@@ -105,23 +102,33 @@ class Settings:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
         """Return settings from *mapping*, whose keys may be upper or lower case.
 
-        An unknown key is an error that names it and the nearest known one.
+        Raises `ConfigurationError` as `by_name` does, too.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        values: dict[str, Any] = {}
-        for key, value in mapping.items():
-            name = key.lower() if isinstance(key, str) else repr(key)
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known settings: {', '.join(sorted(known))}"
-                raise ConfigurationError(f"analytics setting {key!r} is unknown{hint}")
-            values[name] = value
-        return cls(**values)
+        return cls(**by_name(mapping))
 
     @property
     def active(self) -> bool:
         """Whether to record: `enabled`, or when that is None whether no test runner is at work."""
         return not under_test_runner() if self.enabled is None else self.enabled
+
+
+def by_name(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *mapping*, whose keys may be upper or lower case, with the names of settings for keys.
+
+    Raises `ConfigurationError` for a key that is unknown, naming the nearest known one, or given in both cases.
+    """
+    known = {field.name for field in dataclasses.fields(Settings)}
+    values: dict[str, Any] = {}
+    for key, value in mapping.items():
+        name = key.lower() if isinstance(key, str) else repr(key)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known settings: {', '.join(sorted(known))}"
+            raise ConfigurationError(f"analytics setting {key!r} is unknown{hint}")
+        if name in values:
+            raise ConfigurationError(f"analytics setting {name!r} is given twice, in upper and in lower case")
+        values[name] = value
+    return values
 
 
 def under_test_runner() -> bool:

@@ -233,6 +233,12 @@ def test_an_unknown_key_like_no_other_gets_the_list_of_those_there_are(key):
     assert all(name in str(caught.value) for name in CASES)
 
 
+@pytest.mark.parametrize("make", [Settings.from_mapping, Analytics.from_settings])
+def test_a_key_in_upper_and_in_lower_case_is_refused_rather_than_one_of_them_ignored(make):
+    with pytest.raises(ConfigurationError, match="'debug' is given twice"):
+        make({"debug": True, "DEBUG": False})
+
+
 def test_a_wrong_setting_is_an_error_when_analytics_is_made():
     with pytest.raises(ConfigurationError, match="'debug' is 'yes'"):
         Analytics(debug="yes")

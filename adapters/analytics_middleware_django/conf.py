@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.errors import AnalyticsError
+from analytics_middleware.settings import by_name
 from analytics_middleware.visitor_cookie import derived_key
 from analytics_middleware_django import _django
 from analytics_middleware_django._django import ImproperlyConfigured
@@ -53,18 +54,14 @@ def _build() -> Analytics:
     configured: Any = getattr(_django.settings, SETTING, {})
     if not isinstance(configured, Mapping):
         raise ImproperlyConfigured(f"settings.{SETTING} is {configured!r}; it must be a dict of settings")
-    mapping: dict[Any, Any] = {**configured}
-    if not any(str(key).lower() == "debug" for key in mapping):
-        mapping["DEBUG"] = bool(_django.settings.DEBUG)
-    given = {str(key).lower(): value for key, value in mapping.items()}
     try:
-        if given.get("visitor") == "cookie" and given.get("secret_key") is None:
-            mapping = {key: value for key, value in mapping.items() if str(key).lower() != "secret_key"}
-            mapping["SECRET_KEY"] = derived_key(_django.settings.SECRET_KEY)
-        if given.get("mail") is None:
-            mapping = {key: value for key, value in mapping.items() if str(key).lower() != "mail"}
-            mapping["MAIL"] = _mail
-        return Analytics.from_settings(mapping)
+        settings = by_name(cast("Mapping[str, Any]", configured))
+        settings.setdefault("debug", bool(_django.settings.DEBUG))
+        if settings.get("visitor") == "cookie" and settings.get("secret_key") is None:
+            settings["secret_key"] = derived_key(_django.settings.SECRET_KEY)
+        if settings.get("mail") is None:
+            settings["mail"] = _mail
+        return Analytics(**settings)
     except (AnalyticsError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"settings.{SETTING}: {error}") from error
 

@@ -10,6 +10,7 @@ from analytics_middleware import Analytics
 from analytics_middleware.context import current
 from analytics_middleware.counters import logger
 from analytics_middleware.errors import ConfigurationError
+from analytics_middleware.settings import by_name
 from analytics_middleware.visitor_cookie import derived_key
 from analytics_middleware.wsgi import ENVIRON_KEY
 from analytics_middleware_flask.command import make_command
@@ -38,13 +39,13 @@ class FlaskAnalytics:
         config: Any = cast("Any", app.config).get("ANALYTICS", {})
         if not isinstance(config, dict):
             raise ConfigurationError(f"app.config['ANALYTICS'] is {config!r}; it must be a dict of settings")
-        settings = {str(key).lower(): value for key, value in cast("dict[Any, Any]", config).items()}
+        settings = by_name(cast("dict[str, Any]", config))
         settings.setdefault("debug", app.debug)
         if settings.get("visitor") == "cookie":
             if settings.get("secret_key") is None:
                 settings["secret_key"] = derived_key(app.secret_key)
             _listen_for_sign_outs()
-        analytics = Analytics.from_settings(settings)
+        analytics = Analytics(**settings)
         app.extensions[_EXTENSION] = analytics
         app.wsgi_app = AnalyticsMiddleware(app.wsgi_app, analytics=analytics)  # type: ignore[method-assign]
         app.teardown_request(_look)

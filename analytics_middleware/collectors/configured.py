@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast
 
@@ -32,15 +32,6 @@ def build_collectors(entries: Sequence[Any], *, reserved: Collection[str] = ()) 
             )
         seen[collector.name] = collector
     return collectors
-
-
-def listed(collectors: Any) -> tuple[Any, ...]:
-    """Return *collectors* as a tuple. Raises `ConfigurationError` for what is no list of them."""
-    if isinstance(collectors, (str, bytes, Mapping)) or not isinstance(collectors, Iterable):
-        raise ConfigurationError(
-            f"analytics setting 'collectors' is {guarded(cast('object', collectors))}; it must be a list"
-        )
-    return tuple(cast("Iterable[Any]", collectors))
 
 
 def _build(entry: Any, where: str) -> Collector:
