@@ -124,11 +124,14 @@ def _networks(key: str, value: object) -> tuple[str, ...]:
         try:
             if not isinstance(entry, str):
                 # ipaddress would take 5 for 0.0.0.5.
-                raise ValueError(entry)
+                raise ValueError(f"{entry!r} is no text")
+            if entry == "*":
+                raise ValueError("with '*' visitors could claim any address")
             if entry != "unix":
-                ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            raise _wrong(key, value, f"a list of addresses or CIDRs such as '10.0.0.0/8'; {entry!r} is none") from None
+                ipaddress.ip_network(entry)
+        except ValueError as error:
+            right = f"a list of your proxies' addresses and CIDRs such as '10.0.0.0/8', or 'unix'; {error}"
+            raise _wrong(key, value, right) from None
     return entries
 
 

