@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 
-import msgspec
-
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.event import Erase
 from analytics_middleware.outbox.base import Draft
+from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.tracking import identification
 
 
@@ -16,7 +15,7 @@ def erase_record(user_id: object) -> tuple[str, Draft]:
     Raises `ValueError` when it is empty.
     """
     record = Erase(user_id=identification(user_id, None, None).user_id)
-    return record.user_id, Draft("erase", record.event_id, record.timestamp.timestamp(), msgspec.json.encode(record))
+    return record.user_id, draft_of(record)
 
 
 def holders(collectors: Iterable[Collector]) -> tuple[list[Collector], list[Collector]]:

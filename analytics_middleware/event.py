@@ -178,7 +178,24 @@ _encode = msgspec.json.Encoder(enc_hook=_enc_hook).encode
 _decoder = msgspec.json.Decoder(Event, dec_hook=_dec_hook)
 
 
-class Identify(msgspec.Struct, omit_defaults=True, kw_only=True):
+class _BesideEvents(msgspec.Struct):
+    def encode(self) -> bytes:
+        """Return the record as one JSON object; empty fields are left out."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes | str) -> Self:
+        """Return the record that `encode` wrote.
+
+        Raises `msgspec.DecodeError` when *data* is no such thing.
+        """
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(str(error)) from None
+
+
+class Identify(_BesideEvents, omit_defaults=True, kw_only=True):
     """Traits of a user, and optionally the anonymous id that turned out to be theirs; in the log beside events."""
 
     event_id: str = msgspec.field(default_factory=uuid7)
@@ -189,7 +206,7 @@ class Identify(msgspec.Struct, omit_defaults=True, kw_only=True):
     timestamp: datetime = msgspec.field(default_factory=_now)
 
 
-class Erase(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Erase(_BesideEvents, omit_defaults=True, kw_only=True):
     """The wish that everything about a user be forgotten, for good; in the log beside events."""
 
     event_id: str = msgspec.field(default_factory=uuid7)
@@ -197,3 +214,7 @@ class Erase(msgspec.Struct, omit_defaults=True, kw_only=True):
     anon_id: str | None = None
     """One that turned out to have been the user's, after the erasure: what it did up to then goes as well."""
     timestamp: datetime = msgspec.field(default_factory=_now)
+
+
+Record = Event | Identify | Erase
+"""What the log holds."""

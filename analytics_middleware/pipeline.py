@@ -6,8 +6,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-import msgspec
-
 from analytics_middleware.admission import MAX_TEXT, admit
 from analytics_middleware.classify import classify
 from analytics_middleware.context import RequestContext
@@ -18,7 +16,8 @@ from analytics_middleware.enrich.visit import Enricher, Seen
 from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.ids import uuid7
-from analytics_middleware.outbox.base import Draft, Kind
+from analytics_middleware.outbox.base import Draft
+from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.properties import MAX_NAME, MAX_PROPERTIES, MAX_REMEMBERED, clean_name, clean_text
 from analytics_middleware.request import Request, hostname, site_host
@@ -50,7 +49,6 @@ _MAX_METHOD = 32
 
 # What an event takes over from the request it was tracked in, when the caller left it empty.
 _INHERITED = (*FROM_REQUEST, "client_ip", "action_name")
-_encode_record = msgspec.json.Encoder().encode
 
 
 class Pipeline:
@@ -115,16 +113,9 @@ class Pipeline:
 
     def _draft(self, item: "Made") -> Draft | None:
         if isinstance(item, Said):
-            record = item.record
-            kind: Kind = "identify" if isinstance(record, Identify) else "erase"
-            return Draft(kind, record.event_id, record.timestamp.timestamp(), _encode_record(record), None, item.flags)
-        processed, flags, private, at = item
-        event = self._process(processed) if self._processors else processed
-        if event is None:
-            return None
-        if self._processors:
-            at = event.timestamp.timestamp()
-        return Draft("event", event.event_id, at, event.encode(), private, flags)
+            return draft_of(item.record, flags=item.flags)
+        event = self._process(item.event) if self._processors else item.event
+        return None if event is None else draft_of(event, item.private, item.flags)
 
     def _automatic(self, context: RequestContext) -> Event | None:
         if context.excluded or context.staff or (self._exclusions.any_path and self._exclusions.path(context.path)):

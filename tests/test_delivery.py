@@ -580,6 +580,16 @@ def test_identify_goes_to_collectors_that_know_it_and_is_counted_as_no_event():
     assert knows.collector.known == [("u1", {"n": "u1"})]
 
 
+def test_who_takes_the_whole_record_needs_no_second_method():
+    taken = []
+    collector = Scripted()
+    collector.take_identify = taken.append
+    bench = Bench(collector)
+    bench.put("u1", kind="identify")
+    bench.run()
+    assert [(record.user_id, record.traits) for record in taken] == [("u1", {"n": "u1"})]
+
+
 def test_an_identify_that_fails_is_tried_again():
     bench = Bench(Crm())
     errors = iter([OSError("down"), None, None])

@@ -18,6 +18,7 @@ from analytics_middleware.delivery.withhold import only_logs
 from analytics_middleware.enrich.visit import flags_of
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.outbox.base import ConsumerStats, Draft
+from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outbox.replaying import (
     ReplayedMeanwhile,
     Span,
@@ -123,7 +124,7 @@ def _source(analytics: Analytics, outbox: SqliteOutbox, collector: Collector) ->
 
     def history(span: Span) -> Iterator[Draft]:
         for event in store.events(start=_moment(span.start), end=_moment(span.stop)):
-            yield Draft("event", event.event_id, event.timestamp.timestamp(), event.encode(), None, flags_of(event))
+            yield draft_of(event, flags=flags_of(event))
 
     def count(span: Span) -> int:
         points = analytics.insights.volume(

@@ -4,14 +4,13 @@ import argparse
 import sys
 import time
 
-import msgspec
-
 from analytics_middleware.collectors.stdout import StdoutCollector
 from analytics_middleware.commands import target
 from analytics_middleware.commands.text import when
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.base import Entry
 from analytics_middleware.outbox.reading import Reader
+from analytics_middleware.outbox.records import decode_record
 from analytics_middleware.plain_text import safe
 
 NAME = "tail"
@@ -57,15 +56,11 @@ def _print(entry: Entry, printer: StdoutCollector, *, as_json: bool) -> None:
     if not entry.payload:
         # An erasure took the content.
         return
-    if entry.kind == "event":
-        try:
-            printer.collect(Event.decode(entry.payload))
-        except (msgspec.DecodeError, ValueError, KeyError):
-            print(f"event {entry.record_id}: written by another version", file=sys.stderr)
+    record = decode_record(entry.kind, entry.payload)
+    if record is None:
+        print(f"{entry.kind} {entry.record_id}: written by another version", file=sys.stderr)
+    elif isinstance(record, Event):
+        printer.collect(record)
     elif not as_json:
-        print(f"{time.strftime('%H:%M:%S', time.gmtime(entry.timestamp))} {entry.kind:<8} {safe(_user(entry))}")
-
-
-def _user(entry: Entry) -> str:
-    record = msgspec.json.decode(entry.payload)
-    return f"user={record.get('user_id')}"
+        at = time.strftime("%H:%M:%S", time.gmtime(entry.timestamp))
+        print(f"{at} {entry.kind:<8} user={safe(record.user_id)}")

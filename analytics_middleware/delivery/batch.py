@@ -1,6 +1,6 @@
 """One batch to one collector: what was delivered, what must wait, what was refused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +9,9 @@ import msgspec
 from analytics_middleware.collectors.base import Collector
 from analytics_middleware.enrich.needs import check_needs, reveal
 from analytics_middleware.errors import DeliveryError
-from analytics_middleware.event import Erase, Event, Identify
-from analytics_middleware.outbox.base import DeadLetter, Entry
-
-_decode_identify = msgspec.json.Decoder(Identify).decode
-_decode_erase = msgspec.json.Decoder(Erase).decode
+from analytics_middleware.event import Event, Record
+from analytics_middleware.outbox.base import DeadLetter, Entry, Kind
+from analytics_middleware.outbox.records import decode_record
 
 
 @dataclass
@@ -64,9 +62,13 @@ class BatchSender:
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._dedupes = bool(getattr(collector, "dedupes", False))
-        self._identify = getattr(collector, "identify", None)
-        self._take_identify = getattr(collector, "take_identify", None)
-        self._take_erase = getattr(collector, "take_erase", None)
+        self._take: dict[Kind, Callable[[Any], object]] = {"event": collector.collect}
+        if (identify := getattr(collector, "identify", None)) is not None:
+            self._take["identify"] = lambda record: identify(record.user_id, record.traits)
+        if (take_identify := getattr(collector, "take_identify", None)) is not None:
+            self._take["identify"] = take_identify
+        if (take_erase := getattr(collector, "take_erase", None)) is not None:
+            self._take["erase"] = take_erase
         self._declines = getattr(collector, "declines", None)
         self._needs = check_needs(collector.name, getattr(collector, "needs", ()))
 
@@ -79,27 +81,25 @@ class BatchSender:
             outcome.add(self._isolate(items) if isolate else self._send(items))
         return outcome
 
-    def _decode(self, entry: Entry, outcome: Outcome) -> "Item | None":
-        try:
-            if entry.kind == "event":
-                event = Event.decode(entry.payload)
-                if entry.private is not None:
-                    reveal(event, entry.private, self._needs)
-                reason = None if self._declines is None else self._declines(event)
-                if reason is None:
-                    return event
-                outcome.dropped.append((entry, reason))
-                return None
-            if entry.kind == "identify" and self._identify is not None:
-                return _decode_identify(entry.payload)
-            if entry.kind == "erase" and self._take_erase is not None:
-                return _decode_erase(entry.payload)
-        except (msgspec.DecodeError, ValueError, KeyError):
-            # A newer version may have written it during a rolling deploy; this one can't read it.
-            outcome.dropped.append((entry, "undecodable"))
+    def _decode(self, entry: Entry, outcome: Outcome) -> Record | None:
+        if entry.kind not in self._take:
+            # Not for this collector, and not an event: nothing to count.
+            outcome.delivered.append(entry)
             return None
-        # Not for this collector, and not an event: nothing to count.
-        outcome.delivered.append(entry)
+        reason: str | None = None
+        try:
+            record = decode_record(entry.kind, entry.payload)
+            if isinstance(record, Event):
+                reveal(record, entry.private, self._needs)
+                reason = None if self._declines is None else self._declines(record)
+        except (msgspec.DecodeError, ValueError, KeyError):
+            record = None
+        if record is None:
+            # A newer version may have written it during a rolling deploy; this one can't read it.
+            reason = "undecodable"
+        if reason is None:
+            return record
+        outcome.dropped.append((entry, reason))
         return None
 
     def _send(self, items: "Items") -> Outcome:
@@ -108,7 +108,7 @@ class BatchSender:
         raised: list[tuple[Entry, str]] = []
         for entry, item in items:
             try:
-                self._give(item)
+                self._take[entry.kind](item)
                 taken.append((entry, item))
             except DeliveryError as error:
                 outcome.add(self._refused([(entry, item)], error))
@@ -129,17 +129,6 @@ class BatchSender:
         else:
             outcome.delivered += [entry for entry, _ in taken]
         return outcome
-
-    def _give(self, item: "Item") -> None:
-        if isinstance(item, Event):
-            self._collector.collect(item)
-        elif isinstance(item, Erase):
-            if self._take_erase is not None:
-                self._take_erase(item)
-        elif self._take_identify is not None:
-            self._take_identify(item)
-        elif self._identify is not None:
-            self._identify(item.user_id, item.traits)
 
     def _refused(self, items: "Items", error: DeliveryError) -> Outcome:
         entries = [entry for entry, _ in items]
@@ -198,8 +187,7 @@ class BatchSender:
         return outcome
 
 
-Item = Event | Identify | Erase
-Items = list[tuple[Entry, Item]]
+Items = list[tuple[Entry, Record]]
 
 
 def _describe(error: Any) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.event import Erase, Event, Identify, Record
 from analytics_middleware.importing.records import Item, Left, Refused
 from analytics_middleware.outbox.base import LeaseLost
 from analytics_middleware.outbox.tombstones import ANON, USER, Tombstones
 from analytics_middleware.store import DuckDBStore, FirstSeen
-from analytics_middleware.store.base import Portable, Record
+from analytics_middleware.store.base import Portable
 from analytics_middleware.store.columns import table_of
 from analytics_middleware.store.identity import identity, is_cookieless
 

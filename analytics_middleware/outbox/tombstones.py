@@ -13,6 +13,7 @@ import msgspec
 from analytics_middleware.enrich.visitor import is_cookieless, is_identity
 from analytics_middleware.event import Erase
 from analytics_middleware.outbox.base import Draft, Entry, Settlement
+from analytics_middleware.outbox.records import draft_of
 
 USER = "user"
 ANON = "anon"
@@ -146,8 +147,7 @@ class Tombstones:
 def _record(revealed: Revealed) -> Draft:
     # An erasure, for collectors are not to hear of somebody erased.
     at = datetime.fromtimestamp(revealed.until, UTC)
-    record = Erase(user_id=revealed.user_id, anon_id=revealed.anon_id, timestamp=at)
-    return Draft("erase", record.event_id, revealed.until, msgspec.json.encode(record))
+    return draft_of(Erase(user_id=revealed.user_id, anon_id=revealed.anon_id, timestamp=at))
 
 
 _NONE = Tombstones()

@@ -64,9 +64,6 @@ _fields: Callable[[Any], tuple[Any, ...]] = attrgetter(*_FIELDS)
 _encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 _decode = msgspec.msgpack.Decoder(list[Any]).decode
 _decode_frame = msgspec.msgpack.Decoder(tuple[str, list[list[Any]]]).decode
-_record = msgspec.json.Encoder().encode
-_identify = msgspec.json.Decoder(Identify).decode
-_erase = msgspec.json.Decoder(Erase).decode
 
 
 def encode(item: "Handed") -> bytes:
@@ -74,7 +71,7 @@ def encode(item: "Handed") -> bytes:
 
     Raises what msgspec raises for what does not go into it: headers that are no list, text with lone surrogates.
     """
-    if type(item) is RequestContext:
+    if isinstance(item, RequestContext):
         if item.revenue is None and not item.trace and item.given is None:
             # As a rule.
             return _encode((_REQUEST, None, (_fields(item),)))
@@ -82,8 +79,8 @@ def encode(item: "Handed") -> bytes:
     if isinstance(item, Tracked):
         return _encode((_TRACKED, _proper(item.event), item.context and _known(item.context)))
     if isinstance(item, Identified):
-        return _encode((_IDENTIFIED, _record(item.record), item.context and _known(item.context)))
-    return _encode((_ERASE, _record(item), None))
+        return _encode((_IDENTIFIED, item.record.encode(), item.context and _known(item.context)))
+    return _encode((_ERASE, item.encode(), None))
 
 
 def decode(body: bytes, counters: Counters) -> "list[Handed]":
@@ -136,12 +133,12 @@ def _items(first_id: str, records: Iterable[list[Any]], counters: Counters) -> "
 
 def _item(kind: int, said: Any, known: list[Any] | None) -> "Handed":
     if kind == _ERASE:
-        return _erase(said)
+        return Erase.decode(said)
     context = None if known is None else _restored(known)
     if kind == _TRACKED:
         return Tracked(_event(said), context)
     if kind == _IDENTIFIED:
-        return Identified(_identify(said), context)
+        return Identified(Identify.decode(said), context)
     if kind != _REQUEST or context is None:
         raise ValueError(f"a record of kind {kind!r} is unknown here")
     return context

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from analytics_middleware.store.base import FirstSeen, Record, Store
+from analytics_middleware.event import Record
+from analytics_middleware.store.base import FirstSeen, Store
 from analytics_middleware.store.filters import Filter, QuestionError
 from analytics_middleware.store.identity import COOKIELESS_PREFIX
 from analytics_middleware.store.insights import Insights

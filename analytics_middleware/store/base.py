@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.event import Erase, Event, Identify, Record
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store.questions import (
     ActiveUsers,
@@ -50,8 +50,6 @@ from analytics_middleware.store.results import (
     ValueCount,
     VolumePoint,
 )
-
-Record = Event | Identify | Erase
 
 
 class FirstSeen(NamedTuple):

@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
+from analytics_middleware.event import Record
 from analytics_middleware.outbox.shelf import Shelf
-from analytics_middleware.store.base import FirstSeen, Record, Store
+from analytics_middleware.store.base import FirstSeen, Store
 from analytics_middleware.store.duckdb import DuckDBStore
 from analytics_middleware.store.questions import Volume
 

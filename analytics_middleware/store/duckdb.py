@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.event import Erase, Event, Identify, Record
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store import _np_counting, _np_funnel, _np_retention, _np_sessions, _np_users
 from analytics_middleware.store import questions as q
 from analytics_middleware.store import results as r
 from analytics_middleware.store._frame import Frame
-from analytics_middleware.store.base import FirstSeen, Record, Store
+from analytics_middleware.store.base import FirstSeen, Store
 from analytics_middleware.store.catalogue import CONSUMER, segment_directory
 from analytics_middleware.store.columns import events_of
 from analytics_middleware.store.compaction import Compactor

@@ -4,21 +4,17 @@ import logging
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from analytics_middleware.delivery.backoff import Backoff
-from analytics_middleware.event import Erase, Event, Identify
-from analytics_middleware.outbox.base import Entry, Kind, LeaseLost, Outbox, Settlement
-from analytics_middleware.store.base import Record, Store
+from analytics_middleware.event import Event, Record
+from analytics_middleware.outbox.base import Entry, LeaseLost, Outbox, Settlement
+from analytics_middleware.outbox.records import decode_record
+from analytics_middleware.store.base import Store
 
 logger = logging.getLogger("analytics_middleware.store")
 
 CONSUMER = "store"
 _BATCH = 500
 _BYTES = 4_000_000
-
-_decode_identify = msgspec.json.Decoder(Identify).decode
-_decode_erase = msgspec.json.Decoder(Erase).decode
 
 
 class StoreFeed:
@@ -60,7 +56,7 @@ class StoreFeed:
             if 0 < lingering <= self._linger:
                 self._linger_until = now + lingering
                 return lingering
-        records = [record for entry in entries if (record := decoded(entry.kind, entry.payload)) is not None]
+        records = [record for entry in entries if (record := decode_record(entry.kind, entry.payload)) is not None]
         try:
             self._store.apply(records)
         except Exception as error:  # noqa: BLE001 - the store may be a server that is down; the log waits for it
@@ -94,13 +90,3 @@ def settlement_of(entries: list[Entry], records: list[Record]) -> Settlement:
         dropped={reason: count for reason, count in dropped.items() if count},
         breaker="closed",
     )
-
-
-def decoded(kind: Kind, payload: bytes) -> Record | None:
-    """Return the record of a log entry, or None when this version can't read it."""
-    try:
-        if kind == "event":
-            return Event.decode(payload)
-        return _decode_identify(payload) if kind == "identify" else _decode_erase(payload)
-    except msgspec.MsgspecError:
-        return None

@@ -12,7 +12,8 @@ import msgspec
 
 from analytics_middleware.collectors.http import IdentifyingCollector, encode
 from analytics_middleware.errors import ConfigurationError, DeliveryError
-from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.event import Erase, Record
+from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outgoing.answers import excerpt
 from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.outgoing.transport import Answer
@@ -114,7 +115,7 @@ class HubStore(IdentifyingCollector):
         parts = [(record, _encoded(record)) for record in events]
         self.send_parts(parts, self.max_batch, self.max_bytes, self._post_records, _ENVELOPE)
 
-    def apply(self, records: Sequence[Event | Identify | Erase]) -> None:
+    def apply(self, records: Sequence[Record]) -> None:
         """Deliver *records* that are in no log, such as history, and wait for the hub as long as it seems worth it.
 
         Raises `DeliveryError`.
@@ -173,8 +174,6 @@ class HubStore(IdentifyingCollector):
         return self.post(path, body, headers={"Authorization": bearer})
 
 
-def _encoded(record: Event | Identify | Erase) -> bytes:
-    if isinstance(record, Event):
-        return b'{"kind":"event","record":' + record.encode() + b"}"
-    kind = b"identify" if isinstance(record, Identify) else b"erase"
-    return b'{"kind":"' + kind + b'","record":' + encode(record) + b"}"
+def _encoded(record: Record) -> bytes:
+    draft = draft_of(record)
+    return b'{"kind":"' + draft.kind.encode() + b'","record":' + draft.payload + b"}"

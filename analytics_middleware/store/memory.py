@@ -4,12 +4,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.event import Erase, Event, Identify, Record
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store import _counting, _funnel, _retention, _sessions, _users
 from analytics_middleware.store._history import History, Visitor
 from analytics_middleware.store._records import Records
-from analytics_middleware.store.base import FirstSeen, Record, Store
+from analytics_middleware.store.base import FirstSeen, Store
 from analytics_middleware.store.identity import identity
 from analytics_middleware.store.questions import (
     ActiveUsers,

@@ -3,9 +3,9 @@
 from sqlite3 import Connection
 from typing import NamedTuple
 
+from analytics_middleware.outbox.records import decode_record
 from analytics_middleware.store import catalogue
 from analytics_middleware.store.catalogue import State
-from analytics_middleware.store.feed import decoded
 from analytics_middleware.store.segments import Segments
 from analytics_middleware.store.tail import Tail
 
@@ -29,5 +29,7 @@ def read_point(connection: Connection, segments: Segments, now: int) -> Point:
     log = connection.execute(
         "SELECT kind, payload FROM log WHERE seq > ? ORDER BY seq", (catalogue.read_cursor(connection),)
     ).fetchall()
-    tail.take(connection, [record for kind, payload in log if (record := decoded(kind, payload)) is not None], now)
+    tail.take(
+        connection, [record for kind, payload in log if (record := decode_record(kind, payload)) is not None], now
+    )
     return Point(state, tail)

@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from sqlite3 import Connection
 from typing import Any, NamedTuple, TypeVar
 
+from analytics_middleware.event import Record
 from analytics_middleware.outbox.base import LeaseLost
+from analytics_middleware.outbox.records import decode_record
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import catalogue
 from analytics_middleware.store._arrays import Hashes, np, pa
 from analytics_middleware.store._sources import numbers_of
-from analytics_middleware.store.base import FirstSeen, Record
+from analytics_middleware.store.base import FirstSeen
 from analytics_middleware.store.catalogue import CONSUMER, Conflict, Segment
 from analytics_middleware.store.columns import event_hashes, table_of
 from analytics_middleware.store.compaction import Compactor
-from analytics_middleware.store.feed import decoded, settlement_of
+from analytics_middleware.store.feed import settlement_of
 from analytics_middleware.store.segments import Segments
 from analytics_middleware.store.tail import Tail, Taken
 
@@ -196,7 +198,7 @@ class Sealer:
         entries = self._outbox.read(CONSUMER, _BATCH, _BATCH_BYTES)
         if not entries:
             return
-        records = [record for entry in entries if (record := decoded(entry.kind, entry.payload)) is not None]
+        records = [record for entry in entries if (record := decode_record(entry.kind, entry.payload)) is not None]
         taken = settlement_of(entries, records)
 
         def settle(prepared: _Prepared) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
-from analytics_middleware.event import Event
+from analytics_middleware.event import Event, Record
 from analytics_middleware.outbox.database import Database
+from analytics_middleware.outbox.records import decode_record
 from analytics_middleware.store._arrays import ALWAYS, Int32s, Int64s, NDArray, np
 from analytics_middleware.store._base import Base
 from analytics_middleware.store._disk import DiskColumns, generation_directory
@@ -18,10 +19,8 @@ from analytics_middleware.store._sources import Block
 from analytics_middleware.store._tables import Table, overlay
 from analytics_middleware.store._vocabulary import Vocabularies
 from analytics_middleware.store.actors import Actors
-from analytics_middleware.store.base import Record
 from analytics_middleware.store.catalogue import State, changed_owners, read_cursor, read_state, read_version
 from analytics_middleware.store.columns import ANON, USER, actor_kind, table_of
-from analytics_middleware.store.feed import decoded
 from analytics_middleware.store.identities import Identities
 from analytics_middleware.store.segments import Segments
 from analytics_middleware.store.tail import Tail
@@ -128,7 +127,7 @@ class Reader:
         ).fetchall()
         if not rows:
             return False
-        records = [(seq, record) for seq, kind, payload in rows if (record := decoded(kind, payload)) is not None]
+        records = [(seq, record) for seq, kind, payload in rows if (record := decode_record(kind, payload)) is not None]
         self._records += records
         self._seq = rows[-1][0]
         self._take(connection, [record for _, record in records], now)

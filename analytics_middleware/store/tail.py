@@ -5,11 +5,10 @@ from datetime import timedelta
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
-from analytics_middleware.event import Event, Identify
+from analytics_middleware.event import Event, Identify, Record
 from analytics_middleware.store._arrays import Hashes, Mask, np, pa, pc
 from analytics_middleware.store._records import FUTURE
 from analytics_middleware.store._sources import numbers_of
-from analytics_middleware.store.base import Record
 from analytics_middleware.store.catalogue import State
 from analytics_middleware.store.columns import event_hashes
 from analytics_middleware.store.identities import Identities, Moment

@@ -18,6 +18,7 @@ from analytics_middleware.counters import logger
 from analytics_middleware.enrich.visit import BOT, FORWARDED
 from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.outbox.base import Draft, Kind
+from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.store.hub import SharedSalt, Taken
 from analytics_middleware.tracking import identification
@@ -54,9 +55,6 @@ class SaltWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 _records = msgspec.json.Decoder(SentRecords)
 _wanted = msgspec.json.Decoder(SaltWanted)
-_identify = msgspec.json.Decoder(Identify)
-_erase = msgspec.json.Decoder(Erase)
-_encode = msgspec.json.Encoder().encode
 
 
 class Hub:
@@ -83,9 +81,9 @@ class Hub:
                 if each.kind == "event":
                     drafts.append(_event(Event.decode(bytes(each.record))))
                 elif each.kind == "identify":
-                    drafts.append(_identity(_identify.decode(each.record)))
+                    drafts.append(_identity(Identify.decode(bytes(each.record))))
                 else:
-                    erasures.append(_erasure(_erase.decode(each.record)))
+                    erasures.append(_erasure(Erase.decode(bytes(each.record))))
             except (msgspec.MsgspecError, ValueError, TypeError) as error:
                 raise Refusal(400, "invalid", f"{error!s:.200}", f"records[{index}].record") from None
         try:
@@ -146,21 +144,20 @@ class Hub:
 
 def _event(event: Event) -> Draft:
     admit(event)
-    flags = FORWARDED | BOT * event.visit.is_bot
-    return Draft("event", event.event_id, event.timestamp.timestamp(), event.encode(), None, flags)
+    return draft_of(event, flags=FORWARDED | BOT * event.visit.is_bot)
 
 
 def _identity(sent: Identify) -> Draft:
     made = identification(sent.user_id, sent.traits, sent.anon_id)
     made.event_id, made.timestamp = sent.event_id, _utc(sent.timestamp)
-    return Draft("identify", made.event_id, made.timestamp.timestamp(), _encode(made), None, FORWARDED)
+    return draft_of(made, flags=FORWARDED)
 
 
 def _erasure(sent: Erase) -> tuple[str, Draft]:
     made = identification(sent.user_id, None, sent.anon_id)
     sent.user_id, sent.anon_id = made.user_id, made.anon_id
     sent.timestamp = _utc(sent.timestamp)
-    return sent.user_id, Draft("erase", sent.event_id, sent.timestamp.timestamp(), _encode(sent))
+    return sent.user_id, draft_of(sent)
 
 
 def _utc(at: datetime) -> datetime:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.outbox.base import Draft
+from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import DuckDBStore, Insights, MemoryStore, Record, Store
 
@@ -17,21 +17,17 @@ from .clickhouse_engine import Fresh, TwoShards
 
 NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)  # a Wednesday
 
-_encode = msgspec.json.Encoder().encode
-
 
 def drafts(records: Sequence[Record]) -> list[Draft]:
     """The log entries of *records*, as the writer makes them."""
+    return [draft_of(record) for record in records]
+
+
+def damaged() -> list[Draft]:
+    """An event and who somebody is, both not UTF-8 as JSON must be."""
     return [
-        Draft("event", record.event_id, record.timestamp.timestamp(), record.encode())
-        if isinstance(record, Event)
-        else Draft(
-            "identify" if isinstance(record, Identify) else "erase",
-            record.event_id,
-            record.timestamp.timestamp(),
-            _encode(record),
-        )
-        for record in records
+        draft._replace(payload=draft.payload.replace(b"ann", b"a\xff\xfe"))
+        for draft in drafts([Event(event_name="a", user_id="ann", timestamp=NOW), Identify(user_id="ann")])
     ]
 
 

@@ -13,7 +13,7 @@ from analytics_middleware.store._base import ColumnCache
 from analytics_middleware.store._months import month_name, month_number
 from analytics_middleware.store.columns import SCHEMA, event_hashes, table_of
 
-from .conftest import LoggedStore, drafts
+from .conftest import LoggedStore, damaged, drafts
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 MARCH = {"start": date(2025, 3, 1), "end": date(2025, 4, 1)}
@@ -96,8 +96,7 @@ def test_of_two_events_with_one_id_the_first_counts(store):
 
 
 def test_a_record_that_can_not_be_read_is_counted_and_holds_up_nothing(store):
-    broken = drafts(events(1))[0]._replace(payload=b"{")
-    store.outbox.append([broken, *drafts(events(2))], {})
+    store.outbox.append([*damaged(), *drafts(events(2))], {})
     assert total(store) == 2
     store.maintain()
     stats = store.outbox.stats().consumers["store"]

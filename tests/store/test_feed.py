@@ -9,7 +9,7 @@ from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import MemoryStore
 from analytics_middleware.store.feed import StoreFeed
 
-from .conftest import drafts
+from .conftest import damaged, drafts
 
 NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)
 
@@ -89,3 +89,11 @@ def test_a_clock_that_was_set_back_holds_up_nothing(feed, clock):
     clock[0] -= 3600
     assert feed.step() == 0.0
     assert feed._store.sizes == [3]
+
+
+def test_what_can_not_be_read_is_passed_over_and_counted(feed):
+    feed._outbox.append([*damaged(), *drafts([Event(event_name="a", timestamp=NOW)])], {})
+    assert feed.step(hurry=True) == 0.0
+    stats = feed._outbox.stats().consumers["store"]
+    assert (stats.delivered, stats.dropped, stats.pending) == (1, {"undecodable": 1}, 0)
+    assert feed.step(hurry=True) is None

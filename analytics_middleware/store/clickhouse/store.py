@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import ClassVar
 
-from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.event import Erase, Event, Identify, Record
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store import questions as q
 from analytics_middleware.store import results as r
-from analytics_middleware.store.base import FirstSeen, Record, Store
+from analytics_middleware.store.base import FirstSeen, Store
 from analytics_middleware.store.clickhouse import counting, funnel, migrating, returning, sessions, users
 from analytics_middleware.store.clickhouse.address import Address, read_address
 from analytics_middleware.store.clickhouse.connection import Connection

@@ -10,9 +10,9 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from analytics_middleware.event import Erase, Event, Identify
+from analytics_middleware.event import Erase, Event, Identify, Record
 from analytics_middleware.store._records import FUTURE
-from analytics_middleware.store.base import FirstSeen, Record
+from analytics_middleware.store.base import FirstSeen
 from analytics_middleware.store.clickhouse.connection import Connection
 from analytics_middleware.store.clickhouse.erasing import Erased, erase, erase_revealed, erased_among
 from analytics_middleware.store.clickhouse.rows import Moment, Taken, event_columns, name_of, storable, trait_of
