@@ -11,12 +11,11 @@ from analytics_middleware.collectors.base import Collector
 from analytics_middleware.collectors.configured import build_collectors
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.counters import NOTES, REASONS
-from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.salts import new_salt
 from analytics_middleware.erasing import erase_record
 from analytics_middleware.errors import AnalyticsError, MissingExtraError
 from analytics_middleware.event import Event
-from analytics_middleware.exclusions import STAFF, Exclusions
+from analytics_middleware.exclusions import STAFF
 from analytics_middleware.outbox.base import Draft, Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.parts import Parts
@@ -62,8 +61,6 @@ class Analytics(Running):
         )
         self.leaves_out_staff = STAFF in checked.exclude
         """Whether adapters are to note who is staff."""
-        self._exclusions = Exclusions(checked.exclude)
-        self._address = ClientIP(checked.trusted_proxies, checked.proxy_header)
         self.parts = Parts()
         """What the API and the pages share."""
         if self.default_sinks:
@@ -211,7 +208,7 @@ class Analytics(Running):
 
     def leaves_out(self, request: Request) -> bool:
         """Whether events of whoever made *request* are left out for their address or program (`exclude`)."""
-        return self._exclusions.any_visitor and self._exclusions.visitor(request, self._address(request))
+        return self.exclusions.any_visitor and self.exclusions.visitor(request, self.client_ip(request))
 
     # What the command line calls, too.
 

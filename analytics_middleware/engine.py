@@ -58,7 +58,7 @@ class Engine:
             database = outbox.database
         self.salts = salts
         own = [each.name for each in collectors if not getattr(each, "third_party", True)]
-        self._enricher = Enricher(
+        self.enricher = Enricher(
             settings,
             salts,
             sessions,
@@ -67,8 +67,8 @@ class Engine:
             own_needs=set[str]().union(*(needs[name] for name in own)),
             salt_source=salt_source,
         )
-        self._housekeeping = Housekeeping(self._enricher, database)
-        self._pipeline = Pipeline(settings, self.counters, self._enricher)
+        self._housekeeping = Housekeeping(self.enricher, database)
+        self._pipeline = Pipeline(settings, self.counters, self.enricher)
         reads_private = {name: bool(need) for name, need in needs.items()}
         if feed is not None:
             self.names.append(feed.name)
@@ -86,7 +86,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Load what is slow to load."""
-        self._enricher.warm_up()
+        self.enricher.warm_up()
 
     def start(self) -> None:
         """Start the threads. Where none can be started any more, that is logged, and what comes is counted as lost."""
@@ -251,7 +251,7 @@ class Engine:
             self._relay.look()
         with self._recording:
             with loading():
-                self._enricher.warm_up()
+                self.enricher.warm_up()
             self._write(())
             self._housekeeping.tick()
         if self._outbox.durable:

@@ -10,11 +10,9 @@ from analytics_middleware.admission import MAX_TEXT, admit
 from analytics_middleware.classify import classify
 from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters, logger
-from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.locale import accept_language
 from analytics_middleware.enrich.visit import Enricher, Seen
 from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
-from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.ids import uuid7
 from analytics_middleware.outbox.base import Draft
 from analytics_middleware.outbox.records import draft_of
@@ -60,12 +58,12 @@ class Pipeline:
         self._counters = counters
         self._keep_address = keep_address
         self._enricher = enricher
-        self._exclusions = Exclusions(settings.exclude)
+        self._exclusions = enricher.exclusions
         self._classify = settings.classify
         self._track_all = settings.track_all
         self._processors = settings.processors
         self._environment = settings.environment
-        self._client_ip = ClientIP(settings.trusted_proxies, settings.proxy_header)
+        self._client_ip = enricher.client_ip
         self._look_for_proxies = 0 if settings.trusted_proxies else _LOOKED_AT_FOR_PROXIES
 
     def drafts(self, items: Iterable[Handed]) -> list[Draft]:

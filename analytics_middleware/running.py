@@ -15,7 +15,6 @@ from analytics_middleware.event import Event
 from analytics_middleware.outbox.base import Outbox
 from analytics_middleware.pipeline import Handed
 from analytics_middleware.settings import Settings
-from analytics_middleware.visitor_cookie import VisitorCookie
 
 if TYPE_CHECKING:
     from analytics_middleware.store.base import Store
@@ -205,8 +204,8 @@ class Running:
         engine = Engine(
             self.settings, self._collectors, self._outbox, feed, salt_source=None if hub is None else hub.salt
         )
-        cookie = self.settings.visitor == "cookie"
-        self.visitor_cookie = VisitorCookie(self.settings, engine.counters) if cookie else None
+        enricher = engine.enricher
+        self.client_ip, self.exclusions, self.visitor_cookie = enricher.client_ip, enricher.exclusions, enricher.cookie
         return engine
 
     def capture(self, sink: Callable[[Event], None] | None) -> None:

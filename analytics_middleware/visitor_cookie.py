@@ -53,7 +53,7 @@ class Consent:
 class VisitorCookie:
     """Reads and gives out the cookie. Raises `ConfigurationError` when there is no key to sign it with."""
 
-    def __init__(self, settings: Settings, counters: Counters) -> None:
+    def __init__(self, settings: Settings, consent: Consent, exclusions: Exclusions, client_ip: ClientIP) -> None:
         if settings.secret_key is None:
             raise ConfigurationError(
                 "analytics setting 'visitor' is 'cookie', which needs a key to sign the cookie with: set 'secret_key', "
@@ -61,9 +61,9 @@ class VisitorCookie:
             )
         self._name = settings.cookie_name
         self._secret = settings.secret_key
-        self._consent = Consent(settings.consent, counters)
-        self._excluded = Exclusions(settings.exclude)
-        self._address = ClientIP(settings.trusted_proxies, settings.proxy_header)
+        self._consent = consent
+        self._exclusions = exclusions
+        self._client_ip = client_ip
         self._verified = lru_cache(_CACHED)(self._verify)
 
     def brought(self, request: Request) -> str | None:
@@ -120,7 +120,8 @@ class VisitorCookie:
     def _welcome(self, request: Request) -> bool:
         if opted_out(request) or (self._consent.asked and not self._consent.given(request)):
             return False
-        return not (self._excluded.path(request.path) or self._excluded.visitor(request, self._address(request)))
+        exclusions = self._exclusions
+        return not (exclusions.path(request.path) or exclusions.visitor(request, self._client_ip(request)))
 
 
 def may_be_shared(headers: Iterable[tuple[Any, Any]]) -> bool:

@@ -22,6 +22,7 @@ from analytics_middleware.enrich.user_agent import Agent, is_crawler, load, pars
 from analytics_middleware.enrich.visitor import cookieless_id
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.event import Event, EventType, Visit
+from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.properties import MAX_REMEMBERED
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
@@ -67,7 +68,7 @@ class _Kept(NamedTuple):
 
 
 class Enricher:
-    """Fills visits. One per process; not for several threads at a time."""
+    """Fills visits. One per process; not for several threads at a time, but for the parts that are public."""
 
     def __init__(
         self,
@@ -89,12 +90,15 @@ class Enricher:
                 f"analytics setting 'country_header' is {settings.country_header!r} without 'trusted_proxies': "
                 "anyone can send that header; name the addresses of the CDN or proxy that writes it"
             )
-        self._peers = ClientIP(settings.trusted_proxies, settings.proxy_header)
+        self.client_ip = ClientIP(settings.trusted_proxies, settings.proxy_header)
+        self.exclusions = Exclusions(settings.exclude)
+        self._consent = Consent(settings.consent, counters)
+        self.cookie: VisitorCookie | None = None
+        if settings.visitor == "cookie":
+            self.cookie = VisitorCookie(settings, self._consent, self.exclusions, self.client_ip)
         self._keep_query = frozenset(settings.keep_query)
         self._cookieless = settings.visitor == "cookieless"
-        self._cookie = VisitorCookie(settings, counters) if settings.visitor == "cookie" else None
         self._privacy = settings.privacy
-        self._consent = Consent(settings.consent, counters)
         self._clock = clock
         strict = settings.privacy == "strict"
         self._wanted = Wanted.of(() if strict else needs)
@@ -129,7 +133,7 @@ class Enricher:
             visit.opted_out = opted_out(request)
             if event.anon_id is None and not visit.opted_out and not nobody:
                 event.anon_id = self._visitor(event, request, address, at, consented=visit.consented)
-            if self._country_header is not None and visit.country is None and self._peers.trusts_peer(request):
+            if self._country_header is not None and visit.country is None and self.client_ip.trusts_peer(request):
                 visit.country = cdn_country(request, self._country_header)
             if self._any_private:
                 private = (self._wanted_of_own if visit.opted_out else self._wanted).facts(address, request)
@@ -179,12 +183,12 @@ class Enricher:
     ) -> str | None:
         if self._cookieless:
             return self._cookieless_visitor(event, address, at)
-        if self._cookie is None:
+        if self.cookie is None:
             return None
         if self._consent.asked and not consented:
             # No cookie for them, neither given nor read: they are counted as on a site without cookies.
             return self._cookieless_visitor(event, address, at)
-        return self._cookie.brought(request)
+        return self.cookie.brought(request)
 
     def _cookieless_visitor(self, event: Event, address: str | None, at: float) -> str:
         # A time that somebody claims must not have salts made, and others destroyed, before their day.

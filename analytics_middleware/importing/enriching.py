@@ -9,7 +9,6 @@ from analytics_middleware.counters import Counters
 from analytics_middleware.enrich.sessions import PrivateRecords
 from analytics_middleware.enrich.visit import Enricher, Seen
 from analytics_middleware.event import Event
-from analytics_middleware.exclusions import Exclusions
 from analytics_middleware.importing.records import Item, Items
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
@@ -42,9 +41,9 @@ class Enrichment:
     """Fills visits as *settings* say, as far as nobody must be asked who made the request."""
 
     def __init__(self, settings: Settings) -> None:
-        self.exclusions = Exclusions(settings.exclude)
         self._enricher = Enricher(
             Settings(
+                exclude=settings.exclude,
                 visitor=None if settings.visitor is None else "cookieless",
                 # Addresses are thrown away in any case.
                 privacy="raw" if settings.privacy == "raw" else "strict",
@@ -57,6 +56,7 @@ class Enrichment:
             PrivateRecords(),
             Counters(),
         )
+        self.exclusions = self._enricher.exclusions
 
     def see(self, event: Event, request: Request | None) -> Seen:
         """Return *event* enriched from *request*; it has no session yet."""

@@ -14,7 +14,6 @@ from asgiref.sync import async_to_sync
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.counters import logger
-from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.properties import clean_name
 from analytics_middleware.web.http import Framework, Refusal, WebRequest
@@ -44,7 +43,7 @@ class Access:
         self._analytics = analytics
         self.framework = framework
         self.origins = Origins(settings.allowed_origins)
-        self.address = ClientIP(settings.trusted_proxies, settings.proxy_header)
+        self.address = analytics.client_ip
         self._rates = RateLimit(settings.api_rate_limit)
         self.signer = Signer(self._secret, settings.data_dir)
         self.login = Login(self.signer, settings.data_dir)
