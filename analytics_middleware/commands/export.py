@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,9 @@ import msgspec
 
 from analytics_middleware.commands import CommandError, export_user, target
 from analytics_middleware.commands.progress import Progress
-from analytics_middleware.commands.text import amount, when
+from analytics_middleware.commands.text import amount, moment
 from analytics_middleware.event import Identify
+from analytics_middleware.exporting import FORMATS, PEOPLE
 from analytics_middleware.exporting.files import new_file
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "export"
 HELP = "Write the store's events to files, or everything that is held of a user."
-
-_FORMATS = ("parquet", "csv", "jsonl")
-_PEOPLE = "people.jsonl"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,15 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--csv", metavar="PATH", help="the same as CSV, safe for spreadsheets; - for standard output")
     what.add_argument("--jsonl", metavar="PATH", help="the same, one JSON object a line; - for standard output")
-    parser.add_argument("--from", dest="start", type=when, metavar="WHEN", help="from when on (2d, 2026-01-31)")
-    parser.add_argument("--to", dest="end", type=when, metavar="WHEN", help="up to when, that moment not included")
+    parser.add_argument("--from", dest="start", type=moment, metavar="WHEN", help="from when on (2d, 2026-01-31)")
+    parser.add_argument("--to", dest="end", type=moment, metavar="WHEN", help="up to when, that moment not included")
     parser.add_argument("--force", action="store_true", help="write over files that are there")
     export_user.configure(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the events, or leave one user's to `export_user`."""
-    chosen = [(name, getattr(arguments, name)) for name in _FORMATS if getattr(arguments, name) is not None]
+    chosen = [(name, getattr(arguments, name)) for name in FORMATS if getattr(arguments, name) is not None]
     if arguments.user is not None:
         if chosen or arguments.start is not None or arguments.end is not None:
             raise CommandError("--user goes with --output alone")
@@ -55,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     if place == "-" and extension == "parquet":
         raise CommandError("Parquet can't be written to standard output: name a file")
     store = target.find(arguments).portable
-    span = {"start": _instant(arguments.start), "end": _instant(arguments.end)}
+    span = {"start": arguments.start, "end": arguments.end}
     path = Path(place)
     if place == "-":
         with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as file:
@@ -94,7 +91,7 @@ def _write_months(store: "Portable", extension: str, directory: Path, span: dict
                 writer.write(table)
                 count += table.num_rows
             writer.close()
-    with new_file(directory / _PEOPLE, force=force) as file:
+    with new_file(directory / PEOPLE, force=force) as file:
         for record in store.people():
             kind = "identify" if isinstance(record, Identify) else "erase"
             file.write(msgspec.json.encode({kind: record}) + b"\n")
@@ -110,7 +107,3 @@ def _shown(store: "Portable", span: dict[str, Any]) -> Iterator[Any]:
         for table in read(store, **span):
             yield table
             bar.advance(table.num_rows)
-
-
-def _instant(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

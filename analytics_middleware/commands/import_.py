@@ -5,14 +5,15 @@ import math
 import re
 import sys
 from collections import Counter
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.progress import Progress
-from analytics_middleware.commands.text import amount, when
+from analytics_middleware.commands.text import amount, moment
+from analytics_middleware.exporting import PEOPLE
+from analytics_middleware.importing import FORMATS
 from analytics_middleware.outbox.tombstones import read_tombstones
 from analytics_middleware.plain_text import safe
 from analytics_middleware.settings import Settings
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 NAME = "import"
 HELP = "Take files of events into the store: exports of this package, access logs, Plausible's and Umami's exports."
 
-_FORMATS = ("parquet", "csv", "jsonl", "access-log", "plausible", "umami")
-_PEOPLE = "people.jsonl"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -35,12 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "import may be said again, and goes on where it was interrupted."
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, also packed (gz), or a directory")
-    parser.add_argument("--format", choices=_FORMATS, help="what the files are; default: what they seem to be")
+    parser.add_argument("--format", choices=FORMATS, help="what the files are; default: what they seem to be")
     parser.add_argument(
         "--hostname", type=_hostname, metavar="NAME", help="access logs: the site's name, such as shop.example"
     )
-    parser.add_argument("--from", dest="start", type=when, metavar="WHEN", help="only events from then on")
-    parser.add_argument("--to", dest="end", type=when, metavar="WHEN", help="only events before then")
+    parser.add_argument("--from", dest="start", type=moment, metavar="WHEN", help="only events from then on")
+    parser.add_argument("--to", dest="end", type=moment, metavar="WHEN", help="only events before then")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     reading = Reading(Enrichment(settings), hostname=arguments.hostname, timezone=settings.timezone)
     with found.durable.database.read() as connection:
         tombstones = read_tombstones(connection, -math.inf)
-    importer = Importer(store, tombstones, start=_instant(arguments.start), end=_instant(arguments.end))
+    importer = Importer(store, tombstones, start=arguments.start, end=arguments.end)
     files = _files(arguments.files)
     failed = 0
     with Progress("importing", sum(file.stat().st_size for file in files)) as bar:
@@ -92,7 +90,7 @@ def _hostname(text: str) -> str:
 def _files(paths: list[Path]) -> list[Path]:
     """Return the files, those of a directory by name, what is known of people after all events."""
     found = [each for path in paths for each in (_within(path) if path.is_dir() else [_readable(path)])]
-    return sorted(found, key=lambda each: each.name == _PEOPLE)
+    return sorted(found, key=lambda each: each.name == PEOPLE)
 
 
 def _within(directory: Path) -> list[Path]:
@@ -128,7 +126,3 @@ def _said(tally: "Tally", *, tells: bool) -> str:
 
 def _listed(counts: "Counter[str]") -> str:
     return ", ".join(f"{count} {safe(reason)}" for reason, count in counts.most_common())
-
-
-def _instant(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         forget_spans(outbox.database, collector.name, whole)
     spans = [whole] if arguments.again else missing_spans(outbox.database, collector.name, whole)
     total = sum(source.amount_of(each) for each in spans)
-    what = f"{amount(total, 'event')} from {_instant(whole.start)} up to {until}"
+    what = f"{amount(total, 'event')} from {instant(whole.start / 1_000_000)} up to {until}"
     if arguments.dry_run:
         print(f"{what} would be sent to {collector.name}.")
         return 0
@@ -180,7 +180,3 @@ def _became(before: ConsumerStats, after: ConsumerStats) -> str:
 
 def _moment(at: int) -> datetime:
     return datetime.fromtimestamp(at // 1_000_000, UTC).replace(microsecond=at % 1_000_000)
-
-
-def _instant(at: int) -> str:
-    return instant(at / 1_000_000)

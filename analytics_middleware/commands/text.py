@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+from analytics_middleware.durations import SECONDS
 
 
 def span(seconds: float) -> str:
@@ -51,20 +51,25 @@ def confirmed(question: str) -> bool:
 def when(text: str) -> float:
     """Read a time given on the command line: ``90m`` ago, or an RFC 3339 date or time; seconds since the epoch."""
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
-        return _in_calendars(text, time.time() - float(match[1]) * _UNITS[match[2]])
+        return _in_calendars(text, time.time() - float(match[1]) * SECONDS[match[2]])
     try:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
             day = date.fromisoformat(text)
             return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
-        moment = datetime.fromisoformat(text)
+        given = datetime.fromisoformat(text)
     except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        given = None
+    if given is None or given.tzinfo is None:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a time ago (90s, 15m, 6h, 2d, 1w), a date (2026-01-31) "
             "nor a time with its zone (2026-01-31T12:00:00Z)"
         )
-    return _in_calendars(text, moment.timestamp())
+    return _in_calendars(text, given.timestamp())
+
+
+def moment(text: str) -> datetime:
+    """Read a time as `when` does; in UTC."""
+    return datetime.fromtimestamp(when(text), UTC)
 
 
 def _in_calendars(text: str, at: float) -> float:

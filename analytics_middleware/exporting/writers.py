@@ -99,4 +99,4 @@ WRITERS: Final[dict[str, Callable[[IO[bytes]], Writer]]] = {
     "csv": CSVWriter,
     "jsonl": JSONLinesWriter,
 }
-"""Of each format, which is also how its files' names end."""
+"""The writer of each of the `FORMATS`."""

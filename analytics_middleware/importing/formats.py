@@ -4,12 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from analytics_middleware.importing import access_log, own, plausible, umami
+from analytics_middleware.importing import FORMATS, access_log, own, plausible, umami
 from analytics_middleware.importing.enriching import Enrichment
 from analytics_middleware.importing.records import FileError, Items
 from analytics_middleware.importing.sources import Source, opened
-
-FORMATS: Final = ("parquet", "csv", "jsonl", "access-log", "plausible", "umami")
 
 _PARQUET: Final = b"PAR1"
 

@@ -9,12 +9,13 @@ from typing import Any, Final, cast
 from urllib.parse import unquote_plus, urlencode
 
 from analytics_middleware.analytics import Analytics
+from analytics_middleware.durations import read_duration
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.reports.destinations import Destination, read_destinations
 from analytics_middleware.reports.number import Number
 from analytics_middleware.reports.pipeline import PipelineHealth, pipeline_health
 from analytics_middleware.store.filters import Filter, QuestionError
-from analytics_middleware.web.parameters import ParameterError, parse, span
+from analytics_middleware.web.parameters import ParameterError, parse
 from analytics_middleware.web.questions import QUESTIONS
 
 PIPELINE: Final = "pipeline"
@@ -32,7 +33,6 @@ _KEYS: Final = ("name", "question", "parameters", "number", *CONDITIONS, "window
 _QUESTIONS: Final = {question.path.strip("/"): question for question in QUESTIONS}
 _MOST: Final = timedelta(days=366)
 _NAME: Final = 100
-_span = span("", "").read
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ class _Reader:
     def _span(self, key: str, default: str) -> timedelta:
         value = self._given.get(key, default)
         try:
-            found: timedelta = _span(value if isinstance(value, str) else "")
+            found = read_duration(value if isinstance(value, str) else "")
         except ValueError:
             found = timedelta(0)
         if not timedelta(0) < found <= _MOST:

@@ -3,10 +3,11 @@
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
+from analytics_middleware.durations import PATTERN, read_duration
 from analytics_middleware.store.filters import OPERATORS, QuestionError
 from analytics_middleware.web import shape
 
@@ -14,8 +15,6 @@ MAX_FIELDS: Final = 500
 """Fields of a query string; a retention alone may ask for 366 offsets."""
 _MAX_FILTERS: Final = 50
 
-_SPAN = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _WHOLE = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _INT64 = range(-(2**63), 2**63)
 
@@ -83,14 +82,7 @@ def flag(name: str, about: str) -> Parameter:
 
 def span(name: str, about: str) -> Parameter:
     """Return a parameter that is a length of time: ``30m``, ``24h``, ``7d``."""
-
-    def read(value: str) -> timedelta:
-        match = _SPAN.fullmatch(value)
-        if match is None:
-            raise ValueError(f"{value!r:.100} is not a length of time such as 30m, 24h or 7d")
-        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
-
-    return Parameter(name, about, read, {"type": "string", "pattern": "^[0-9]{1,6}[smhdw]$"}, name)
+    return Parameter(name, about, read_duration, {"type": "string", "pattern": PATTERN}, name)
 
 
 def when(name: str, about: str, to: str) -> Parameter:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import msgspec
 
 from analytics_middleware.analytics import Analytics
+from analytics_middleware.durations import PATTERN
 from analytics_middleware.outbox.shelf import PrivateShelf, SharedShelf, Shelf
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.properties import MAX_NAME
@@ -23,7 +24,7 @@ _MAX_TEXT: Final = 200
 
 Name = Annotated[str, msgspec.Meta(pattern=r"\S", max_length=100)]
 _Step = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
-_Window = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,6}[smhdw]$")]
+_Window = Annotated[str, msgspec.Meta(pattern=PATTERN)]
 _Period = Literal["today", "yesterday", "7d", "30d", "90d", "month", "custom"]
 
 
