@@ -57,6 +57,7 @@ class HTTPCollector(BatchCollector):
 
     - *base_url*: another host than the vendor's. It must be https (*allow_http* permits http) and its addresses
       public ones (*allow_private* permits others, such as a container's or localhost).
+    - *region*: which of the vendor's `hosts`, where it has several.
     - *timeout*, *connect_timeout*: seconds for a whole request, and of these for the connection.
     - *proxy*: URL of an HTTP proxy; those of the environment are not used. *ca_file*: certificates to trust instead
       of the system's.
