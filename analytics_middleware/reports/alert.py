@@ -15,7 +15,7 @@ from analytics_middleware.reports.destinations import Destination, read_destinat
 from analytics_middleware.reports.number import Number
 from analytics_middleware.reports.pipeline import PipelineHealth, pipeline_health
 from analytics_middleware.store.filters import Filter, QuestionError
-from analytics_middleware.web.parameters import ParameterError, parse
+from analytics_middleware.web.parameters import parse
 from analytics_middleware.web.questions import QUESTIONS
 
 PIPELINE: Final = "pipeline"
@@ -192,7 +192,7 @@ class _Reader:
             asked = parse(query, question.parameters)
             for each in asked.get("where", ()):
                 Filter.of(each)
-        except (ParameterError, QuestionError) as error:
+        except QuestionError as error:
             raise self._wrong("parameters", f"those of {name}: {error}") from None
         return str(name), query, question.grouped if "breakdown" in asked else question.answer
 

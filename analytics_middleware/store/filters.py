@@ -65,14 +65,12 @@ _to_json = msgspec.json.Encoder(order="sorted").encode
 
 
 class QuestionError(AnalyticsError, ValueError):
-    """A question that can't be asked as it was put; the message names the parameter and its value.
-
-    `field` is the parameter's name.
-    """
+    """A question that can't be asked as it was put: `field` is the parameter's name, `message` says what is wrong."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field} {message}")
+        super().__init__(f"{field}: {message}")
         self.field = field
+        self.message = message
 
 
 def as_text(value: Any) -> str | None:

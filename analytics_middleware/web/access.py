@@ -139,6 +139,15 @@ class Access:
         """Return a new login URL's path and query, for an application mounted at *mount*."""
         return f"{mount}/login?token={self.login.token()}"
 
+    def sign_in(self, request: WebRequest, token: str) -> tuple[str, str]:
+        """Return the cookie header that the *token* of a login URL is good for; raise `Refusal` if for none."""
+        # A HEAD request is somebody's preview of a link, and must not spend it.
+        usable = self.by_login and request.facts.method == "GET"
+        cookie = self.login.exchange(token) if usable else None
+        if cookie is None:
+            raise Refusal(401, "token", "this login URL was used, has expired, or never was one", "token")
+        return self.login.set_cookie(cookie, request.facts)
+
     def announce(self) -> None:
         """Print the login URL, if that is the way in. Only its path: a Host header can be anybody's."""
         if self.by_login:

@@ -9,13 +9,12 @@ import msgspec
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.counters import logger
-from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.store.hub import RECORDS
 from analytics_middleware.web import ingest, openapi, records, snippet
 from analytics_middleware.web.access import access_of
-from analytics_middleware.web.http import PRIVATE, Framework, Refusal, WebRequest, WebResponse, json_response
-from analytics_middleware.web.parameters import Parameter, ParameterError, parse, renamed, text
+from analytics_middleware.web.http import PRIVATE, Framework, Refusal, WebRequest, WebResponse, json_response, refusals
+from analytics_middleware.web.parameters import Parameter, parse, renamed, text
 from analytics_middleware.web.questions import QUESTIONS, Question
 from analytics_middleware.web.saving import RESOURCES, Saving
 
@@ -78,7 +77,8 @@ class API:
     def __call__(self, request: WebRequest) -> WebResponse:
         """Answer *request*."""
         try:
-            response = self._route(request)
+            with refusals():
+                response = self._route(request)
         except Refusal as refusal:
             response = refusal.response()
         except Exception:  # noqa: BLE001 - whatever it is, its details are for the log
@@ -108,18 +108,15 @@ class API:
     def _ask(self, question: Question, request: WebRequest) -> WebResponse:
         # First: who may not read is told so, whatever they ask for.
         self._access.check_reader(request)
-        asked = _parse(request, question.parameters)
+        asked = parse(request.facts.query, question.parameters)
         try:
             data = question.ask(self._analytics.insights, asked)
         except QuestionError as error:
-            raise _wrong(renamed(error, question.parameters)) from None
-        except AnalyticsError as error:
-            # No store, or its extra is not installed.
-            raise Refusal(503, "unavailable", str(error)) from None
+            raise renamed(error, question.parameters) from None
         return WebResponse(200, _to_json({"data": data}), list(_ANSWER_HEADERS))
 
     def _write(self, take: Callable[..., ingest.Accepted], request: WebRequest) -> WebResponse:
-        key = request.facts.header("x-analytics-key") or _parse(request, (KEY,)).get("key")
+        key = request.facts.header("x-analytics-key") or parse(request.facts.query, (KEY,)).get("key")
         caller = self._access.check_writer(request, key)
         kind = request.content_type.partition(";")[0].strip().lower()
         if kind not in _BODY_TYPES:
@@ -128,35 +125,18 @@ class API:
 
     def _take_over(self, take: Callable[[bytes], Any], request: WebRequest) -> WebResponse:
         self._access.check_host(request)
-        _parse(request, ())
+        parse(request.facts.query, ())
         return json_response(take(request.body))
 
     def _login(self, request: WebRequest) -> WebResponse:
-        login = self._access.login
-        token: str = _parse(request, (TOKEN,))["token"]
-        # A HEAD request is somebody's preview of a link, and must not spend it.
-        usable = self._access.by_login and request.facts.method == "GET"
-        cookie = login.exchange(token) if usable else None
-        if cookie is None:
-            raise Refusal(401, "token", "this login URL was used, has expired, or never was one", "token")
-        headers = [login.set_cookie(cookie, request.facts), ("referrer-policy", "no-referrer")]
+        cookie = self._access.sign_in(request, parse(request.facts.query, (TOKEN,))["token"])
+        headers = [cookie, ("referrer-policy", "no-referrer")]
         return json_response({"data": {"signed_in": True}}, headers=headers)
 
     def _document(self, request: WebRequest) -> WebResponse:
-        _parse(request, ())
+        parse(request.facts.query, ())
         return json_response({**self._openapi, "servers": [{"url": request.mount or "/"}]})
 
     @cached_property
     def _openapi(self) -> dict[str, Any]:
         return openapi.document(self._max_body)
-
-
-def _parse(request: WebRequest, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
-    try:
-        return parse(request.facts.query, parameters)
-    except ParameterError as error:
-        raise _wrong(error) from None
-
-
-def _wrong(error: ParameterError) -> Refusal:
-    return Refusal(400, "invalid", str(error), error.field)

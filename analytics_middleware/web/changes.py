@@ -11,9 +11,10 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
+from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.web.body import misfit
 from analytics_middleware.web.http import Refusal, WebRequest
-from analytics_middleware.web.parameters import ParameterError, filters
+from analytics_middleware.web.parameters import filters
 from analytics_middleware.web.saved import Annotation, Named, Saved, SavedFilter, SavedFunnel
 from analytics_middleware.web.share import DAYS, MAX_DAYS, Shares
 
@@ -69,12 +70,12 @@ class Changes:
     def __call__(self, form: Form) -> str:
         """Do what *form* asks for; return the address below the mount to go on at.
 
-        Raises `Refusal`, `ParameterError` or `QuestionError` when it can't be done.
+        Raises `Refusal` or `QuestionError` when it can't be done.
         """
         fields = {name: value.strip() for name, value in form}
         does = self._does.get(fields.get("do", ""))
         if does is None:
-            raise ParameterError("do", f"must be one of {', '.join(self._does)}")
+            raise QuestionError("do", f"must be one of {', '.join(self._does)}")
         try:
             return does(fields, form) or _address(fields.get("back", ""))
         except msgspec.ValidationError as error:
@@ -90,7 +91,7 @@ class Changes:
         try:
             made["where"] = _WHERE.read(fields.get("where") or "[]")
         except ValueError as error:
-            raise ParameterError("where", str(error)) from None
+            raise QuestionError("where", str(error)) from None
         self._saved.save(msgspec.convert(made, SavedFilter))
 
     def _annotate(self, fields: dict[str, str], form: Form) -> None:
@@ -99,7 +100,7 @@ class Changes:
     def _rename(self, fields: dict[str, str], form: Form) -> None:
         kind = _SAVED.get(fields.get("kind", ""))
         if kind is None:
-            raise ParameterError("kind", f"must be one of {', '.join(_SAVED)}")
+            raise QuestionError("kind", f"must be one of {', '.join(_SAVED)}")
         # As it was saved: over REST a name may begin with a space.
         self._saved.rename(kind, dict(form).get("key", ""), fields.get("name", ""))
 
@@ -112,13 +113,13 @@ class Changes:
         elif kind in _SAVED:
             self._saved.delete(_SAVED[kind], key)
         else:
-            raise ParameterError("kind", f"must be one of share, annotation, {', '.join(_SAVED)}")
+            raise QuestionError("kind", f"must be one of share, annotation, {', '.join(_SAVED)}")
 
     def _share(self, fields: dict[str, str], form: Form) -> str:
         page, _, query = fields.get("back", "").partition("?")
         days = fields.get("days", str(DAYS))
         if not (days.isascii() and days.isdigit() and len(days) < 9 and 1 <= int(days) <= MAX_DAYS):
-            raise ParameterError("days", f"{days!r:.100} is not a whole number from 1 to {MAX_DAYS}")
+            raise QuestionError("days", f"{days!r:.100} is not a whole number from 1 to {MAX_DAYS}")
         self._check(page, query)
         made = self._shares.make(page, query, int(days), fields.get("name") or None)
         return f"saved?made={made.id}"

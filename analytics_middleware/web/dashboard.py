@@ -1,8 +1,7 @@
 """The dashboard: pages as HTML, as JSON at the same address, and their tables as CSV; closed to strangers."""
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -10,16 +9,15 @@ import msgspec
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.counters import logger
-from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.web.access import Caller, access_of
 from analytics_middleware.web.changes import MAX_BODY, Changes, Forms, read_form
-from analytics_middleware.web.http import JSON, PRIVATE, Framework, Refusal, WebRequest, WebResponse
+from analytics_middleware.web.http import JSON, PRIVATE, Framework, Refusal, WebRequest, WebResponse, refusals
 from analytics_middleware.web.links import SHARED, Links, SharedLinks
 from analytics_middleware.web.pages import events, funnels, live, overview, paths, pipeline, retention, saved, users
 from analytics_middleware.web.pages.erase import ERASE, erased, to_erase
 from analytics_middleware.web.pages.scope import COMMON, FILTER, PERIODS, Scope, added_filter, read_scope
-from analytics_middleware.web.parameters import Parameter, ParameterError, choice, parse, text
+from analytics_middleware.web.parameters import Parameter, choice, parse, text
 from analytics_middleware.web.saved import saved_of
 from analytics_middleware.web.serving import HEADERS, check_method, csv_file, shared_headers, static_file, wants_json
 from analytics_middleware.web.share import check_impersonal, shares_of
@@ -101,7 +99,8 @@ class Dashboard:
                 raise request.refusal
             if path.startswith("static/"):
                 return static_file(request, path.removeprefix("static/"))
-            response = self._shared(request, path.removeprefix(SHARED)) if shared else self._route(request, path)
+            with refusals():
+                response = self._shared(request, path.removeprefix(SHARED)) if shared else self._route(request, path)
         except Refusal as refusal:
             response = self._refused(request, refusal)
         except Exception:  # noqa: BLE001 - whatever it is, its details are for the log
@@ -114,16 +113,15 @@ class Dashboard:
         if path == "login":
             check_method(request, "GET", "HEAD")
             return self._login(request)
-        with _refusals():
-            if path == "erase" or request.facts.method == "POST":
-                return self._change(request, path)
-            check_method(request, "GET", "HEAD", "POST")
-            page = self._pages.get(path)
-            # Strangers are not told which addresses there are.
-            caller = self._access.check_reader(request)
-            if page is None:
-                raise Refusal(404, "not_found", "There is no such page.")
-            return self._answer(request, page, caller)
+        if path == "erase" or request.facts.method == "POST":
+            return self._change(request, path)
+        check_method(request, "GET", "HEAD", "POST")
+        page = self._pages.get(path)
+        # Strangers are not told which addresses there are.
+        caller = self._access.check_reader(request)
+        if page is None:
+            raise Refusal(404, "not_found", "There is no such page.")
+        return self._answer(request, page, caller)
 
     def _answer(self, request: WebRequest, page: Page, caller: Caller) -> WebResponse:
         # Forms send the fields that were left empty, too; a value may itself end in "=".
@@ -147,10 +145,9 @@ class Dashboard:
         page = None if share is None else self._pages.get(share.page)
         if share is None or page is None or not page.shareable:
             raise Refusal(410, "expired", "This link has expired or was revoked, or is not whole.")
-        with _refusals():
-            asked = {**parse(share.query, (*page.parameters, *COMMON)), **parse(request.facts.query, _FORMS)}
-            scope = read_scope(self._analytics.insights, asked)
-            return self._show(request, page, scope, asked, SharedLinks(request.mount, token, scope.where))
+        asked = {**parse(share.query, (*page.parameters, *COMMON)), **parse(request.facts.query, _FORMS)}
+        scope = read_scope(self._analytics.insights, asked)
+        return self._show(request, page, scope, asked, SharedLinks(request.mount, token, scope.where))
 
     def _show(
         self,
@@ -177,7 +174,7 @@ class Dashboard:
     def _streamed(self, request: WebRequest, page: Page, asked: dict[str, Any], links: Links) -> WebResponse:
         template = page.part
         if template is None or not request.streams:
-            raise ParameterError("format", "'stream' is for the live page under ASGI; ask for html every few seconds")
+            raise QuestionError("format", "'stream' is for the live page under ASGI; ask for html every few seconds")
 
         def state() -> State:
             scope = read_scope(self._analytics.insights, asked)
@@ -202,7 +199,7 @@ class Dashboard:
     def _check_shareable(self, name: str, query: str) -> None:
         page = self._pages.get(name)
         if page is None or not page.shareable:
-            raise ParameterError("page", f"{name!r:.100} is none that is shared")
+            raise QuestionError("page", f"{name!r:.100} is none that is shared")
         asked = parse(query, (*page.parameters, *COMMON))
         check_impersonal(read_scope(self._analytics.insights, asked).where, asked.get("breakdown"))
 
@@ -252,13 +249,7 @@ class Dashboard:
 
     def _login(self, request: WebRequest) -> WebResponse:
         token: str = parse(request.facts.query, (text("token", "From the server's log."),)).get("token", "")
-        # A HEAD request is somebody's preview of a link, and must not spend it.
-        usable = self._access.by_login and request.facts.method == "GET"
-        cookie = self._access.login.exchange(token) if usable else None
-        if cookie is None:
-            raise Refusal(401, "token", "This login URL was used, has expired, or never was one.", "token")
-        set_cookie = self._access.login.set_cookie(cookie, request.facts)
-        return WebResponse(303, headers=[("location", f"{request.mount}/"), set_cookie])
+        return WebResponse(303, headers=[("location", f"{request.mount}/"), self._access.sign_in(request, token)])
 
     def _refused(self, request: WebRequest, refusal: Refusal) -> WebResponse:
         if wants_json(request) or "format=json" in request.facts.query:
@@ -268,15 +259,3 @@ class Dashboard:
             return response
         values = {"status": refusal.status, "message": str(refusal), "home": f"{request.mount}/"}
         return self._html(request, "refused.html", values, refusal.status, refusal.headers)
-
-
-@contextmanager
-def _refusals() -> Generator[None]:
-    """Turn what is wrong with a question into an answer."""
-    try:
-        yield
-    except (QuestionError, ParameterError) as error:
-        raise Refusal(400, "invalid", str(error), error.field) from None
-    except AnalyticsError as error:
-        # No store, or its extra is not installed.
-        raise Refusal(503, "unavailable", str(error)) from None

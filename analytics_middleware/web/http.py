@@ -2,14 +2,17 @@
 
 import dataclasses
 import re
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import msgspec
 
 from analytics_middleware.context import RequestContext
+from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.request import Request
+from analytics_middleware.store.filters import QuestionError
 
 JSON: Final = "application/json"
 
@@ -113,6 +116,18 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault
         """Return it as ``{"error": {"code", "message", "field"}}``."""
         error = {"code": self.code, "message": str(self), "field": self.field}
         return json_response({"error": error}, self.status, self.headers)
+
+
+@contextmanager
+def refusals() -> Generator[None]:
+    """Raise a `Refusal` for a question that can't be asked, and for one that nothing here can answer."""
+    try:
+        yield
+    except QuestionError as error:
+        raise Refusal(400, "invalid", str(error), error.field) from None
+    except AnalyticsError as error:
+        # No store, or its extra is not installed.
+        raise Refusal(503, "unavailable", str(error)) from None
 
 
 def json_response(value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> WebResponse:

@@ -19,14 +19,6 @@ _WHOLE = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _INT64 = range(-(2**63), 2**63)
 
 
-class ParameterError(ValueError):
-    """A query that can't be asked; `field` is the parameter."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter of a query."""
@@ -144,26 +136,26 @@ def _read_filters(value: str) -> list[Any]:
 
 
 def parse(query: str, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """Return the keywords that *query* stands for. Raises `ParameterError`, which names the parameter."""
+    """Return the keywords that *query* stands for. Raises `QuestionError`, which names the parameter."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise ParameterError("query", f"must be UTF-8 with at most {MAX_FIELDS} fields") from None
+        raise QuestionError("query", f"must be UTF-8 with at most {MAX_FIELDS} fields") from None
     known = {parameter.name: parameter for parameter in parameters}
     found: dict[str, list[Any]] = {}
     for name, value in pairs:
         parameter = known.get(name)
         if parameter is None:
-            raise ParameterError(name[:100], f"is no parameter of this; there are {', '.join(known)}")
+            raise QuestionError(name[:100], f"is no parameter of this; there are {', '.join(known)}")
         if name in found and not parameter.repeated:
-            raise ParameterError(name, "may be given only once")
+            raise QuestionError(name, "may be given only once")
         try:
             found.setdefault(name, []).append(parameter.read(value))
         except ValueError as error:
-            raise ParameterError(name, str(error)) from None
+            raise QuestionError(name, str(error)) from None
     for name, parameter in known.items():
         if parameter.required and name not in found:
-            raise ParameterError(name, "is required")
+            raise QuestionError(name, "is required")
     return {
         known[name].to: values if known[name].repeated else values[0]
         for name, values in found.items()
@@ -171,7 +163,7 @@ def parse(query: str, parameters: Iterable[Parameter]) -> dict[str, Any]:
     }
 
 
-def renamed(error: QuestionError, parameters: Iterable[Parameter]) -> ParameterError:
-    """Return *error*, which names a question's keyword, in the words of the query."""
+def renamed(error: QuestionError, parameters: Iterable[Parameter]) -> QuestionError:
+    """Return *error*, which names a question's keyword, with the name of the query's parameter instead."""
     name = next((each.name for each in parameters if each.to == error.field), error.field)
-    return ParameterError(name, str(error).removeprefix(error.field).strip())
+    return QuestionError(name, error.message)

@@ -12,10 +12,9 @@ from analytics_middleware.outbox.shelf import PrivateShelf, SharedShelf, Shelf
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.properties import MAX_NAME
 from analytics_middleware.store import questions as q
-from analytics_middleware.store.filters import Filter, check_field
+from analytics_middleware.store.filters import Filter, QuestionError, check_field
 from analytics_middleware.store.parameters import check_year
 from analytics_middleware.store.questions.journeys import MAX_STEPS
-from analytics_middleware.web.parameters import ParameterError
 
 MOST: Final = 100
 """How many funnels, and how many filters, are kept."""
@@ -66,7 +65,7 @@ _KINDS: Final[dict[type, str]] = {SavedFunnel: "funnel", SavedFilter: "filter", 
 class Saved:
     """What is saved on one shelf.
 
-    Saving raises `ParameterError`, `QuestionError` or `msgspec.ValidationError` for what can't be kept.
+    Saving raises `QuestionError` or `msgspec.ValidationError` for what can't be kept.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -102,9 +101,9 @@ class Saved:
         """Give what is called *old* the name *new*, which nothing of its kind may have."""
         kept = {each.name: each for each in self._all(kind)}
         if old not in kept:
-            raise ParameterError("name", f"nothing is called {old!r:.120}")
+            raise QuestionError("name", f"nothing is called {old!r:.120}")
         if old != new and new in kept:
-            raise ParameterError("name", f"there is a {_KINDS[kind]} called {new!r:.120} already")
+            raise QuestionError("name", f"there is a {_KINDS[kind]} called {new!r:.120} already")
         made = msgspec.structs.replace(kept[old], name=msgspec.convert(new, Name))
         self._put(made, new, MOST, instead_of=old)
 
@@ -132,7 +131,7 @@ class Saved:
     def _put(self, what: Named | Annotation, key: str, most: int, instead_of: str | None = None) -> None:
         kind = _KINDS[type(what)]
         if not self.shelf.put(kind, key, msgspec.json.encode(what), most, instead_of=instead_of):
-            raise ParameterError("name", f"there are {most} {kind}s, which is all that are kept; delete one first")
+            raise QuestionError("name", f"there are {most} {kind}s, which is all that are kept; delete one first")
 
 
 def saved_of(analytics: Analytics) -> Saved:

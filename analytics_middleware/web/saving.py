@@ -7,11 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from analytics_middleware.analytics import Analytics
-from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.web.access import Access
 from analytics_middleware.web.body import decoded
 from analytics_middleware.web.http import Refusal, WebRequest, WebResponse, json_response
-from analytics_middleware.web.parameters import Parameter, ParameterError, parse, text
+from analytics_middleware.web.parameters import Parameter, parse, text
 from analytics_middleware.web.saved import Annotation, Named, Saved, SavedFilter, SavedFunnel, saved_of
 
 
@@ -63,31 +62,20 @@ class Saving:
     def list(self, resource: Resource, request: WebRequest) -> WebResponse:
         """Answer with all of them."""
         self._access.check_reader(request)
-        _parsed(request)
+        parse(request.facts.query, ())
         return json_response({"data": resource.list(saved_of(self._analytics))})
 
     def save(self, resource: Resource, request: WebRequest) -> WebResponse:
         """Save what the body says, instead of what has its name."""
         self._access.check_changer(request)
-        _parsed(request)
+        parse(request.facts.query, ())
         what = decoded(request.body, msgspec.json.Decoder(resource.type))
-        try:
-            kept = resource.save(saved_of(self._analytics), what)
-        except (ParameterError, QuestionError) as error:
-            raise Refusal(400, "invalid", str(error), error.field) from None
-        return json_response({"data": kept})
+        return json_response({"data": resource.save(saved_of(self._analytics), what)})
 
     def delete(self, resource: Resource, request: WebRequest) -> WebResponse:
         """Delete the one that the query names."""
         self._access.check_changer(request)
-        key: str = _parsed(request, resource.key)[resource.key.name]
+        key: str = parse(request.facts.query, (resource.key,))[resource.key.name]
         if not saved_of(self._analytics).delete(resource.type, key):
             raise Refusal(404, "not_found", f"there is no such {resource.one}", resource.key.name)
         return json_response({"data": {"deleted": True}})
-
-
-def _parsed(request: WebRequest, *parameters: Parameter) -> dict[str, Any]:
-    try:
-        return parse(request.facts.query, parameters)
-    except ParameterError as error:
-        raise Refusal(400, "invalid", str(error), error.field) from None

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.web.http import PRIVATE, Refusal, WebRequest, WebResponse
 from analytics_middleware.web.pages.scope import Scope
-from analytics_middleware.web.parameters import ParameterError
 from analytics_middleware.web.tables import Table, csv_of
 from analytics_middleware.web.templating import static_files
 
@@ -66,10 +66,10 @@ def static_file(request: WebRequest, name: str) -> WebResponse:
 
 
 def csv_file(page: str, tables: dict[str, Table], name: str | None, scope: Scope) -> WebResponse:
-    """Return the table called *name*, by default the first, as a file. Raises `ParameterError` if there is none."""
+    """Return the table called *name*, by default the first, as a file. Raises `QuestionError` if there is none."""
     found = tables.get(name or "") or (next(iter(tables.values()), None) if name is None else None)
     if found is None:
-        raise ParameterError("table", f"{name!r:.100} is not one of {', '.join(tables)}")
+        raise QuestionError("table", f"{name!r:.100} is not one of {', '.join(tables)}")
     # A table may be called what the query said, and a quoted-string (RFC 6266) ends at a quote.
     file = re.sub(r"[^A-Za-z0-9._-]", "_", f"{page}-{found.name}-{scope.first}-{scope.last}.csv")
     headers = [("content-type", "text/csv; charset=utf-8"), ("content-disposition", f'attachment; filename="{file}"')]

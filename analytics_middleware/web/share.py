@@ -11,9 +11,8 @@ import msgspec
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.outbox.shelf import Shelf
-from analytics_middleware.store.filters import Filter
+from analytics_middleware.store.filters import Filter, QuestionError
 from analytics_middleware.web.access import access_of
-from analytics_middleware.web.parameters import ParameterError
 from analytics_middleware.web.saved import Name, saved_of
 from analytics_middleware.web.signing import NONCE, Signer
 
@@ -48,7 +47,7 @@ class Shares:
         self._signer = signer
 
     def make(self, page: str, query: str, days: int = DAYS, name: str | None = None) -> Share:
-        """Make a link to *page* with *query*, good for so many *days*. Raises `ParameterError` when there are too many.
+        """Make a link to *page* with *query*, good for so many *days*. Raises `QuestionError` when there are too many.
 
         What has expired makes room.
         """
@@ -61,7 +60,7 @@ class Shares:
         )
         kept = msgspec.convert(msgspec.to_builtins(made), Share)
         if not self._shelf.put(_KIND, made.id, msgspec.json.encode(kept), MOST):
-            raise ParameterError("page", f"there are {MOST} links, which is all that are kept; revoke one first")
+            raise QuestionError("page", f"there are {MOST} links, which is all that are kept; revoke one first")
         return made
 
     def good(self) -> list[Share]:
@@ -94,10 +93,10 @@ def shares_of(analytics: Analytics) -> Shares:
 
 
 def check_impersonal(where: tuple[Filter, ...], breakdown: str | None) -> None:
-    """Raise `ParameterError` when a page would say who somebody is: links are for figures, not for people."""
+    """Raise `QuestionError` when a page would say who somebody is: links are for figures, not for people."""
     for parameter, field in (*(("where", each.field) for each in where), ("breakdown", breakdown or "")):
         if field in _PERSONAL or field.startswith("traits."):
-            raise ParameterError(parameter, f"{field!r:.120} says who somebody is, and is not shared")
+            raise QuestionError(parameter, f"{field!r:.120} says who somebody is, and is not shared")
 
 
 def _read(value: bytes) -> Share | None:

@@ -67,14 +67,14 @@ def test_only_numbers_compare_as_numbers(value):
     ],
 )
 def test_a_wrong_filter_is_an_error_that_names_what_is_wrong(field, op, value, message):
-    with pytest.raises(QuestionError, match=f"where {message}|where op {message}") as caught:
+    with pytest.raises(QuestionError, match=f"^where: {message}|^where: op {message}") as caught:
         Filter(field, op, value)
     assert caught.value.field == "where"
 
 
 @pytest.mark.parametrize("value", ["path", {"field": "path"}, {"field": "path", "op": "exists", "extra": 1}, None])
 def test_what_describes_no_filter_is_an_error(value):
-    with pytest.raises(QuestionError, match=r"where .* is not"):
+    with pytest.raises(QuestionError, match=r"^where: .* is not"):
         Filter.of(value)
 
 

@@ -218,6 +218,13 @@ def test_without_another_way_in_the_url_in_the_log_signs_in_once(
     assert site.ask("GET", path).status == 401
 
 
+def test_a_login_url_with_another_parameter_is_refused_and_not_spent(make: Callable[..., Site]):
+    site = make(read_token=None)
+    path = access_of(site.analytics).login_path("/analytics")
+    assert site.ask("GET", f"{path}&next=users").status == 400
+    assert site.ask("GET", path).status == 303
+
+
 def test_under_a_path_that_is_not_ascii_addresses_are_percent_encoded(make: Callable[..., Site]):
     site = make("Starlette", read_token=None)
     site.app = Starlette(routes=[Mount("/статистика", site.app)])

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.erasing import holders
-from analytics_middleware.web.parameters import Parameter, ParameterError, text
+from analytics_middleware.store.filters import QuestionError
+from analytics_middleware.web.parameters import Parameter, text
 
 ERASE: Final[tuple[Parameter, ...]] = (text("user_id", "Whom to erase.", required=True),)
 
@@ -16,14 +17,14 @@ def to_erase(analytics: Analytics, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def erased(analytics: Analytics, form: Mapping[str, str]) -> dict[str, Any]:
-    """Erase the user whom *form* names; return what the page shows that says so. Raises `ParameterError`."""
+    """Erase the user whom *form* names; return what the page shows that says so. Raises `QuestionError`."""
     user_id = form.get("user_id", "")
     if form.get("sure") != "yes":
-        raise ParameterError("sure", "must be ticked: what is erased does not come back")
+        raise QuestionError("sure", "must be ticked: what is erased does not come back")
     try:
         gone = analytics.erase(user_id)
     except ValueError as error:
-        raise ParameterError("user_id", str(error)) from None
+        raise QuestionError("user_id", str(error)) from None
     return {"user_id": user_id, "erased": gone, **_elsewhere(analytics)}
 
 
