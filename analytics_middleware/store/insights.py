@@ -37,8 +37,12 @@ class Insights:
     def __init__(self, store: Store, *, timezone: str = "UTC", clock: Callable[[], datetime] = _now) -> None:
         check_zone(timezone)
         self._store = store
-        self._timezone = timezone
+        self.timezone = timezone
         self._clock = clock
+
+    def now(self) -> datetime:
+        """Return the current time, in UTC."""
+        return self._clock().astimezone(UTC)
 
     @property
     def store(self) -> Store:
@@ -60,23 +64,23 @@ class Insights:
         tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
     ) -> list[r.VolumePoint] | list[r.Group[list[r.VolumePoint]]]:  # fmt: skip
         """Events called *event* (``""``: all) per hour, day, week or month, empty ones included."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         question = q.Volume(**scope, event=event, bucket=bucket, breakdown=breakdown)
-        return _answer(self._store.volume(question, now=self._clock()), breakdown)
+        return _answer(self._store.volume(question, now=self.now()), breakdown)
 
     def top_events(
         self, start: When | None = None, end: When | None = None, limit: int = 10,
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.Count]:  # fmt: skip
         """The most frequent names of events, equal counts by name."""
-        return self._store.top_events(q.TopEvents(**self._range(start, end, tz, where, bots), limit=limit))
+        return self._store.top_events(q.TopEvents(**self.range(start, end, tz, where, bots), limit=limit))
 
     def top_properties(
         self, event: str, prop: str, start: When | None = None, end: When | None = None, limit: int = 10,
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.Count]:  # fmt: skip
         """The most frequent values of property *prop* of the events called *event*."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         return self._store.top_properties(q.TopProperties(**scope, event=event, prop=prop, limit=limit))
 
     def property_names(
@@ -84,7 +88,7 @@ class Insights:
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.Count]:  # fmt: skip
         """The names of the properties that most of the events called *event* (``""``: all) have."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         return self._store.property_names(q.PropertyNames(**scope, event=event, limit=limit))
 
     def top_values(
@@ -92,7 +96,7 @@ class Insights:
         tz: str | None = None, where: Where = (), bots: bool = False, errors: bool = False,
     ) -> list[r.ValueCount]:  # fmt: skip
         """The values of *field* (``"matched_pattern"``, ``"source"``, ``"country"``, …) with the most users."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         return self._store.top_values(q.TopValues(**scope, field=field, event=event, limit=limit, errors=errors))
 
     def overview(
@@ -100,15 +104,15 @@ class Insights:
         tz: str | None = None, where: Where = (), bots: bool = False, timeout: timedelta = q.SESSION_TIMEOUT,
     ) -> r.Totals:  # fmt: skip
         """Visitors, page views, sessions, bounce rate and duration of the whole range."""
-        return self._store.overview(q.Overview(**self._range(start, end, tz, where, bots), timeout=timeout))
+        return self._store.overview(q.Overview(**self.range(start, end, tz, where, bots), timeout=timeout))
 
     def trend(
         self, start: When | None = None, end: When | None = None, bucket: Unit = "day",
         tz: str | None = None, where: Where = (), bots: bool = False, timeout: timedelta = q.SESSION_TIMEOUT,
     ) -> list[r.TrendPoint]:  # fmt: skip
         """Visitors, page views, sessions and bounce rate per hour, day, week or month."""
-        question = q.Trend(**self._range(start, end, tz, where, bots), bucket=bucket, timeout=timeout)
-        return self._store.trend(question, now=self._clock())
+        question = q.Trend(**self.range(start, end, tz, where, bots), bucket=bucket, timeout=timeout)
+        return self._store.trend(question, now=self.now())
 
     @overload
     def active_users(
@@ -125,7 +129,7 @@ class Insights:
         tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
     ) -> r.Active | list[r.Group[r.Active]]:  # fmt: skip
         """How many distinct users had an event called *event* (``""``: any)."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         return _answer(self._store.active_users(q.ActiveUsers(**scope, event=event, breakdown=breakdown)), breakdown)
 
     def dashboard_summary(
@@ -133,7 +137,7 @@ class Insights:
     ) -> r.Dashboard:
         """Events of the last *days* local days, users of today and of the last seven days, top events."""
         question = q.DashboardSummary(**self._scope(tz, where, bots), days=days)
-        return self._store.dashboard_summary(question, now=self._clock())
+        return self._store.dashboard_summary(question, now=self.now())
 
     @overload
     def funnel(
@@ -153,19 +157,19 @@ class Insights:
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.FunnelStep] | list[r.Group[list[r.FunnelStep]]]:  # fmt: skip
         """How many users did *steps* (event names) one after the other, all within *window* of the first."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         question = q.Funnel(**scope, steps=_sequence("steps", steps), window=window, order=order, breakdown=breakdown)
         return _answer(self._store.funnel(question), breakdown)
 
     def retention(
-        self, start: When, offsets: Sequence[int] = (0, 1, 7),
+        self, start: When | None = None, offsets: Sequence[int] = (0, 1, 7),
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.RetentionRow]:  # fmt: skip
         """How many of the newcomers of the day of *start* came back so many calendar days later."""
-        scope = self._scope(tz, where, bots)
-        begin = instant("start", start, scope["tz"])
-        question = q.Retention(**scope, start=begin, offsets=_sequence("offsets", offsets))
-        return self._store.retention(question, now=self._clock())
+        scope = self.range(start, None, tz, where, bots)
+        del scope["end"]
+        question = q.Retention(**scope, offsets=_sequence("offsets", offsets))
+        return self._store.retention(question, now=self.now())
 
     def retention_matrix(
         self, start: When | None = None, end: When | None = None, period: q.Period = "week",
@@ -174,10 +178,10 @@ class Insights:
     ) -> r.Matrix:  # fmt: skip
         """Cohorts by the period of the first ever *event*, and how many had a *return_event* in later periods."""
         question = q.RetentionMatrix(
-            **self._range(start, end, tz, where, bots),
+            **self.range(start, end, tz, where, bots),
             period=period, event=event, return_event=return_event, periods=periods,
         )  # fmt: skip
-        return self._store.retention_matrix(question, now=self._clock())
+        return self._store.retention_matrix(question, now=self.now())
 
     def paths(
         self, event: str, direction: Literal["after", "before"] = "after", depth: int = 3,
@@ -185,7 +189,7 @@ class Insights:
         tz: str | None = None, where: Where = (), bots: bool = False, timeout: timedelta = q.SESSION_TIMEOUT,
     ) -> list[r.Path]:  # fmt: skip
         """The most frequent sequences of event names after, or before, a session's first *event*."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         question = q.Paths(**scope, event=event, direction=direction, depth=depth, limit=limit, timeout=timeout)
         return self._store.paths(question)
 
@@ -194,16 +198,16 @@ class Insights:
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.LifecyclePoint]:  # fmt: skip
         """New, returning, resurrecting and dormant users per period."""
-        question = q.Lifecycle(**self._range(start, end, tz, where, bots), period=period)
-        return self._store.lifecycle(question, now=self._clock())
+        question = q.Lifecycle(**self.range(start, end, tz, where, bots), period=period)
+        return self._store.lifecycle(question, now=self.now())
 
     def stickiness(
         self, start: When | None = None, end: When | None = None, period: Literal["day"] = "day",
         within: Literal["week", "month"] = "week", tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.StickinessPoint]:  # fmt: skip
         """How many users were active on exactly one, two, … days of each week or month."""
-        question = q.Stickiness(**self._range(start, end, tz, where, bots), period=period, within=within)
-        return self._store.stickiness(question, now=self._clock())
+        question = q.Stickiness(**self.range(start, end, tz, where, bots), period=period, within=within)
+        return self._store.stickiness(question, now=self.now())
 
     @overload
     def sessions(
@@ -220,7 +224,7 @@ class Insights:
         breakdown: str | None = None, bots: bool = False, limit: int = 10, timeout: timedelta = q.SESSION_TIMEOUT,
     ) -> r.SessionSummary | list[r.Group[r.SessionSummary]]:  # fmt: skip
         """The sessions that begin in the range: bounces, durations, entry and exit pages (*limit* of each)."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         question = q.Sessions(**scope, timeout=timeout, limit=limit, breakdown=breakdown)
         return _answer(self._store.sessions(question), breakdown)
 
@@ -239,9 +243,9 @@ class Insights:
         tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
     ) -> list[r.RevenueTotal] | list[r.Group[list[r.RevenueTotal]]]:  # fmt: skip
         """Revenue per currency, in minor units, in total and per bucket."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         question = q.Revenue(**scope, event=event, bucket=bucket, breakdown=breakdown)
-        return _answer(self._store.revenue(question, now=self._clock()), breakdown)
+        return _answer(self._store.revenue(question, now=self.now()), breakdown)
 
     def users(
         self, of: q.Countable, cell: int | q.LifecycleState | None = None, at: datetime | None = None,
@@ -255,7 +259,7 @@ class Insights:
         end: When | None = None, limit: int = 100, tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> r.Timeline:  # fmt: skip
         """What one user did, newest first: the one called *user_id*, or whom *anon_id* belongs to."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         return self._store.timeline(q.UserTimeline(**scope, user_id=user_id, anon_id=anon_id, limit=limit))
 
     def latest(
@@ -263,7 +267,7 @@ class Insights:
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.LatestEvent]:  # fmt: skip
         """The latest events called *event* (``""``: all) of everybody, newest first."""
-        scope = self._range(start, end, tz, where, bots)
+        scope = self.range(start, end, tz, where, bots)
         return self._store.latest(q.Latest(**scope, event=event, limit=limit))
 
     def traits(self, user_id: str) -> dict[str, Scalar]:
@@ -271,15 +275,19 @@ class Insights:
         return self._store.traits(q.Traits(user_id=user_id))
 
     def _scope(self, tz: str | None, where: Where, bots: bool) -> dict[str, Any]:
-        zone = self._timezone if tz is None else tz
+        zone = self.timezone if tz is None else tz
         check_zone(zone)
         return {"tz": zone, "where": tuple(Filter.of(item) for item in where), "bots": bots}
 
-    def _range(self, start: When | None, end: When | None, tz: str | None, where: Where, bots: bool) -> dict[str, Any]:
+    def range(
+        self, start: When | None = None, end: When | None = None,
+        tz: str | None = None, where: Where = (), bots: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return the keywords that a question about a range is made with: ``ActiveUsers(**insights.range())``."""
         scope = self._scope(tz, where, bots)
         zone: str = scope["tz"]
         if end is None:
-            until = day_start(local_day(self._clock(), zone) + timedelta(days=1), zone)
+            until = day_start(local_day(self.now(), zone) + timedelta(days=1), zone)
         else:
             until = instant("end", end, zone)
         if start is None:

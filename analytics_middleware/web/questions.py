@@ -76,14 +76,6 @@ def _top(insights: Insights, **asked: Any) -> list[r.Count]:
     return insights.top_events(**asked)
 
 
-def _retention(insights: Insights, **asked: Any) -> list[r.RetentionRow]:
-    start = asked.pop("start", None)
-    if start is None:
-        # The first of the last seven local days.
-        start = insights._range(None, None, asked.get("tz"), (), False)["start"]
-    return insights.retention(start, **asked)
-
-
 _COUNTABLE: Final[dict[str, tuple[type, tuple[str, ...]]]] = {
     "active": (q.ActiveUsers, ("event",)),
     "funnel": (q.Funnel, ("steps", "window", "order")),
@@ -103,7 +95,7 @@ def _users(insights: Insights, **asked: Any) -> list[r.UserRow]:
         cell = int(cell)
     at, limit = asked.pop("at", None), asked.pop("limit", 100)
     start, end, tz = (asked.pop(key, None) for key in ("start", "end", "tz"))
-    scope = insights._range(start, end, tz, asked.pop("where", ()), asked.pop("bots", False))
+    scope = insights.range(start, end, tz, asked.pop("where", ()), asked.pop("bots", False))
     if kind is q.Retention:
         del scope["end"]
     if kind is q.Funnel:
@@ -192,7 +184,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         "How many of the newcomers of the day of from came back so many days later.",
         (OFFSETS, FROM, TZ, WHERE, BOTS, _UNUSED_TO),
         list[r.RetentionRow],
-        lambda insights, asked: _retention(insights, **asked),
+        lambda insights, asked: insights.retention(**asked),
     ),
     _question(
         "/retention-matrix",

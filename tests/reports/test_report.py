@@ -340,10 +340,10 @@ def test_a_dry_run_sends_nothing_and_says_where_it_would_go(shop: Callable[..., 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--from", "yesterday"], 1, "--from 'yesterday' is not a date such as 2025-03-01"),
+        (["--from", "yesterday"], 1, "--from: 'yesterday' is not a date such as 2025-03-01"),
         (["--from", "2025-03-09", "--to", "2025-03-01"], 1, "must not be before from"),
         (["--where", "[1]"], 1, "--where"),
-        (["--where", '[{"field": "nope", "op": "exists"}]'], 1, "--where 'nope' is not a field"),
+        (["--where", '[{"field": "nope", "op": "exists"}]'], 1, "--where: 'nope' is not a field"),
         (["--where", "{"], 2, "argument --where: "),
         (["--to", "2025-03-01"], 1, "--to goes with --from"),
         (["--send"], 1, "'report_to' names nobody"),

@@ -38,6 +38,15 @@ def test_without_a_start_the_range_is_seven_days_up_to_the_end(insights):
     ]
 
 
+def test_a_retention_without_a_start_is_of_the_first_of_the_last_seven_days(insights):
+    events = [
+        Event(user_id=name, timestamp=datetime(2025, 3, day, 12, tzinfo=UTC)) for name, day in (("a", 5), ("b", 6))
+    ]
+    insights.store.apply(events)
+    assert insights.range()["start"] == datetime(2025, 3, 5, 5, tzinfo=UTC)
+    assert [row.returned for row in insights.retention(offsets=(0, 1))] == [1, 0]
+
+
 @pytest.mark.parametrize(
     "start",
     [
@@ -122,7 +131,7 @@ def test_every_question_checks_its_own_parameters(insights, ask, field):
 
 
 def test_an_unknown_default_zone_is_an_error_at_once():
-    with pytest.raises(QuestionError, match="^tz: 'Mars/Base'"):
+    with pytest.raises(QuestionError, match=r"^tz: 'Mars/Base'"):
         Insights(MemoryStore(), timezone="Mars/Base")
 
 

@@ -89,9 +89,9 @@ class Scope:
 
 def read_scope(insights: Insights, asked: dict[str, Any]) -> Scope:
     """Return the scope that the parameters in *asked* stand for. Raises `QuestionError` for what can't be."""
-    tz: str = asked.get("tz") or insights._timezone
+    tz: str = asked.get("tz") or insights.timezone
     check_zone(tz)
-    now = insights._clock().astimezone(UTC)
+    now = insights.now()
     today = local_day(now, tz)
     period: str = asked.get("period") or ("custom" if asked.get("from") or asked.get("to") else "30d")
     first, last = _days(period, today, asked)
