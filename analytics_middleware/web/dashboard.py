@@ -33,6 +33,7 @@ _FORMS: Final[tuple[Parameter, ...]] = (
     ),
     text("table", "With format=csv: which table of the page."),
 )
+_TAKE_FORMS: Final = ("saved", "erase")
 _ROWS: Final = 10
 _CSV_ROWS: Final = 1000
 _THEMES: Final = ("dark", "light")
@@ -110,12 +111,11 @@ class Dashboard:
         return response
 
     def _route(self, request: WebRequest, path: str) -> WebResponse:
+        check_method(request, "GET", "HEAD", *(["POST"] if path in _TAKE_FORMS else []))
         if path == "login":
-            check_method(request, "GET", "HEAD")
             return self._login(request)
         if path == "erase" or request.facts.method == "POST":
             return self._change(request, path)
-        check_method(request, "GET", "HEAD", "POST")
         page = self._pages.get(path)
         # Strangers are not told which addresses there are.
         caller = self._access.check_reader(request)
@@ -205,10 +205,6 @@ class Dashboard:
 
     def _change(self, request: WebRequest, path: str) -> WebResponse:
         """Show or take the form that erases a user, or take one that changes what is saved."""
-        if path == "erase":
-            check_method(request, "GET", "HEAD", "POST")
-        elif path != "saved":
-            raise Refusal(405, "method", "POST is not possible here.", headers=[("allow", "GET, HEAD")])
         post = request.facts.method == "POST"
         self._access.check_changer(request, form=post)
         if path == "saved":

@@ -218,6 +218,16 @@ def test_without_another_way_in_the_url_in_the_log_signs_in_once(
     assert site.ask("GET", path).status == 401
 
 
+@pytest.mark.parametrize("path", [*(page.name for page in PAGES), "erase", "login", "nowhere"])
+def test_a_method_that_is_refused_is_not_among_those_that_are_allowed(make: Callable[..., Site], path: str):
+    site = make()
+    answer = site.ask("PUT", f"/analytics/{path}", headers=READER)
+    allowed = set((answer.header("allow") or "").split(", "))
+    assert answer.status == 405
+    assert {"GET", "HEAD"} <= allowed
+    assert ("POST" in allowed) == (site.ask("POST", f"/analytics/{path}", headers=READER).status != 405)
+
+
 def test_a_login_url_with_another_parameter_is_refused_and_not_spent(make: Callable[..., Site]):
     site = make(read_token=None)
     path = access_of(site.analytics).login_path("/analytics")
