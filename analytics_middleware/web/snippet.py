@@ -8,7 +8,6 @@ from typing import Final
 from analytics_middleware.request import Request
 from analytics_middleware.web.http import WebResponse
 
-SOURCE: Final = Path(__file__).parent / "static" / "analytics.js"
 MINIFIED: Final = Path(__file__).parent / "static" / "analytics.min.js"
 
 _CACHE = "public, max-age=3600, stale-while-revalidate=86400"
