@@ -173,8 +173,12 @@ def bridged(environ: WSGIEnvironment) -> RequestContext | None:
 
 
 def wsgi_path(environ: WSGIEnvironment) -> str:
-    """Return the full path, decoded: PEP 3333 passes its bytes as Latin-1."""
-    path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    """Return the full path, decoded."""
+    return decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+
+
+def decoded(path: str) -> str:
+    """Return the text of a *path*, whose bytes PEP 3333 passes as Latin-1."""
     return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 

@@ -8,7 +8,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from analytics_middleware.request import Request, wsgi_headers
 from analytics_middleware.web import body
 from analytics_middleware.web.http import Refusal, WebApp, WebRequest, WebResponse, split_mount
-from analytics_middleware.wsgi import ENVIRON_KEY
+from analytics_middleware.wsgi import ENVIRON_KEY, decoded, wsgi_path
 
 
 class WSGIRunner:
@@ -49,13 +49,12 @@ def respond(
     context = environ.get(ENVIRON_KEY)
     if context is not None:
         context.excluded = True
-    path = _decoded(environ.get("PATH_INFO", ""))
-    root = _decoded(environ.get("SCRIPT_NAME", ""))
-    mount, below = split_mount(root, root + path, app.mount)
+    path = wsgi_path(environ)
+    mount, below = split_mount(decoded(environ.get("SCRIPT_NAME", "")), path, app.mount)
     facts = Request(
         method=environ["REQUEST_METHOD"],
         scheme=environ.get("wsgi.url_scheme", "http"),
-        path=root + path,
+        path=path,
         query=environ.get("QUERY_STRING", ""),
         peer=environ.get("REMOTE_ADDR") or None,
         headers=wsgi_headers(environ),
@@ -81,11 +80,6 @@ def respond(
     except Refusal as refusal:
         request.refusal = refusal
     return app(request)
-
-
-def _decoded(path: str) -> str:
-    # PEP 3333 passes the bytes of a path as Latin-1.
-    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _reason(status: int) -> str:
