@@ -1,7 +1,7 @@
 """Destinations for events.
 
-Those that send over the network are imported when they are first asked for: an application that has none does not
-pay for an HTTP client.
+Those that send over the network are imported on first use, so that an application that has none does not load an
+HTTP client.
 """
 
 from importlib import import_module

@@ -42,14 +42,15 @@ class AmplitudeCollector(IdentifyingCollector):
     **Sent:** page views as ``[Amplitude] Page Viewed``, other events under their name, with URL, referrer, route,
     status, duration, campaign and properties; browser, system and language; revenue as ``revenue`` (major units,
     refunds negative) and ``currency``; the session; traits of users as ``$identify``. **Personal data that leaves:**
-    user and anonymous id, the client's address, user agent, traits. An event without user and visitor gets its own id
-    as ``device_id``: Amplitude refuses one without either.
+    user and anonymous id, the client's address, user agent, traits. An event with neither a user nor a visitor is sent
+    with its own id as ``device_id``, because Amplitude refuses events without an id.
 
-    **Made to fit:** texts have 1024 characters. The event's id is its ``insert_id``, by which Amplitude removes
-    repeats within a week.
+    **Made to fit:** texts are cut at 1024 characters. The event's id is sent as ``insert_id``, by which Amplitude
+    drops duplicates for a week.
 
-    Amplitude takes all of a request or nothing and says which events are at fault: those become dead letters, the
-    others are sent again at once. Users over their daily quota are dead letters too, throttled ones wait 30 seconds.
+    Amplitude accepts or refuses a request as a whole and names the events at fault. Those become dead letters, and the
+    others are sent again at once. Events of users over their daily quota become dead letters too; events of throttled
+    users wait 30 seconds.
     """
 
     name = "amplitude"
@@ -75,7 +76,7 @@ class AmplitudeCollector(IdentifyingCollector):
     def _send_good(
         self, items: Sequence[Event | Identify], batch: list[bytes], made: Mapping[int, dict[str, Any]]
     ) -> None:
-        """Send a batch without those of its events that turn out to be at fault."""
+        """Send a batch again and again, each time without the events that Amplitude named, until it is accepted."""
         tally = Tally[Event | Identify]()
         waiting = list(zip(items, batch, strict=True))
         while waiting:
@@ -85,7 +86,7 @@ class AmplitudeCollector(IdentifyingCollector):
             rejected, throttled = _at_fault(answer, [made[id(item)] for item, _ in waiting])
             if not rejected and not throttled:
                 error = self._error(answer)
-                # Amplitude may have taken nothing of these, but others were settled before.
+                # These were not accepted, but others of the batch may have been settled in an earlier request.
                 if len(waiting) == len(items):
                     raise error
                 tally.failed([item for item, _ in waiting], error)
@@ -99,9 +100,9 @@ class AmplitudeCollector(IdentifyingCollector):
         tally.settle(items)
 
     def _error(self, answer: Answer) -> DeliveryError:
-        """Return what an answer that names no event means for all of them."""
+        """Return the error for all events of a request whose answer names none of them."""
         error = self._error_for(answer) or DeliveryError("refused", permanent=True)
-        # Other vendors say it with 401: a key to be corrected, while the events wait.
+        # Other vendors answer 401 to a wrong key, and the events wait until it is corrected; so do these.
         return DeliveryError(f"{error} (check its key)") if _is_about_key(answer) else error
 
     def _body(self, batch: list[bytes]) -> bytes:
@@ -109,7 +110,7 @@ class AmplitudeCollector(IdentifyingCollector):
             {
                 "api_key": self._key.reveal(),
                 "events": [msgspec.Raw(part) for part in batch],
-                # Ids of fewer than five characters are refused otherwise; a user's primary key may well be "7".
+                # By default ids of fewer than five characters are refused; a user's primary key may well be "7".
                 "options": {"min_id_length": 1},
             }
         )
@@ -173,7 +174,7 @@ def _is_about_key(answer: Answer) -> bool:
 
 
 def _at_fault(answer: Answer, events: Sequence[Mapping[str, Any]]) -> tuple[dict[int, str], set[int]]:
-    """Return which of *events* are refused for good, with the reason, and which are throttled."""
+    """Return which of *events* are refused for good, by index with the reason, and which are throttled."""
     try:
         said = msgspec.json.decode(answer.body, type=_Refusal)
     except msgspec.DecodeError:

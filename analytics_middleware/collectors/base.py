@@ -1,4 +1,4 @@
-"""What a collector is, and the bases that make one out of a few lines."""
+"""What a collector is, and base classes to write one in a few lines."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, runtime_checkable
@@ -12,12 +12,16 @@ class Collector(Protocol):
 
     *collect* is called for each event of a batch, then *flush*; the batch counts as delivered when *flush*
     returns. Both may raise `DeliveryError` to say what became of which event; any other exception means that the
-    whole batch failed for now. A collector may also have ``identify(user_id, traits)``, or, when it wants the whole
-    record with its id, ``take_identify(record)``; ``declines(event)``, which returns the reason, one of
-    `counters.REASONS`, for which it does not want an event; and ``probe(event)``, which sends one event at once and
-    returns what the destination said, for ``collectors test``.
+    whole batch failed for now.
 
-    What it is and needs it says with the class attributes of `CollectorOptions`; each has a careful default.
+    A collector may also have these methods:
+
+    - ``identify(user_id, traits)``, or ``take_identify(record)`` for the whole record with its id;
+    - ``declines(event)``, which returns the reason for not wanting an event, one of `counters.REASONS`, or None;
+    - ``probe(event)``, which sends one event at once and returns what the destination answered, for
+      ``collectors test``.
+
+    Its options are the class attributes of `CollectorOptions`, each with a careful default.
     """
 
     name: str
@@ -31,7 +35,7 @@ class Collector(Protocol):
         ...
 
     def flush(self) -> None:
-        """Deliver what was taken."""
+        """Deliver the events taken since the last call."""
         ...
 
     def close(self) -> None:
@@ -45,27 +49,27 @@ class CollectorOptions:
     needs: Collection[str] = ()
     """Request headers and cookies it reads, such as ``"header:user-agent"``, ``"cookie:_ga"``, and ``"client_ip"``."""
     third_party: bool = True
-    """Whether events leave the site's own systems; such collectors only log in debug."""
+    """Whether events leave the site's own systems. In debug such collectors only log what they would send."""
     debug_sends: bool = False
-    """Whether a third party gets events in debug all the same."""
+    """Whether to send to a third party even in debug."""
     requires_consent: bool = False
     """Whether it gets only events whose visitor has consented."""
     dedupes: bool = False
-    """Whether it recognises an event_id seen before, so that an ambiguous time-out may be retried."""
+    """Whether it recognises an event_id that it has seen before, so that an ambiguous time-out may be retried."""
     bots: bool = False
     """Whether it wants bots' page views too."""
     max_age: float | None = None
-    """Seconds after which an event is not sent any more; None is never."""
+    """Age in seconds above which an event is no longer sent; None for no limit."""
     max_batch: int = 100
-    """Events in a batch."""
+    """Most events in a batch."""
     max_bytes: int = 1_000_000
-    """Bytes of a batch, as events are encoded in the log."""
+    """Most bytes in a batch, measured as events are encoded in the log."""
     linger: float = 0.5
     """Seconds to wait for a batch to fill."""
     accepts_history: bool = True
-    """Whether it keeps an old event's own time, so that it can be given what happened before it was configured."""
+    """Whether it keeps the time of old events, so that events from before it was configured can be replayed to it."""
     history_note: str = ""
-    """Why it can't take history, or how far back it goes; for people to read."""
+    """Why it can't take old events, or how old they may be; for people to read."""
 
 
 class BaseCollector(CollectorOptions):
@@ -97,7 +101,7 @@ class BatchCollector(BaseCollector):
         self._batch: list[Event] = []
 
     def start(self) -> None:
-        """Begin with nothing: in a forked child what was taken in its parent is the parent's to send."""
+        """Start with an empty batch: what was taken before a fork, the parent process sends."""
         self._batch = []
 
     def send(self, events: Sequence[Event]) -> None:
@@ -109,14 +113,14 @@ class BatchCollector(BaseCollector):
         self._batch.append(event)
 
     def flush(self) -> None:
-        """Send what was kept; it is not kept for another try: delivery hands it over again."""
+        """Send the batch. It is dropped even if sending fails: delivery passes the events in again."""
         batch, self._batch = self._batch, []
         if batch:
             self.send(batch)
 
 
 class CallableCollector(BaseCollector):
-    """A plain callable ``f(event)`` as a collector: first-party, it sees ``client_ip``."""
+    """A plain callable ``f(event)`` as a collector. It counts as first-party and sees ``client_ip``."""
 
     third_party = False
     needs: Collection[str] = ("client_ip",)

@@ -17,14 +17,14 @@ _MAX_BATCH_BYTES: Final = 900_000
 class CloudEventsCollector(HTTPCollector):
     """Sends events as CloudEvents: ``CloudEventsCollector("https://broker.example.com/", source="/shop")``.
 
-    **Sent:** one request an event in structured mode, several at once; with ``batched=True`` many in one, which a
-    receiver must have asked for. ``id`` is the event's id, which with *source* tells repeats; ``type`` is *type_prefix*
-    and ``pageview``, ``action`` or ``custom``; ``data`` is the event as `Event.encode` writes it. **Personal data that
-    leaves:** what the event holds: user and anonymous id, user agent, the address as the privacy setting leaves it
-    (never the raw one); none of it in attributes. **Not sent:** traits.
+    **Sent:** one request per event in structured mode, several at the same time; with ``batched=True`` many events in
+    one request, which the receiver must support. ``id`` is the event's id, which together with *source* identifies
+    duplicates; ``type`` is *type_prefix* and ``pageview``, ``action`` or ``custom``; ``data`` is the event as
+    `Event.encode` writes it. **Personal data that leaves:** what the event holds: user and anonymous id, user agent,
+    the address as the privacy setting leaves it (never the raw one); none of it in attributes. **Not sent:** traits.
 
-    **Made to fit:** an event has 64 KiB, the properties set last left out first. Redirects are not followed.
-    *headers* go with each request and are treated as secrets.
+    **Made to fit:** an event has at most 64 KiB; properties are left out, the last one first. Redirects are not
+    followed. *headers* are sent with each request and treated as secrets.
     """
 
     name = "cloudevents"
@@ -42,7 +42,7 @@ class CloudEventsCollector(HTTPCollector):
         headers: Mapping[str, str] | None = None,
         **options: Unpack[HTTPOptions],
     ) -> None:
-        # RFC 3986: a URI reference has no space and no control character.
+        # RFC 3986: a URI reference has no spaces or control characters.
         if not isinstance(source, str) or not re.fullmatch(r"[!-~]{1,256}", source):
             raise missing(self, "source", source, "a URI reference such as '/shop' or 'https://shop.example'")
         if not isinstance(type_prefix, str) or not re.fullmatch(r"[A-Za-z0-9.-]{1,200}", type_prefix):

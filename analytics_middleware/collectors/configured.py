@@ -1,4 +1,4 @@
-"""Collectors as settings write them: instances, callables, or a dotted path with options."""
+"""Builds the collectors that settings list: instances, callables, or a dotted path with options."""
 
 import inspect
 import re
@@ -12,9 +12,9 @@ from analytics_middleware.outgoing.secret import guarded
 
 
 def build_collectors(entries: Sequence[Any], *, reserved: Collection[str] = ()) -> list[Collector]:
-    """Return the collectors that *entries* describe, with unique names that are not *reserved*.
+    """Return the collectors that *entries* describe. Their names must be unique and not *reserved*.
 
-    Raises `ConfigurationError` naming the entry that is none.
+    Raises `ConfigurationError` naming the entry that is wrong.
     """
     collectors = [_build(entry, f"collectors[{index}]") for index, entry in enumerate(entries)]
     seen: dict[str, Collector] = {}

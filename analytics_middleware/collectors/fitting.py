@@ -1,8 +1,8 @@
-"""Making names, texts and properties fit a destination's limits, the same way every time, and counting what was cut.
+"""Makes names, texts and properties fit a destination's limits, and counts what was cut.
 
-The rule is one for all destinations: texts lose their end, properties beyond the destination's number are left out in
-the order in which they were set, and of two keys that become the same the first stays. Nothing is random, so that a
-retry sends what the first attempt sent.
+The rules are the same for all destinations: texts lose their end, properties beyond the destination's limit are left
+out, the last ones first, and of two keys that become equal the first is kept. Nothing is random, so a retry sends
+exactly what the first attempt sent.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -14,7 +14,7 @@ from analytics_middleware.properties import Scalar
 
 
 class Fit:
-    """Cuts what is too long and counts it in *cut*, by what it was."""
+    """Cuts what is too long, and counts each kind of cut in *cut*."""
 
     def __init__(self, cut: Counters) -> None:
         self._cut = cut
@@ -27,14 +27,14 @@ class Fit:
         return text[:limit]
 
     def utf8(self, what: str, text: str, limit: int) -> str:
-        """Return as many whole characters of *text* as take at most *limit* bytes in UTF-8."""
+        """Return as many whole characters of *text* as fit into *limit* bytes of UTF-8."""
         if len(text) * 4 <= limit or len(data := text.encode()) <= limit:
             return text
         self._cut.add(what)
         return data[:limit].decode("utf-8", "ignore")
 
     def url(self, what: str, url: str, limit: int) -> str:
-        """Return *url* in at most *limit* bytes: without its query if that helps, else without its end."""
+        """Return *url* in at most *limit* bytes: without query and fragment if it is too long, then without its end."""
         if len(url.encode()) <= limit:
             return url
         self._cut.add(what)
@@ -47,9 +47,9 @@ class Fit:
         key: Callable[[str], str],
         value: Callable[[Any], Any] = lambda value: value,
     ) -> dict[str, Any]:
-        """Return at most *count* of *properties* under the names that *key* gives them, values made by *value*.
+        """Return at most *count* of *properties*, with each name passed through *key* and each value through *value*.
 
-        A property whose *value* is None, or whose *key* is empty, is left out.
+        A property is left out if its value becomes None or its name empty.
         """
         fitted: dict[str, Any] = {}
         for name, given in properties.items():
@@ -64,7 +64,7 @@ class Fit:
         return fitted
 
     def within(self, limit: int, kept: dict[str, Any], names: Iterable[str], made: Callable[[], bytes]) -> bytes:
-        """Return what *made* makes, in at most *limit* bytes: *names* are left out of *kept*, the last ones first."""
+        """Return what *made* encodes, in at most *limit* bytes: *names* are deleted from *kept*, the last one first."""
         part = made()
         for name in reversed([name for name in names if name in kept]):
             if len(part) <= limit:
@@ -76,10 +76,10 @@ class Fit:
 
 
 def facts(event: Event, *, without: Collection[str] = ()) -> dict[str, Scalar]:
-    """Return what is known of an event beside its properties, for destinations that take any property.
+    """Return the event's own fields as properties, for destinations that take any property.
 
-    *without* names what the destination has a place of its own for, as each has for ``url``, ``referrer``,
-    ``user_agent`` and ``client_ip``, which are not in it.
+    *without* names those that the destination has fields of its own for. All have such fields for ``url``,
+    ``referrer``, ``user_agent`` and ``client_ip``, so these are never included.
     """
     visit = event.visit
     known: dict[str, Scalar] = {
@@ -107,7 +107,7 @@ def money(event: Event) -> dict[str, Any]:
 
 
 def campaign(event: Event, prefix: str) -> dict[str, str]:
-    """Return the campaign that brought the visitor, under *prefix* and UTM's names; a referrer alone is none."""
+    """Return the visitor's campaign, by UTM's names with *prefix*. A referrer alone is no campaign."""
     visit = event.visit
     known = {
         "source": visit.source if visit.campaign or visit.medium else None,
@@ -120,7 +120,7 @@ def campaign(event: Event, prefix: str) -> dict[str, str]:
 
 
 def web_properties(event: Event) -> dict[str, Any]:
-    """Return what Mixpanel, and PostHog after it, know by the same names."""
+    """Return the properties that Mixpanel and PostHog give the same names."""
     visit = event.visit
     known: dict[str, Any] = {
         "$current_url": event.url,
@@ -134,18 +134,18 @@ def web_properties(event: Event) -> dict[str, Any]:
 
 
 def query_of(url: str | None) -> str:
-    """Return the query of *url*, without its question mark; of a URL that nobody could parse as well."""
+    """Return the query of *url* without its question mark, even if the URL is malformed."""
     return (url or "").partition("#")[0].partition("?")[2]
 
 
 def user_agent(event: Event) -> str | None:
-    """Return the visitor's user agent: the event's own, or what the request's header said."""
+    """Return the visitor's user agent, from the event or else from the request's header."""
     if event.user_agent or event.request is None:
         return event.user_agent
     return event.request.header("user-agent")
 
 
 def header_value(text: str) -> str:
-    """Return *text* as the value of a header: no control characters, nothing beyond Latin-1."""
+    """Return *text* as the value of a header, without control characters and characters beyond Latin-1."""
     text = text.encode("latin-1", "replace").decode("latin-1")
     return "".join(char if char >= " " and char != "\x7f" else " " for char in text).strip()

@@ -80,17 +80,18 @@ class GA4Collector(HTTPCollector):
     **Personal data that leaves:** the user's id, the client's address and user agent (Google derives place and device
     from them), the ``_ga`` identifier. **Not sent:** traits of users (GA4 takes them only with events).
 
-    ``client_id`` is the one of the ``_ga`` cookie when the visitor has it; else it is derived from the visitor's id,
-    and Google shows such visitors incompletely (it validates ids that its own tag has seen). ``session_id`` is that
-    of the tag's cookie, else the start of our session; ``engagement_time_msec`` is 100, which makes a visit count.
+    ``client_id`` is taken from the ``_ga`` cookie when the visitor has one. Otherwise it is derived from the visitor's
+    id, and Google shows such visitors incompletely (it validates ids against those that its own tag has seen).
+    ``session_id`` is that of the tag's cookie, else the start of our session; ``engagement_time_msec`` is 100, which
+    makes a visit count.
 
-    **Made to fit:** names get ``_`` for other characters than letters, digits and ``_``, a leading letter, and 40
-    characters; reserved ones the prefix ``x_``. Texts are cut at 100 characters (a URL at 1000, a referrer at 420).
-    Properties beyond 25 parameters are left out in the order set.
+    **Made to fit:** in names, characters other than letters, digits and ``_`` become ``_``; names begin with a letter
+    and are cut at 40 characters; reserved ones get the prefix ``x_``. Texts are cut at 100 characters (a URL at 1000, a
+    referrer at 420). An event has at most 25 parameters; further properties are left out in the order set.
 
-    Google answers 2xx to anything, a wrong secret included: use ``validate=True`` to have each request checked by the
-    debug endpoint first and its remarks logged, and ``debug=True`` to see events in DebugView. *region* ``"eu"`` sends
-    to the European host. Events older than 72 hours are dropped as stale, since Google would move them in time.
+    Google answers 2xx to anything, even with a wrong secret. With ``validate=True`` the debug endpoint checks each
+    request first, and its remarks are logged; ``debug=True`` shows events in DebugView. *region* ``"eu"`` sends to the
+    European host. Events older than 72 hours are dropped as stale, because Google would give them a later time.
     """
 
     name = "ga4"
@@ -123,7 +124,7 @@ class GA4Collector(HTTPCollector):
         self._ad_consent = ad_consent
 
     def send(self, events: Sequence[Event]) -> None:
-        """Send *events*, as many of one visitor in a request as go together."""
+        """Send *events*; a request has events of one visitor only."""
         groups: dict[bytes, tuple[dict[str, Any], list[tuple[Event, bytes]]]] = {}
         for event in events:
             visitor = self._visitor(event)
@@ -142,7 +143,7 @@ class GA4Collector(HTTPCollector):
         )
 
     def probe(self, event: Event) -> str:
-        """Send *event* and return what the debug endpoint says of it: the other one says yes to anything."""
+        """Send *event* and return what the debug endpoint says about it: the other endpoint accepts anything."""
         messages = self._check({**self._visitor(event), "events": [self._event(event)]})
         said = "; ".join(str(message.get("description", message)) for message in messages)
         return f"{super().probe(event)}; the debug endpoint has {said or 'no remarks'}; it checks no secret"
@@ -168,7 +169,7 @@ class GA4Collector(HTTPCollector):
         return f"measurement_id={self._measurement_id}&api_secret={quote(self._api_secret.reveal(), safe='')}"
 
     def _visitor(self, event: Event) -> dict[str, Any]:
-        """Return what GA4 takes once a request."""
+        """Return the fields that GA4 takes once per request."""
         agent, address, user = user_agent(event), self.address_of(event), user_of(event)
         visitor: dict[str, Any] = {"client_id": _client_id(event)}
         if user is not None:
@@ -238,7 +239,7 @@ def _client_id(event: Event) -> str:
     cookie = event.request.cookie("_ga") if event.request is not None else None
     if cookie and (match := _CLIENT_COOKIE.fullmatch(cookie)):
         return match[1]
-    # Two positive numbers and a dot, like the tag's. The same ones for the same visitor, in every process.
+    # Two positive numbers with a dot between, like those of Google's tag; the same for a visitor in every process.
     number = digest(f"ga4 {device_of(event) or user_of(event) or event.anon_id or event.event_id}", 8)
     return f"{(number >> 32) % (2**31 - 1) + 1}.{number % (2**31 - 1) + 1}"
 

@@ -1,4 +1,4 @@
-"""What collectors that send over HTTP have in common: options, the request, and what its answer means."""
+"""The base of collectors that send over HTTP: options, the request, and what its answer means."""
 
 import gzip
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -45,42 +45,42 @@ __all__ = [
 ]
 
 GZIP_FROM: Final = 1024
-"""Bytes of a body below which compression saves nothing worth its time."""
+"""Bytes of a body below which compression is not worth its time."""
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class HTTPCollector(BatchCollector):
-    """A collector that sends over HTTP: define ``send(events)`` with `post`.
+    """A collector that sends over HTTP. Subclasses define ``send(events)`` and call `post` in it.
 
-    Options of all of them:
+    Options that all of them have:
 
-    - *base_url*: another host than the vendor's. It must be https (*allow_http* permits http) and its addresses
-      public ones (*allow_private* permits others, such as a container's or localhost).
-    - *region*: which of the vendor's `hosts`, where it has several.
-    - *timeout*, *connect_timeout*: seconds for a whole request, and of these for the connection.
-    - *proxy*: URL of an HTTP proxy; those of the environment are not used. *ca_file*: certificates to trust instead
-      of the system's.
-    - *properties*: names of the properties that may be sent; None is all, ``()`` none.
-    - *sample*: share of visitors whose events are sent, 0 to 1, the same visitors every time. Events then carry the
+    - *base_url*: another host than the vendor's. The URL must be https (*allow_http* permits http) and lead to public
+      addresses (*allow_private* permits others, such as a container's or localhost).
+    - *region*: which of the vendor's `hosts` to use, where it has several.
+    - *timeout*: seconds for a whole request; *connect_timeout*: seconds of these for the connection.
+    - *proxy*: URL of an HTTP proxy; proxies set in the environment are not used. *ca_file*: certificates to trust
+      instead of the system's.
+    - *properties*: names of the properties that may be sent; None for all, ``()`` for none.
+    - *sample*: share of visitors whose events are sent, 0 to 1; always the same visitors. Events then carry the
       property ``sample_rate``.
-    - *client_ip*: False keeps the client's address from a destination that takes it.
-    - *requires_consent*: only events of visitors who consented. *bots*: bots' page views too.
-    - *max_age*: seconds after which an event is not sent any more.
+    - *client_ip*: False withholds the client's address from a destination that takes it.
+    - *requires_consent*: send only events of visitors who consented. *bots*: send bots' page views too.
+    - *max_age*: age in seconds above which an event is no longer sent.
     - *retry_ambiguous*: send again what may have arrived, although the destination may count it twice.
-    - *debug_sends*: send although the application is in debug.
+    - *debug_sends*: send even though the application is in debug.
 
     Raises `ConfigurationError` for an option that is wrong.
     """
 
     default_url: str = ""
     hosts: Mapping[str, str] = {}
-    """URLs by region, of a vendor that has several."""
+    """The vendor's URLs by region, if it has several."""
     url_option: str = "base_url"
     compresses: bool = False
     """Whether the destination takes gzip."""
     concurrency: int = 1
-    """Requests under way at once, for destinations that need many of them."""
+    """How many requests run at the same time, for destinations that need many of them."""
 
     def __init__(
         self,
@@ -116,17 +116,18 @@ class HTTPCollector(BatchCollector):
         self.max_age = self.max_age if max_age is None else positive("max_age", max_age)
         self.dedupes = self.dedupes if retry_ambiguous is None else retry_ambiguous
         self.cut = Counters()
-        """How often what was cut to fit the destination; see the collector for the names."""
+        """What was cut to fit the destination, and how often; each collector's docstring has the names."""
         self.last_answer: Answer | None = None
-        """What the destination said last."""
+        """The destination's last answer."""
         self.fit = Fit(self.cut)
         self._allowed = None if properties is None else frozenset(names("properties", properties))
         self._sample = share(sample)
         self._secrets: tuple[Secret, ...] = ()
         self._workers: Workers | None = None
-        # A vendor's own host is not somebody's to choose, and may well be reached through a private link.
+        # The vendor's own host is no user input and may be reached through a private link, so _transport below
+        # allows private addresses for it.
         self.endpoint = read_url(self.url_option, url, allow_http=allow_http, allow_private=allow_private)
-        # A vendor's own path is no secret; that of a webhook often is one.
+        # The path of a vendor's own URL is no secret; that of a webhook often is.
         self._places = () if base_url is None else self.endpoint.secrets()
         self._transport = Transport(
             self.endpoint,
@@ -138,9 +139,9 @@ class HTTPCollector(BatchCollector):
         )
 
     def secret(self, option: str, value: str | Secret | None, form: str = "") -> Secret:
-        """Return the secret *value* of *option*, to be masked wherever it might show.
+        """Return *value* of *option* as a secret, which is masked wherever it might show.
 
-        Raises `ConfigurationError`, which doesn't repeat it, when it is missing or has characters no key has.
+        Raises `ConfigurationError`, which doesn't repeat the value, if it is missing or has characters that no key has.
         """
         text = value.reveal() if isinstance(value, Secret) else value
         if not isinstance(text, str) or not text.strip():
@@ -171,7 +172,7 @@ class HTTPCollector(BatchCollector):
             properties = {key: value for key, value in properties.items() if key in self._allowed}
         if self._sample >= 1.0:
             return properties
-        # First of all: what has no room is left out from the end.
+        # It goes first, because properties that don't fit are left out from the end.
         return {"sample_rate": self._sample} | {key: value for key, value in properties.items() if key != "sample_rate"}
 
     def deliver(
@@ -192,7 +193,7 @@ class HTTPCollector(BatchCollector):
         post: Callable[[list[bytes], Sequence[Any]], object],
         envelope: int = 0,
     ) -> None:
-        """Send items with their encoded *parts* in as few requests as fit; *post* makes one of some parts."""
+        """Send *parts*, items with their encoding, in as few requests as possible; *post* sends one request."""
         encoded = {id(item): part for item, part in parts}
         chunks = chunked(parts, max_count, max_bytes, envelope)
         items = [item for item, _ in parts]
@@ -208,12 +209,12 @@ class HTTPCollector(BatchCollector):
         content_type: str = "application/json",
         expected: Collection[int] = (),
     ) -> Answer:
-        """Post *body* and return the answer when it is a success, or one of the *expected* statuses.
+        """Post *body* and return the answer if it is a success or has one of the *expected* statuses.
 
-        Raises `DeliveryError` for any other, see `outgoing.answers.error_for`, and when there is none.
+        Raises `DeliveryError` for any other answer (see `outgoing.answers.error_for`), and if there is none.
         """
         request = self._outgoing(path, body, headers, query, content_type)
-        # Whatever is raised from here has this frame in its traceback: it must hold nothing that tells.
+        # Tracebacks of what is raised below include this frame, so it must hold nothing secret.
         del body, headers, query, path
         answer = self._transport.exchange(request)
         if isinstance(answer, Failure):
@@ -228,21 +229,21 @@ class HTTPCollector(BatchCollector):
         return event.client_ip if "client_ip" in self.needs else None
 
     def probe(self, event: Event) -> str:
-        """Send *event* now and return what the destination said; raise `DeliveryError` when it took it not."""
+        """Send *event* now and return what the destination answered. Raises `DeliveryError` if it was not accepted."""
         self.collect(event)
         self.flush()
         return self.reported
 
     @property
     def reported(self) -> str:
-        """What the destination said last, for people to read."""
+        """The destination's last answer, for people to read."""
         answer = self.last_answer
         if answer is None:
             return "no answer"
         return f"{answer.status} {excerpt(answer, self._masked)}".strip()
 
     def close(self) -> None:
-        """Close connections, and let threads end."""
+        """Close connections and end threads."""
         if self._workers is not None:
             self._workers.close()
             self._workers = None
@@ -267,11 +268,11 @@ class HTTPCollector(BatchCollector):
         return Outgoing("POST", f"{target}?{query}" if query else target, sent, body)
 
     def _error_for(self, answer: Answer) -> DeliveryError | None:
-        """See `outgoing.answers.error_for`; what the answer repeats of secrets is masked."""
+        """See `outgoing.answers.error_for`; secrets that the answer repeats are masked."""
         return error_for(answer, self.endpoint.origin, self._masked)
 
     def _masked(self, text: str) -> str:
-        # The origin is no secret, though a path may have a word of it.
+        # The origin is no secret, so it is kept even where it contains a word of a secret path.
         origin = self.endpoint.origin
         return origin.join(redact(part, self._places) for part in redact(text, self._secrets).split(origin))
 
@@ -300,15 +301,15 @@ class IdentifyingCollector(HTTPCollector):
 
 
 def compressed(body: bytes) -> bytes:
-    """Return *body* as gzip, with no time in it: a retry sends the same bytes."""
+    """Return *body* as gzip, without a timestamp, so that a retry sends the same bytes."""
     return gzip.compress(body, 5, mtime=0)
 
 
 def chunked(parts: Sequence[tuple[Any, bytes]], max_count: int, max_bytes: int, envelope: int = 0) -> list[list[Any]]:
-    """Return the items of *parts*, each with its encoded form, in runs of at most *max_count* and *max_bytes*.
+    """Split *parts*, items with their encoding, and return lists of at most *max_count* items and *max_bytes*.
 
-    A part is counted with a comma; *envelope* is what surrounds them. One that is too large alone stands alone: the
-    destination says what it thinks of it.
+    Each part is counted with a comma; *envelope* is the size of what surrounds the parts. An item that is too large
+    makes a list of its own: the destination decides about it.
     """
     chunks: list[list[Any]] = []
     size = 0

@@ -17,9 +17,10 @@ class JSONLinesCollector(BatchCollector):
     Nothing leaves the machine. A new file is readable and writable by its owner alone.
 
     When the file would grow beyond *max_bytes* it is renamed to ``events.jsonl.1``, an older one to ``.2``, and so on
-    up to *keep* of them; the oldest is removed. Renaming by logrotate is noticed. A batch is on disk (fsync) before it
-    counts as delivered, and written whole or not at all: what a full disk cut short is taken back. One process of a
-    host writes at a time. Nothing but a crash between write and commit repeats lines: tell repeats by ``event_id``.
+    up to *keep* files; the oldest is removed. If logrotate renames the file, a new one is opened. A batch is on disk
+    (fsync) before it counts as delivered, and is written whole or not at all: a part that a full disk cut off is
+    removed again. One process of a host writes at a time. Lines are repeated only after a crash between write and
+    commit; ``event_id`` identifies them.
     """
 
     third_party = False
@@ -50,12 +51,12 @@ class JSONLinesCollector(BatchCollector):
         self._file: BinaryIO | None = None
 
     def start(self) -> None:
-        """Make the directory, and open the file to fail early."""
+        """Make the directory and open the file, so that errors show early."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._opened()
 
     def send(self, events: Sequence[Event]) -> None:
-        """Write *events*; a failure leaves none of them behind."""
+        """Write *events*, all of them or, on a failure, none."""
         data = b"".join(event.encode() + b"\n" for event in events)
         file = self._opened()
         size = file.seek(0, os.SEEK_END)
@@ -64,7 +65,7 @@ class JSONLinesCollector(BatchCollector):
             file = self._opened()
             size = file.seek(0, os.SEEK_END)
         if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
-            # A process that died while it wrote left a part of a line; what is appended to it would be lost with it.
+            # A process that died while writing left part of a line. End that line, or the next one is lost with it.
             data = b"\n" + data
         try:
             written = 0
@@ -83,7 +84,7 @@ class JSONLinesCollector(BatchCollector):
             file.close()
 
     def _opened(self) -> BinaryIO:
-        """Return the file that *path* names now, which may not be the one that it named before."""
+        """Return the file that is now at *path*; it may have been renamed or removed since it was opened."""
         if self._file is not None:
             try:
                 same = os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
@@ -93,7 +94,7 @@ class JSONLinesCollector(BatchCollector):
                 return self._file
             self.close()
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Unbuffered: what a failed write left in a buffer would come out later.
+        # Unbuffered, because data left in a buffer by a failed write would be written later.
         self._file = os.fdopen(descriptor, "ab", buffering=0)
         return self._file
 

@@ -31,17 +31,17 @@ class _Tracked(msgspec.Struct):
 class MatomoCollector(HTTPCollector):
     """Sends events to a Matomo site: ``MatomoCollector("https://matomo.example.com/", 1, token_auth="...")``.
 
-    **Sent:** page views with URL, referrer and time spent making the page; other events as Matomo events, the
-    category ``action`` or ``custom`` and the action their name; properties named in *dimensions* as custom dimensions;
+    **Sent:** page views with URL, referrer and the time it took to make the page; other events as Matomo events with
+    category ``action`` or ``custom`` and their name as action; properties named in *dimensions* as custom dimensions;
     revenue as an order (names in *orders*) or as a goal's (names in *goals*), in the site's *currency*. **Personal data
     that leaves:** the user's id, a hash of the anonymous id, user agent and language; with *token_auth*, the client's
     address. **Not sent:** other properties, traits (Matomo has no place for them), revenue in other currencies (counted
     in `cut` as ``revenue_currency``) or of other events (``revenue``).
 
-    Without *token_auth* (of a user who may write) Matomo takes our server's address for each visitor's, and no event
-    older than a day: *max_age* is then 23.5 hours. It recognises repeats of orders only: what may have arrived is not
-    sent again. Matomo skips requests when its database is busy and only says how many it tracked: so many count as
-    ambiguous, since nobody knows which.
+    Without *token_auth* (of a user who may write) Matomo takes our server's address for that of every visitor, and
+    accepts no event older than a day, so *max_age* is then 23.5 hours. It recognises duplicates of orders only, so what
+    may have arrived is not sent again. When its database is busy Matomo skips events and says only how many it tracked:
+    as many as are missing then count as ambiguous, since nobody knows which they are.
     """
 
     name = "matomo"
@@ -96,7 +96,7 @@ class MatomoCollector(HTTPCollector):
         except msgspec.DecodeError:
             said = _Tracked()
         if said.tracked < 0 or said.status == "error":
-            # A success without Matomo's words: a page of something before it, or an answer cut short.
+            # A success, but not in Matomo's format: a page of a proxy before it, or a truncated answer.
             raise DeliveryError(f"{self.endpoint.origin} did not say what it tracked", ambiguous=True)
         if said.tracked >= len(events):
             return

@@ -19,7 +19,7 @@ _MAX_EVENTS: Final = 2000
 _MAX_BYTES: Final = 9_500_000
 _MAX_PROPERTIES: Final = 250
 _MAX_TEXT: Final = 255
-# "$ignore" makes Mixpanel drop the event without a word, "bucket" hides it in reports.
+# "$ignore" makes Mixpanel drop the event silently, "bucket" hides it in reports.
 _UNWANTED: Final = frozenset({"$ignore", "bucket"})
 
 
@@ -42,17 +42,18 @@ class _Verbose(msgspec.Struct):
 class MixpanelCollector(IdentifyingCollector):
     """Sends events to a Mixpanel project: ``MixpanelCollector(project_token, region="eu")``.
 
-    With *service_account* (user name, secret) and *project_id* requests are authorised by those instead.
+    With *service_account* (user name, secret) and *project_id*, those authorise the requests instead of the token.
 
     **Sent:** page views as ``$mp_web_page_view``, other events under their name, with URL, referrer, browser, system,
     route, status, duration, campaign and properties; revenue as the properties ``revenue`` (major units) and
     ``currency``; traits of users as profile updates. **Personal data that leaves:** user and anonymous id, the client's
-    address (Mixpanel derives the place and drops it; without it, it is told not to look), traits. The user agent is
-    not sent. A cookieless visitor is never merged into a user.
+    address (Mixpanel derives the place from it and drops it; with ``client_ip=False`` it is told not to derive one),
+    traits. The user agent is not sent. A cookieless visitor is never merged into a user.
 
-    **Made to fit:** texts have 255 characters, an event 250 properties, in the order set; the property ``$ignore``
-    is left out and ``bucket`` becomes ``bucket_``. The event's id is its ``$insert_id``; repeats are
-    removed. Events that Mixpanel refuses become dead letters with its reason; the others of the batch were taken.
+    **Made to fit:** texts are cut at 255 characters; an event has at most 250 properties, the first ones set. The
+    property ``$ignore`` is left out and ``bucket`` becomes ``bucket_``. The event's id is sent as ``$insert_id``, by
+    which Mixpanel drops duplicates. Events that it refuses become dead letters with its reason; the others of the batch
+    were accepted.
     """
 
     name = "mixpanel"
@@ -123,7 +124,7 @@ class MixpanelCollector(IdentifyingCollector):
             raise self._refusal(answer, items)
 
     def _refusal(self, answer: Answer, items: Sequence[Event]) -> DeliveryError:
-        """Return what a 400 means: valid events were taken, the failed ones never will be."""
+        """Return the error for a 400: the valid events were accepted, and the failed ones never will be."""
         try:
             failed = msgspec.json.decode(answer.body, type=_Refusal).failed_records
         except msgspec.DecodeError:
@@ -153,7 +154,7 @@ class MixpanelCollector(IdentifyingCollector):
             raise DeliveryError(f"Mixpanel refused a profile update: {said.error}"[:300], permanent=True)
 
     def _profile(self, record: Identify) -> list[dict[str, Any]]:
-        # "$ip" 0: the address would be our own server's.
+        # Without "$ip" 0, Mixpanel would take our server's address for the user's.
         head = {"$token": self._token.reveal(), "$distinct_id": record.user_id, "$ip": "0"}
         traits = self.traits_of(record)
         updates: list[dict[str, Any]] = []

@@ -20,14 +20,15 @@ class OpenPanelCollector(IdentifyingCollector):
     **Sent:** page views as ``screen_view``; other events under their name; URL, referrer, route, status, duration and
     properties; an event with revenue as ``revenue``, its amount in minor units and its own name as the property
     ``event``; traits of users. **Personal data that leaves:** user and anonymous id, the client's address and user
-    agent, traits. **Not sent:** refunds (OpenPanel takes no negative amount): such events go under their own name
-    without it, counted in `cut`.
+    agent, traits. **Not sent:** refunds (OpenPanel takes no negative amounts): such events are sent under their own
+    name without the amount, and counted in `cut`.
 
-    **Made to fit:** the anonymous id has 64 characters; an event named ``session_start`` or ``session_end`` gets
-    the prefix ``x_``; properties whose names begin with ``__`` are OpenPanel's own and left out.
+    **Made to fit:** the anonymous id is cut at 64 characters; events named ``session_start`` or ``session_end`` get the
+    prefix ``x_``; properties whose names begin with ``__`` are reserved by OpenPanel and left out.
 
-    One request an event, several at once over kept connections. OpenPanel recognises no repeats: what may have arrived
-    is not sent again. Events keep their time. An event that it takes for a bot's becomes a dead letter.
+    One request is sent per event, several at the same time over kept connections. OpenPanel recognises no duplicates,
+    so what may have arrived is not sent again. Events keep their time. An event that it attributes to a bot becomes a
+    dead letter.
     """
 
     name = "openpanel"

@@ -21,7 +21,7 @@ _NAMES: Final = {
     "action": "analytics.action",
     "custom": "analytics.custom",
 }
-# opentelemetry-proto docs/specification.md, "Retryable Response Codes": these and no other of 5xx.
+# opentelemetry-proto docs/specification.md, "Retryable Response Codes": of 5xx only 502, 503 and 504.
 _NOT_RETRYABLE: Final = frozenset(range(500, 600)) - {502, 503, 504}
 _TRACE = re.compile(r"[0-9a-f]{32}")
 _INFO: Final = 9
@@ -39,15 +39,15 @@ class _Answer(msgspec.Struct, rename="camel"):
 class OTLPCollector(HTTPCollector):
     """Sends events as OpenTelemetry log records: ``OTLPCollector("https://otel.example.com:4318")``.
 
-    **Sent:** a log record an event, whose ``event_name`` is ``analytics.page_view``, ``analytics.action`` or
-    ``analytics.custom`` (semantic conventions want it static) and whose attribute ``analytics.event.name`` is the
-    event's own; URL, route, status, duration, channel, trace id; properties as ``analytics.property.*``; revenue as
+    **Sent:** one log record per event. Its ``event_name`` is ``analytics.page_view``, ``analytics.action`` or
+    ``analytics.custom`` (semantic conventions want it static), its attribute ``analytics.event.name`` the event's own
+    name; URL, route, status, duration, channel, trace id; properties as ``analytics.property.*``; revenue as
     ``analytics.revenue.amount`` (major units) and ``.currency``. **Personal data that leaves:** ``user.id``,
     ``enduser.pseudo.id``, ``session.id``, ``client.address``, ``user_agent.original``. **Not sent:** traits.
 
-    *headers* go with each request and are treated as secrets. Nothing recognises repeats: what may have arrived is not
-    sent again. Only 429, 502, 503 and 504 are tried again, as the protocol says; a settings problem (401, 404) waits.
-    When a backend rejects some records it doesn't say which: so many count as ambiguous.
+    *headers* are sent with each request and treated as secrets. Nothing recognises duplicates, so what may have arrived
+    is not sent again. Only 429, 502, 503 and 504 are retried, as the protocol says; after 401 and 404 events wait for
+    the settings to be corrected. A backend that rejects some records doesn't say which: that many count as ambiguous.
     """
 
     name = "otlp"
@@ -85,7 +85,7 @@ class OTLPCollector(HTTPCollector):
         answer = self.post(self._path, body, headers=self._headers, expected=_NOT_RETRYABLE)
         if answer.status in _NOT_RETRYABLE:
             text = str(self._error_for(answer))
-            # Named one by one, for a batch that is refused as a whole would be sent again in parts.
+            # Each event is named, because a batch that is refused as a whole would be sent again in parts.
             raise DeliveryError(text, rejected={event.event_id: text for event in events})
         self._partial(answer.body, excerpt(answer, self._masked), events)
 
@@ -153,7 +153,7 @@ def _any_value(value: Any) -> dict[str, Any]:
         case bool():
             return {"boolValue": value}
         case int():
-            # JSON numbers lose 64-bit integers: the protocol's JSON form writes them as text.
+            # The protocol's JSON form writes 64-bit integers as text, because JSON numbers may lose digits.
             return {"intValue": str(value)}
         case float() | Decimal():
             return {"doubleValue": value}

@@ -1,4 +1,4 @@
-"""Who an event is about, in the forms in which destinations ask for it."""
+"""Who an event is about, and when it happened, in the forms that destinations ask for."""
 
 import hashlib
 import math
@@ -12,19 +12,19 @@ _NAMESPACE = uuid.UUID("8b0f2c6e-61c6-5d3d-9f0e-6a0b4b1a7c55")
 
 
 def user_of(event: Event) -> str | None:
-    """Return the user's id, None when it is nobody's: destinations drop ids such as ``anonymous`` or ``null``."""
+    """Return the user's id, or None for one such as ``anonymous`` or ``null``, which destinations drop."""
     return event.user_id if is_identity(event.user_id) else None
 
 
 def visitor_of(event: Event) -> str:
-    """Return the anonymous visitor's id; of an event without one its own id, which ties it to no other."""
+    """Return the anonymous visitor's id, or else the event's own id, which connects it to no other event."""
     return event.anon_id if event.anon_id and is_identity(event.anon_id) else event.event_id
 
 
 def device_of(event: Event) -> str | None:
-    """Return the anonymous id that may be tied to the event's user.
+    """Return the anonymous id, or None if the destination must not connect it with the event's user.
 
-    A cookieless id is shared by the people behind one address: beside a user's id it would merge strangers into one.
+    People behind one address may share a cookieless id, so sent with a user's id it would merge strangers into one.
     """
     if not is_identity(event.anon_id):
         return None
@@ -32,12 +32,12 @@ def device_of(event: Event) -> str | None:
 
 
 def tied_to(record: Identify) -> str | None:
-    """Return the anonymous id that *record* ties to its user, None when it says nothing that may be tied."""
+    """Return the anonymous id that *record* connects with its user, or None if it has none that may be connected."""
     return record.anon_id if is_identity(record.anon_id) and not is_cookieless(record.anon_id) else None
 
 
 def as_uuid(event_id: str) -> str:
-    """Return *event_id* as a UUID for destinations that take no other id; the same one every time."""
+    """Return *event_id* as a UUID, always the same one, for destinations that take no other ids."""
     try:
         return str(uuid.UUID(event_id))
     except ValueError:
@@ -45,7 +45,7 @@ def as_uuid(event_id: str) -> str:
 
 
 def session_start(session_id: str | None) -> int | None:
-    """Return when a session began, in milliseconds since the epoch, from its UUIDv7 (RFC 9562 section 5.7)."""
+    """Return when a session began, in milliseconds since the epoch; its UUIDv7 says so (RFC 9562 section 5.7)."""
     try:
         session = uuid.UUID(session_id or "")
     except ValueError:
@@ -54,7 +54,7 @@ def session_start(session_id: str | None) -> int | None:
 
 
 def digest(text: str, size: int) -> int:
-    """Return *size* bytes of hash of *text* as a number."""
+    """Return a hash of *text*, *size* bytes long, as a number."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "big")
 
 

@@ -17,20 +17,20 @@ _MAX_VALUE: Final = 2000
 
 
 class PlausibleCollector(HTTPCollector):
-    """Sends events to a Plausible site: ``PlausibleCollector("example.com")``; *base_url* for a host of one's own.
+    """Sends events to a Plausible site: ``PlausibleCollector("example.com")``; *base_url* is for self-hosting.
 
     **Sent:** page views as ``pageview``; other events under their name, automatic actions as not interactive (they
     don't end a bounce); URL, referrer, properties, revenue in major units. **Personal data that leaves:** the client's
     address and user agent, as headers: Plausible makes its daily visitor hash of them and keeps neither. **Not sent:**
     user ids and traits (Plausible has no users).
 
-    **Made to fit:** names 120 characters; a URL 2000 bytes, its query dropped first; 30 properties in the order set,
-    keys 300 bytes, values 2000 bytes.
+    **Made to fit:** names are cut at 120 characters, a URL at 2000 bytes (its query is dropped first), keys of
+    properties at 300 bytes and values at 2000; an event has at most 30 properties, the first ones set.
 
-    One request an event, several at once over kept connections. Plausible has no time in its protocol: an event counts
-    when it arrives. So *max_age* is 4 hours, and history can't be sent. It recognises no repeats: what may have
-    arrived is not sent again. Events that Plausible says it dropped (an unknown site, a bot, an address of a data
-    centre) become dead letters. Revenue needs a goal with a currency there.
+    One request is sent per event, several at the same time over kept connections. Plausible's protocol has no time: an
+    event counts when it arrives. So *max_age* is 4 hours, and old events can't be sent. Plausible recognises no
+    duplicates, so what may have arrived is not sent again. Events that it says it dropped (an unknown site, a bot, an
+    address of a data centre) become dead letters. To count revenue, Plausible needs a goal with a currency.
     """
 
     name = "plausible"
@@ -53,7 +53,7 @@ class PlausibleCollector(HTTPCollector):
 
     def _send_one(self, chunk: Sequence[Event]) -> None:
         event = chunk[0]
-        # Without one, Plausible would judge ours, and that is no browser's.
+        # Sent even if empty: otherwise Plausible would see our own user agent, which is not a browser's.
         headers = {"User-Agent": header_value(user_agent(event) or "")}
         if (address := self.address_of(event)) is not None:
             headers["X-Forwarded-For"] = header_value(address)

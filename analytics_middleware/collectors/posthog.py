@@ -23,7 +23,7 @@ _LIBRARY: Final = "analytics-middleware"
 
 
 class PostHogCollector(IdentifyingCollector):
-    """Sends events to a PostHog project: ``PostHogCollector("phc_...", region="eu")``; *base_url* for one's own host.
+    """Sends events to a PostHog project: ``PostHogCollector("phc_...", region="eu")``; *base_url* is for self-hosting.
 
     **Sent:** page views as ``$pageview``, other events under their name, with URL, referrer, browser, system,
     device, route, status, duration, campaign and properties; revenue as the properties ``revenue`` (major units)
@@ -32,11 +32,11 @@ class PostHogCollector(IdentifyingCollector):
     to), user agent, traits. Anonymous visitors get no person profile (``$process_person_profile``), and a
     cookieless visitor is never merged into a user.
 
-    **Made to fit:** event names and ids have 200 characters, an event 900 KiB, the properties set last left out first.
-    The event's id is its ``uuid``, by which PostHog removes repeats, in time. PostHog answers 200 although a project is
-    over its quota.
+    **Made to fit:** event names and ids are cut at 200 characters; an event has at most 900 KiB, and properties are
+    left out, the last one first. The event's id is sent as ``uuid``, by which PostHog eventually drops duplicates.
+    PostHog answers 200 even if a project is over its quota.
 
-    Old events keep their time; those of more than two days go as ``historical_migration``.
+    Old events keep their time; those older than two days are sent as ``historical_migration``.
     """
 
     name = "posthog"
@@ -81,7 +81,7 @@ class PostHogCollector(IdentifyingCollector):
             {
                 "api_key": self._key.reveal(),
                 "historical_migration": historical,
-                # Of this attempt: PostHog corrects the events' clock by its difference from its own.
+                # The time of this attempt: PostHog compares it with its own clock and corrects the events' times.
                 "sent_at": iso(datetime.fromtimestamp(self._clock(), UTC)),
                 "batch": [msgspec.Raw(part) for part in batch],
             }
@@ -109,7 +109,7 @@ class PostHogCollector(IdentifyingCollector):
 
     def _name(self, event: Event | Identify) -> str:
         if isinstance(event, Identify):
-            # An identification ties two ids; traits alone are set.
+            # "$identify" connects two ids; "$set" only sets traits.
             return "$identify" if tied_to(event) is not None else "$set"
         return "$pageview" if event.name == "pageview" else self.fit.text("event_name", event.name, _MAX_NAME)
 

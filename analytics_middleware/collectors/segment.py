@@ -25,13 +25,13 @@ class SegmentCollector(IdentifyingCollector):
     **Sent:** page views as ``page`` calls with URL, path, referrer and search; other events as ``track`` calls;
     properties; status, duration, route and channel; revenue as ``revenue`` (major units) and ``currency``; traits of
     users as ``identify`` calls. **Personal data that leaves:** user and anonymous id, the client's address, user agent,
-    locale, traits; Segment passes them on to what is connected to it. An event without user and visitor gets its own
-    id as ``anonymousId``: Segment refuses one without either.
+    locale, traits; Segment passes them on to the destinations connected to it. An event with neither user nor visitor
+    is sent with its own id as ``anonymousId``, because Segment refuses events without an id.
 
-    **Made to fit:** an event has 32 kB, the properties set last left out first; a request 500 kB. The event's id is
-    its ``messageId``, by which Segment removes repeats within a day.
+    **Made to fit:** an event has at most 32 kB (properties are left out, the last one first), a request 500 kB. The
+    event's id is sent as ``messageId``, by which Segment drops duplicates for a day.
 
-    Segment answers success to events sent to the wrong region, and loses them: *region* must be that of the workspace.
+    *region* must be that of the workspace: Segment answers success to events sent to the wrong one, and loses them.
     """
 
     name = "segment"
@@ -65,7 +65,7 @@ class SegmentCollector(IdentifyingCollector):
         body = encode(
             {
                 "batch": [msgspec.Raw(part) for part in batch],
-                # Of this attempt: Segment moves each timestamp by the difference of this one from its own clock.
+                # The time of this attempt: Segment corrects each timestamp by its difference from Segment's clock.
                 "sentAt": iso(datetime.fromtimestamp(self._clock(), UTC)),
             }
         )
@@ -115,7 +115,7 @@ class SegmentCollector(IdentifyingCollector):
 
     def _context(self, event: Event) -> dict[str, Any]:
         visit = event.visit
-        # Segment calls a campaign's name that.
+        # Segment says "name", where UTM says "campaign".
         named = {"name" if key == "campaign" else key: value for key, value in campaign(event, "").items()}
         context: dict[str, Any] = {
             "library": _library(),
@@ -132,8 +132,7 @@ class SegmentCollector(IdentifyingCollector):
 class RudderStackCollector(SegmentCollector):
     """Sends events to a RudderStack source: ``RudderStackCollector(write_key, "https://....dataplane.rudderstack.com")``.
 
-    What is sent is what `SegmentCollector` sends; a request has at most 4 MB. A source that is disabled answers 404:
-    events then wait.
+    It sends what `SegmentCollector` sends; a request has at most 4 MB. A disabled source answers 404, and events wait.
     """
 
     name = "rudderstack"

@@ -33,16 +33,17 @@ _CENT: Final = Decimal("0.01")
 class SnowplowCollector(HTTPCollector):
     """Sends events to a Snowplow collector: ``SnowplowCollector("https://sp.example.com", app_id="shop")``.
 
-    **Sent:** page views as ``pv``; events with a schema in *schemas* (name to ``iglu:...``) as self-describing ones
-    with their properties; others as structured events, their type as category and their name as action; URL, referrer,
-    language; revenue as the e-commerce entity ``transaction`` (a refund as ``refund``), in major units to two digits;
-    with *properties_schema* the properties as an entity of that schema. **Personal data that leaves:** user and
-    anonymous id, the client's address, user agent. **Not sent:** properties that no schema has a place for (counted in
-    `cut` as ``properties_without_schema``), traits (Snowplow has no users).
+    **Sent:** page views as ``pv``; events with a schema in *schemas* (name to ``iglu:...``) as self-describing events
+    with their properties; others as structured events with their type as category and their name as action; URL,
+    referrer, language; revenue as the e-commerce entity ``transaction`` (a refund as ``refund``), in major units with
+    two decimals; with *properties_schema* the properties as an entity of that schema. **Personal data that leaves:**
+    user and anonymous id, the client's address, user agent. **Not sent:** properties without a schema (counted in `cut`
+    as ``properties_without_schema``), traits (Snowplow has no users).
 
-    **Made to fit:** URLs have 10,000 characters, user agents 1000, ids 255, anonymous ones 128; an event
-    900 kB, the properties set last left out first. The event's id is ``eid``, by which the pipeline removes repeats. A
-    collector checks no schema: events that don't fit become failed events downstream.
+    **Made to fit:** URLs are cut at 10,000 characters, user agents at 1000, user ids at 255, anonymous ids at 128; an
+    event has at most 900 kB, and properties are left out, the last one first. The event's id is sent as ``eid``, by
+    which the pipeline drops duplicates. A Snowplow collector checks no schemas: events that don't match theirs become
+    failed events downstream.
     """
 
     name = "snowplow"
@@ -76,7 +77,7 @@ class SnowplowCollector(HTTPCollector):
 
     def send(self, events: Sequence[Event]) -> None:
         """Send *events*."""
-        # In every event, but of this attempt: Snowplow corrects the device's clock by it.
+        # The time of this attempt, repeated in every event: Snowplow corrects the device's clock by it.
         sent = str(int(self._clock() * 1000))
         parts = [(event, self._encoded(event, sent)) for event in events]
         self.send_parts(parts, self.max_batch, _MAX_BYTES, self._post, envelope=200)
@@ -132,7 +133,7 @@ class SnowplowCollector(HTTPCollector):
         money: dict[str, Any] = {"transaction_id": order, "currency": event.revenue.currency}
         if event.revenue.minor < 0:
             return [{"schema": _REFUND, "data": {**money, "refund_amount": amount}}]
-        # The schema requires the last two; a server that only knows an amount can't know them.
+        # The schema requires a payment method and a quantity, which a server that only knows an amount can't tell.
         method = str(event.properties.get("payment_method") or "unknown")
         return [
             {

@@ -1,4 +1,4 @@
-"""Events on standard output, for eyes and for log shippers."""
+"""Events on standard output, for people and for log shippers."""
 
 import sys
 from typing import TextIO
@@ -9,10 +9,10 @@ from analytics_middleware.plain_text import printable
 
 
 class StdoutCollector(BaseCollector):
-    """Prints each event as one JSON object a line, or as a readable line with ``pretty=True``.
+    """Prints each event as a JSON object on one line, or as a readable line with ``pretty=True``.
 
-    Sees everything an event holds except the raw client address, unless ``client_ip=True`` asks for it.
-    First-party: it prints in debug too.
+    It prints everything an event holds; the raw client address only with ``client_ip=True``.
+    It is first-party, so it prints in debug too.
     """
 
     third_party = False
@@ -30,7 +30,7 @@ class StdoutCollector(BaseCollector):
     def collect(self, event: Event) -> None:
         """Write one line."""
         line = _readable(event) if self._pretty else event.encode().decode()
-        # Looked up late: tests and servers replace sys.stdout after start.
+        # Looked up at each call, because tests and servers replace sys.stdout.
         (self._stream or sys.stdout).write(line + "\n")
 
     def flush(self) -> None:
@@ -57,5 +57,5 @@ def _readable(event: Event) -> str:
     if event.revenue is not None:
         parts.append(str(event.revenue))
     parts += [f"{key}={value!r}" for key, value in event.properties.items()]
-    # Names, paths and values were written by strangers.
+    # Strangers wrote the names, paths and values.
     return printable(" ".join(parts))

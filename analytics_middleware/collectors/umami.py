@@ -17,7 +17,7 @@ _MAX_TEXT: Final = 500
 _MAX_HOST: Final = 100
 _MAX_BYTES: Final = 900_000
 _MAX_NUMBER: Final = 10**15
-"""Umami keeps 19 digits, 4 of them behind the point."""
+"""Umami keeps 19 digits, 4 of them after the decimal point."""
 
 
 class _Detail(msgspec.Struct):
@@ -31,19 +31,20 @@ class _Answer(msgspec.Struct):
 
 
 class UmamiCollector(IdentifyingCollector):
-    """Sends events to an Umami website: ``UmamiCollector(website_id)``; *base_url* for a host of one's own.
+    """Sends events to an Umami website: ``UmamiCollector(website_id)``; *base_url* is for self-hosting.
 
     **Sent:** page views; other events under their name with properties; URL, referrer, language, revenue as
     ``revenue`` (major units) and ``currency`` when it is positive; traits of users as session data. **Personal data
-    that leaves:** the user's id (else the anonymous one) as the distinct id, the client's address and user agent, of
-    which Umami makes its session. **Not sent:** properties and revenue of page views, for which Umami has no place,
-    and refunds, which it ignores; both counted in `cut`.
+    that leaves:** the user's id (else the anonymous one) as the distinct id, the client's address and user agent, from
+    which Umami makes its session. **Not sent:** properties and revenue of page views, for which Umami has no fields,
+    and refunds, which it ignores; both are counted in `cut`.
 
-    **Made to fit:** names and ids have 50 characters, keys and texts 500, a host name 100; a number of more
+    **Made to fit:** names and ids are cut at 50 characters, keys and texts at 500, a host name at 100; a number of more
     than 15 digits becomes a text.
 
-    Umami recognises no repeats: what may have arrived is not sent again. Events keep their time, in whole seconds.
-    Events of what Umami takes for bots vanish without a word in a batch; ours are left out unless ``bots=True``.
+    Umami recognises no duplicates, so what may have arrived is not sent again. Events keep their time, in whole
+    seconds. In a batch Umami silently drops events that it attributes to bots; those that we recognise as bots' are not
+    sent unless ``bots=True``.
     """
 
     name = "umami"

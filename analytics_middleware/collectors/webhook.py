@@ -1,4 +1,4 @@
-"""Events to an endpoint of one's own, signed after Standard Webhooks."""
+"""Events to an endpoint of your own, signed according to Standard Webhooks."""
 
 import base64
 import binascii
@@ -21,15 +21,15 @@ class WebhookCollector(HTTPCollector):
     """Posts events as a JSON array to *url*, an https endpoint of your own.
 
     **Sent:** the whole event as `Event.encode` writes it, user and anonymous id included; the client's address only
-    with ``client_ip=True``. **Signed** with *secret* after Standard Webhooks 1.0 (standardwebhooks.com): the header
-    ``webhook-id`` is the same whenever the same events are sent again, ``webhook-timestamp`` is that of the attempt,
-    ``webhook-signature`` signs both and the body exactly as sent (compressed, when it is). Several secrets, the new
-    one first, sign each request while the receiver changes over. A secret is ``whsec_`` and 24 to 64 random bytes in
-    Base64.
+    with ``client_ip=True``. **Signed** with *secret* according to Standard Webhooks 1.0 (standardwebhooks.com): the
+    header ``webhook-id`` stays the same when the same events are sent again, ``webhook-timestamp`` is the time of the
+    attempt, and ``webhook-signature`` signs both with the body exactly as sent (compressed, if it is). To change the
+    secret, give several, the new one first: each request is then signed with all of them. A secret is ``whsec_`` and 24
+    to 64 random bytes in Base64.
 
-    Delivery is at least once: tell repeats by ``event_id``. Answer 2xx within the time-out; redirects are not
-    followed. *headers* are added to each request and treated as secrets. ``gzip=True`` compresses; the receiver must
-    expect it. The other options are those of `HTTPCollector`.
+    Delivery is at least once; recognise duplicates by ``event_id``. Answer 2xx within the time-out; redirects are not
+    followed. *headers* are added to each request and treated as secrets. ``gzip=True`` compresses, which the receiver
+    must support. The other options are those of `HTTPCollector`.
     """
 
     name = "webhook"
@@ -64,13 +64,13 @@ class WebhookCollector(HTTPCollector):
 
     def send(self, events: Sequence[Event]) -> None:
         """Post *events* in one request."""
-        # An identity that depends on the events alone: a receiver that has seen it has seen them.
+        # The id depends on the events alone, so a receiver that has seen it has seen these events.
         ids = "\n".join(event.event_id for event in events)
         body = b"[" + b",".join(self._encoded(event) for event in events) + b"]"
         self.post_signed(f"evt_{hashlib.sha256(ids.encode()).hexdigest()[:32]}", body)
 
     def post_signed(self, message_id: str, body: bytes) -> None:
-        """Post *body*, JSON, signed; *message_id* is the same whenever it is sent again. Raises `DeliveryError`."""
+        """Post *body*, which is JSON, signed. Use the same *message_id* to send it again. Raises `DeliveryError`."""
         headers: dict[str, str | Secret] = dict(self._headers)
         if self._gzip and len(body) >= GZIP_FROM:
             body = compressed(body)
