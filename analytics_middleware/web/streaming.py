@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 import msgspec
 
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.web.http import Refusal
+from analytics_middleware.web.stopping import Servers
 
 CONTENT_TYPE: Final = "text/event-stream"
 HEADERS: Final = (("content-type", CONTENT_TYPE), ("x-accel-buffering", "no"))
@@ -103,7 +103,7 @@ class Streams:
         self._lock = threading.Lock()
         self._pages: dict[Any, tuple[Callable[[], State], list[_Listener]]] = {}
         self._asking = False
-        self._servers: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
+        self._servers = Servers()
 
     def __len__(self) -> int:
         """How many connections are held."""
@@ -123,12 +123,11 @@ class Streams:
 
     async def _stream(self, page: Any, render: Callable[[], State]) -> AsyncGenerator[bytes, None]:
         listener = _Listener(self._pace)
-        servers = self._servers_of(listener.loop)
         self._join(page, render, listener)
         try:
             yield _RETRY
             spoke = time.monotonic()
-            while not self._ended() and not any(server.should_exit for server in servers):
+            while not self._ended() and not self._servers.stopping(listener.loop):
                 part, now = await listener.take(), time.monotonic()
                 if now > listener.until:
                     return
@@ -137,25 +136,6 @@ class Streams:
                     yield part or _ALIVE
         finally:
             self._leave(page, listener)
-
-    def _servers_of(self, loop: asyncio.AbstractEventLoop) -> list[Any]:
-        """Return the servers that run on *loop* and would wait for our connections before they end.
-
-        ASGI has no message for that: lifespan's comes when connections are closed. uvicorn's server says
-        `should_exit`, and is found where its own coroutine runs.
-        """
-        if loop not in self._servers:
-            found: list[Any] = []
-            for task in asyncio.all_tasks(loop):
-                at: Any = task.get_coro()
-                while at is not None:
-                    frame = getattr(at, "cr_frame", None)
-                    runs = None if frame is None else frame.f_locals.get("self")
-                    if isinstance(getattr(runs, "should_exit", None), bool):
-                        found.append(runs)
-                    at = getattr(at, "cr_await", None)
-            self._servers[loop] = found
-        return self._servers[loop]
 
     def _join(self, page: Any, render: Callable[[], State], listener: _Listener) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 import time
@@ -221,6 +222,21 @@ def test_while_nothing_happens_a_comment_keeps_the_connection_and_then_it_ends()
         assert set(found[2:]) == {b":\n\n"}
 
     asyncio.run(look())
+
+
+def test_a_server_that_cannot_be_asked_whether_it_ends_is_noted_once_for_debugging(caplog: pytest.LogCaptureFixture):
+    page, all_streams = Page(), streams()
+
+    async def look() -> None:
+        for _ in range(2):
+            viewer = all_streams.open("live", page.state)
+            await part(viewer)
+            await part(viewer)
+            await viewer.aclose()
+
+    with caplog.at_level(logging.DEBUG, "analytics_middleware"):
+        asyncio.run(look())
+    assert caplog.text.count("no uvicorn found") == 1
 
 
 def test_more_connections_than_may_be_held_are_refused_and_counted():
