@@ -1,4 +1,4 @@
-"""Sub-commands of the command line, one module each; `COMMANDS` says which there are, in the order of the help."""
+"""The commands of the command line, one module each."""
 
 import argparse
 from importlib import import_module
@@ -25,12 +25,12 @@ COMMANDS: Final = (
     "sql",
     "erase",
 )
-"""Names of the commands. Each is a module here, imported when it is asked for: with underscores for dashes, and one
-more after a word of Python's own."""
+"""Names of the commands, in the order of the help. Each is a module here, imported on use; its name has underscores for
+dashes, and one more after a keyword of Python (``import_``)."""
 
 
 class Command(Protocol):
-    """What such a module has."""
+    """What the module of a command defines."""
 
     NAME: str
     HELP: str
@@ -40,7 +40,7 @@ class Command(Protocol):
         ...
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Do the work and return the exit code. May raise `AnalyticsError` and `OSError`: they end in one line."""
+        """Do the work and return the exit code. `AnalyticsError` and `OSError` are printed in one line."""
         ...
 
 

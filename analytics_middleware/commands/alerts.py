@@ -1,4 +1,4 @@
-"""``alerts``: checks them and tells whom they concern; shows where they stand; tries out whether that arrives."""
+"""``alerts``: checks the alerts and sends what is due, lists their states, or sends one as a test."""
 
 import argparse
 import sys
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check, list or test; 1 when a question could not be asked or a message not be sent."""
+    """Check, list or test. Return 1 if a question could not be asked or a message not sent."""
     found = target.find(arguments)
     analytics = found.configured
     database = found.durable.database

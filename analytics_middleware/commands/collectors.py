@@ -1,4 +1,4 @@
-"""``collectors``: which there are, and whether one can be delivered to."""
+"""``collectors``: lists the collectors, or sends a test event through one."""
 
 import argparse
 import sys
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List, or test one."""
+    """List the collectors, or test one."""
     analytics = target.find(arguments).configured
     if arguments.action == "test":
         return _test(named(analytics.collectors, arguments.name))
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def named(collectors: Any, name: str) -> Collector:
-    """Return the collector called *name*. Raises `CommandError` when there is none."""
+    """Return the collector called *name*. Raises `CommandError` if there is none."""
     for collector in collectors:
         if collector.name == name:
             return cast("Collector", collector)
@@ -75,7 +75,7 @@ def _test(collector: Collector) -> int:
         path="/analytics-middleware-test",
         properties={"test": True},
     )
-    # It goes nowhere but to the collector: not into the log, not past debug, consent and sampling.
+    # It goes straight to the collector: not into the log, and whatever debug, consent and sampling say.
     print(f"Sending {TEST_EVENT} with the id {event.event_id} to {collector.name} …", flush=True)
     try:
         collector.start()
@@ -94,7 +94,7 @@ def _test(collector: Collector) -> int:
 
 
 def _sent(collector: Collector, event: Event) -> str | None:
-    """Send *event* and return what the destination said, None of a collector that can't tell."""
+    """Send *event* and return what the destination answered, or None if the collector can't tell."""
     probe: Callable[[Event], str] | None = getattr(collector, "probe", None)
     if probe is not None:
         return probe(event)

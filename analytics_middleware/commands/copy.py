@@ -1,4 +1,4 @@
-"""``copy``: what the embedded store holds, into another store, with everything that it knows of people."""
+"""``copy``: copies events and what is known of users from the embedded store into another one."""
 
 import argparse
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Copy, then compare; 1 when the other store has fewer events of some month."""
+    """Copy, then compare. Return 1 if the other store has fewer events of some month."""
     found = target.find(arguments)
     try:
         from analytics_middleware.store.copying import Copy
@@ -87,7 +87,7 @@ def _compare(months: "list[Month]") -> int:
 
 
 def _destination(found: target.Target, url: str | None) -> "tuple[Any, str, Store | None]":
-    """Return where the copy goes, how that is called, and the store to compare with."""
+    """Return where the copy goes, the name of that place, and the store to compare with."""
     if url is None:
         if found.analytics is None:
             raise CommandError("say --to where, or name the application whose store it is with --app")

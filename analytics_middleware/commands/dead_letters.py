@@ -1,4 +1,4 @@
-"""``dead-letters``: what destinations refused for good: to look at, to send once more, to throw away."""
+"""``dead-letters``: lists the events that destinations refused for good, sends them once more, or discards them."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""``demo``: a small blog on this machine, visitors who use it, their events as they come, and the dashboard."""
+"""``demo``: runs a small blog on this machine, sends visitors to it, and shows their events and the dashboard."""
 
 import argparse
 import sys
@@ -43,19 +43,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the demo until its time is over or somebody interrupts it."""
+    """Run the demo until its time is up or somebody interrupts it."""
     terminal = _Terminal(sys.stdout)
     with redirect_stdout(cast("TextIO", terminal)):
         example = _own_blog() if arguments.framework is None else load_example(arguments.framework)
         store = example.analytics.store
         if not arguments.once and isinstance(store, MemoryStore):
-            # To the store alone: what is printed and delivered is what happens now. A directory is somebody's own.
+            # The invented history goes into the store alone; only live events are printed and delivered. A directory
+            # that the user named gets none.
             store.apply(list(month(datetime.now(UTC))))
             keep_examples(saved_of(example.analytics), datetime.now(UTC).date())
         try:
             return _show(arguments, example, terminal)
         finally:
-            # Events in memory are worth a moment, not a wait.
+            # Events in memory don't outlive the demo, so there is little to wait for.
             example.analytics.close(0.3)
 
 
@@ -63,9 +64,9 @@ def _own_blog() -> Example:
     analytics = Analytics(
         [StdoutCollector(pretty=True)],
         enabled=True,
-        # The visitors' addresses come as a proxy would pass them on.
+        # The demo's visitors send their address in a header, as a proxy would.
         trusted_proxies=["127.0.0.1"],
-        # Nobody else can come here, and there is nothing to hide.
+        # The server listens on this machine only, and its events are invented.
         authorize=_anybody,
         authorize_changes=_anybody,
     )
@@ -86,10 +87,10 @@ def _show(arguments: argparse.Namespace, example: Example, terminal: "_Terminal"
         print(f"Its dashboard{history} is at http://127.0.0.1:{port}{_way_in(example.analytics, port)}")
         print(flush=True)
         if arguments.once:
-            # A step must not overtake the one before: one visitor, as fast as the answers come.
+            # One worker, so that no step overtakes the one before, and as fast as the answers come.
             load = Load(port, iter([traffic.grand_tour()]), rate=arguments.requests_per_second or 100, workers=1)
         else:
-            # First everything once, so that also a short look sees every kind of event.
+            # Everything once at first, so that even a short run shows every kind of event.
             journeys = chain([traffic.grand_tour()], traffic.journeys())
             load = Load(port, journeys, rate=arguments.requests_per_second or 5)
         began = time.monotonic()
@@ -109,9 +110,9 @@ def _show(arguments: argparse.Namespace, example: Example, terminal: "_Terminal"
 
 
 def _way_in(analytics: Analytics, port: int) -> str:
-    """Return the path of the pages; where they are closed, one that signs in."""
+    """Return the path of the dashboard, or of its login if the dashboard is closed."""
     pages = analytics.settings.dashboard_path
-    # Django makes the pages when they are first asked for, and with them the key that logins are signed with.
+    # Django creates the dashboard, with the key that signs logins, at the first request for it.
     with closing(HTTPConnection("127.0.0.1", port, timeout=_ONCE_LIMIT)) as connection:
         connection.request("GET", f"{pages}/")
         connection.getresponse().read()
@@ -121,11 +122,11 @@ def _way_in(analytics: Analytics, port: int) -> str:
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Let Ctrl-C end the block, and only the block: what it showed is summed up all the same."""
+    """Let Ctrl-C end the block only, so that the summary after it is still printed."""
     try:
         yield
     except KeyboardInterrupt:
-        # The terminal has printed ^C.
+        # The terminal has printed "^C"; go on below it.
         print()
 
 
@@ -168,16 +169,14 @@ def _port(text: str) -> int:
 
 
 class _Terminal:
-    """Standard output that notes when nobody reads it any more: events are printed by another thread than the one
-    that must end the demo then.
-    """
+    """Standard output that notes when its reader has gone: the thread that prints events can't end the demo itself."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.closed = threading.Event()
 
     def __getattr__(self, name: str) -> Any:
-        # Servers ask whether it is a terminal, and for its encoding.
+        # Servers ask for isatty() and encoding, for example.
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:

@@ -1,4 +1,4 @@
-"""``doctor``: looks at what usually goes wrong, and says what to do about it."""
+"""``doctor``: looks for common problems and says what to do about them."""
 
 import argparse
 import json
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was found; 1 when there is a problem."""
+    """Print what was found. Return 1 if there is a problem."""
     found = target.find(arguments)
     findings = list(_examine(found, arguments.uwsgi))
     if arguments.json:
@@ -88,7 +88,7 @@ def _middleware(analytics: Analytics, application: Any) -> Generator[Finding]:
     if is_django(analytics):
         yield from examine_django()
         return
-    # Flask is itself no layer of its middleware; Starlette's stack begins with the application.
+    # A Flask application is not one of its own middleware layers; Starlette's layers begin with the application.
     wrapped = getattr(application, "wsgi_app", None)
     layers = list(target.layers(application if wrapped is None else wrapped))
     yield from examine_middleware(application, [layer for layer in layers if layer is not application])

@@ -1,11 +1,11 @@
-"""Who else may hold something of a user: what somebody who erases or exports must know."""
+"""Who else may hold data of a user, which somebody who erases or exports a user must know."""
 
 from analytics_middleware.commands import target
 from analytics_middleware.erasing import holders
 
 
 def told(found: target.Target) -> str:
-    """Return whom to ask as well."""
+    """Return a sentence that says where else to erase or export the user."""
     if found.analytics is None:
         names = [name for name in found.durable.stats().consumers if name != "store"]
         if not names:

@@ -1,4 +1,4 @@
-"""``erase``: everything about a user is forgotten, for good."""
+"""``erase``: deletes everything about a user, for good."""
 
 import argparse
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Erase, and say what is left to be done elsewhere."""
+    """Erase, and say where else the user must be erased."""
     found = target.find(arguments)
     outbox = found.durable
     try:
@@ -41,13 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     store = None if found.analytics is None else found.analytics.store
     if (start := getattr(store, "start", None)) is not None:
-        # One that reads the log for the first time begins at its end.
+        # A store that reads the log for the first time begins at its end, so it must start before the erasure.
         start()
     with Progress("erasing", rows_to_search(outbox.database)) as bar:
         erased = outbox.erase(user_id, record, bar.advance)
     print(_said(user_id, erased))
     maintain: Callable[[], bool] | None = getattr(store, "maintain", None)
-    # With the directory alone it is not known whose log that is to read.
+    # With the directory alone it is not known which store reads this log.
     if maintain is not None or found.analytics is None:
         print(_REWRITTEN if maintain is not None and maintain() else _FOLLOWS)
     if store is not None:

@@ -1,4 +1,4 @@
-"""``export``: the store's events as Parquet, CSV or JSON Lines; with ``--user`` what is held of one user."""
+"""``export``: writes the store's events as Parquet, CSV or JSON Lines, or with ``--user`` all data of one user."""
 
 import argparse
 import os
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the events, or leave one user's to `export_user`."""
+    """Write the events, or with ``--user`` let `export_user` do its part."""
     chosen = [(name, getattr(arguments, name)) for name in FORMATS if getattr(arguments, name) is not None]
     if arguments.user is not None:
         if chosen or arguments.start is not None or arguments.end is not None:
@@ -79,7 +79,7 @@ def _write(store: "Portable", extension: str, opened: Any, span: dict[str, Any])
 
 
 def _write_months(store: "Portable", extension: str, directory: Path, span: dict[str, Any], *, force: bool) -> int:
-    """Write one file for each month, and what is known of people."""
+    """Write one file for each month, and one with what is known of users."""
     from analytics_middleware.exporting.months import by_month
     from analytics_middleware.exporting.writers import WRITERS
 

@@ -1,4 +1,4 @@
-"""``export --user``: everything that is held of a user, as they may ask for it."""
+"""``export --user``: all data about one user, for somebody who asks for theirs."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ from analytics_middleware.outbox.erasure import export_user
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this way to export."""
+    """Add the arguments of ``export`` that concern one user."""
     parser.add_argument("--user", metavar="ID", help="only this user, exactly as events carry it: all that is held")
     parser.add_argument(
         "--output",
@@ -61,7 +61,7 @@ def _lines(found: target.Target, user_id: str) -> Iterator[dict[str, Any]]:
 def _stored(store: Any, user_id: str) -> Iterator[Event | Identify]:
     yield from store.events(user_id=user_id)
     people = list(store.people(user_id=user_id))
-    # What is kept of an erasure, so that it can be told from what comes later, says nothing of the user.
+    # The record that an erasure leaves, by which the store refuses what comes late, tells nothing about the user.
     gone = [record.timestamp for record in people if isinstance(record, Erase)]
     for record in people:
         if isinstance(record, Identify) and all(record.timestamp > until for until in gone):

@@ -1,4 +1,4 @@
-"""``import``: files of `export`, access logs, and the exports of Plausible and Umami, into the store."""
+"""``import``: reads files of `export`, access logs, and exports of Plausible and Umami into the store."""
 
 import argparse
 import math
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Take the files in, and say what became of their lines."""
+    """Import the files, and say what became of their lines."""
     found = target.find(arguments)
     store = found.portable
     from analytics_middleware.importing.applying import Importer
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             bar.reach(done)
         importer.finish()
         if found.analytics is not None and isinstance(store, DuckDBStore):
-            # The directory alone does not tell whether what waits in the log is this store's.
+            # Without the application it is not known whether the log's events belong into this store.
             store.maintain()
         store.close()
     print(_said(importer.tally, tells=isinstance(store, DuckDBStore)))
@@ -88,22 +88,22 @@ def _hostname(text: str) -> str:
 
 
 def _files(paths: list[Path]) -> list[Path]:
-    """Return the files, those of a directory by name, what is known of people after all events."""
+    """Return the files, those of a directory in order of name; what is known of users comes after all events."""
     found = [each for path in paths for each in (_within(path) if path.is_dir() else [_readable(path)])]
     return sorted(found, key=lambda each: each.name == PEOPLE)
 
 
 def _within(directory: Path) -> list[Path]:
-    """Return the files of *directory*; hidden ones are not meant by its name."""
+    """Return the files of *directory*, except hidden ones."""
     return [each for each in sorted(directory.iterdir()) if each.is_file() and not each.name.startswith(".")]
 
 
 def _readable(path: Path) -> Path:
-    """Return *path*, a file by name. Raises `CommandError` unless it can be read."""
+    """Return *path*. Raises `CommandError` unless it is a file that can be read."""
     if not path.exists():
         raise CommandError(f"there is no file {str(path)!r}")
     if not path.is_file():
-        # Opening a pipe would wait for whoever writes into it.
+        # Opening a pipe would block until somebody writes into it.
         raise CommandError(f"{str(path)!r} is no regular file; write what a pipe says into a file first")
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""``migrate``: the tables of a ClickHouse store, made or brought to this program's version."""
+"""``migrate``: creates the tables of a ClickHouse store, or brings them to this program's version."""
 
 import argparse
 
@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Migrate, or say what would be done."""
+    """Migrate, or print the statements."""
     store = target.find(arguments).configured.store
     if not isinstance(store, ClickHouseStore):
         raise CommandError("this application's store is not on ClickHouse: there is nothing to migrate")

@@ -1,4 +1,4 @@
-"""A bar that shows how far long work has come, for somebody at a terminal; otherwise nothing."""
+"""A progress bar for long work, shown at a terminal only."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ _EVERY = 0.1
 
 
 class Progress:
-    """``with Progress("erasing", total) as bar: bar.advance(10)``; on standard error, so that output stays output."""
+    """``with Progress("erasing", total) as bar: bar.advance(10)``. It is drawn on standard error."""
 
     def __init__(self, label: str, total: int, stream: TextIO | None = None) -> None:
         self._label = label
@@ -28,7 +28,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._shown:
-            # The line is cleared: what was done is said by the command.
+            # Clear the line; the command itself says what was done.
             self._stream.write("\r\033[K")
             self._stream.flush()
 

@@ -1,4 +1,4 @@
-"""``replay``: gives a collector what happened before, from the embedded store or from what is still in the log."""
+"""``replay``: sends past events to a collector, from the embedded store or from what is still in the log."""
 
 import argparse
 import time
@@ -54,14 +54,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Hand the events over to delivery, and deliver them."""
+    """Queue the events for delivery, and deliver them."""
     found = target.find(arguments)
     analytics, outbox = found.working, found.durable
     collector = named(analytics.collectors, arguments.collector)
     _refuse(collector, debug=analytics.settings.debug)
     known = collector.name in outbox.stats().consumers
     if not known and not arguments.dry_run:
-        # What happens from now on it gets as everybody does.
+        # From now on it gets new events like every collector.
         outbox.register(collector.name, reads_private=bool(getattr(collector, "needs", ())))
     source = _source(analytics, outbox, collector)
     registered = registered_at(outbox.database, collector.name) if known else time.time()
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _nothing(source: "_Source", collector: Collector, *, new: bool, until: float | None) -> str:
-    """Return why there was nothing to replay; whether all of the time was *new* to the collector."""
+    """Return why there was nothing to replay. *new* says whether nothing of that time was replayed before."""
     if not source.fills:
         return "Without a store there is only the log, which keeps what some collector still waits for."
     if not new:
@@ -104,12 +104,12 @@ def _nothing(source: "_Source", collector: Collector, *, new: bool, until: float
 
 
 class _Source(NamedTuple):
-    """Where history comes from."""
+    """Where past events come from."""
 
     history: History
     amount_of: Callable[[Span], int]
     fills: bool
-    """Whether it reaches back to before a collector was there."""
+    """Whether it has events from before a collector was configured."""
 
 
 def _source(analytics: Analytics, outbox: SqliteOutbox, collector: Collector) -> _Source:
@@ -138,7 +138,7 @@ def _source(analytics: Analytics, outbox: SqliteOutbox, collector: Collector) ->
 def _range(
     arguments: argparse.Namespace, collector: Collector, source: _Source, registered: float | None
 ) -> tuple[Span, str]:
-    """Return which time it is about, and how its end is called."""
+    """Return the time to replay, and its end in words."""
     now = time.time()
     since, until = arguments.since, arguments.until
     max_age: float | None = getattr(collector, "max_age", None)
@@ -164,7 +164,7 @@ def _refuse(collector: Collector, *, debug: bool) -> None:
 
 
 def _became(before: ConsumerStats, after: ConsumerStats) -> str:
-    """Return what became of what was sent meanwhile."""
+    """Return in words what became of the events sent between *before* and *after*."""
     dropped = {
         reason: number
         for reason, count in after.dropped.items()

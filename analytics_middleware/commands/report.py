@@ -1,4 +1,4 @@
-"""``report``: a period beside the one before, to read, to keep, or to send."""
+"""``report``: prints, writes or sends a summary of a period, compared with the one before."""
 
 import argparse
 import os
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the report, then print, write or send it; 1 when it did not get everywhere."""
+    """Make the report, then print, write or send it. Return 1 if it could not be sent to every destination."""
     if arguments.last is not None and arguments.first is None:
         raise CommandError("--to goes with --from")
     if arguments.dashboard_url is not None and web_address(arguments.dashboard_url) is None:
@@ -102,7 +102,7 @@ def _scope(arguments: argparse.Namespace, analytics: Analytics) -> Scope:
 
 
 def _filters(text: str) -> Any:
-    """Read filters as REST has them."""
+    """Read filters in the form that the REST API takes."""
     try:
         return WHERE.read(text)
     except ValueError as error:
@@ -116,7 +116,7 @@ def _formatted(report: Report, form: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    # Whoever may read the figures is not everybody on this host.
+    # Readable by its owner only: not everybody on this host may read the figures.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
 

@@ -1,4 +1,4 @@
-"""``sql``: one SELECT statement over all events, as a table, CSV or JSON."""
+"""``sql``: runs one SELECT statement over all events and prints a table, CSV or JSON."""
 
 import argparse
 import sys
@@ -32,14 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what the statement finds."""
+    """Run the statement and print its rows."""
     store = target.find(arguments).store
     from analytics_middleware.store.sql import SqlError
 
     try:
         found = store.sql(arguments.query, max_rows=arguments.limit)
     except SqlError as error:
-        # Without the drawing that points at the place.
+        # Only the message, without DuckDB's excerpt of the statement with a marker under the error.
         raise CommandError(" ".join(str(error).partition("\n\n")[0].split())) from None
     if arguments.csv:
         rows = csv_table("sql", "", found.columns, [[shown(cell) for cell in row] for row in found.rows])
@@ -62,5 +62,5 @@ def _text(cell: Any) -> str:
 
 
 def _json(cell: Any) -> Any:
-    # Numbers that JSON's readers would round or refuse are text.
+    # Numbers that readers of JSON would round or refuse become text.
     return clean_value(cell) if isinstance(cell, int) else cell

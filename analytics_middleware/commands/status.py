@@ -1,4 +1,4 @@
-"""``status``: where each collector stands, and what the host has counted."""
+"""``status``: shows the state of each collector and the host's counters."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print it once, or until somebody interrupts."""
+    """Print the status once, or again and again until interrupted."""
     found = target.find(arguments)
     while True:
         state = _state(found)
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(shown)
             return 0
         if sys.stdout.isatty() and not arguments.json:
-            # From the top of the screen, so that numbers change in place.
+            # Back to the top of the screen, so that numbers change in place.
             print("\033[H\033[J", end="")
         print(shown, flush=True)
         time.sleep(arguments.watch)

@@ -1,4 +1,4 @@
-"""``tail``: events as they are written into the log, whoever writes and delivers them."""
+"""``tail``: prints events as they are written into the log, by whichever process."""
 
 import argparse
 import sys
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print(entry: Entry, printer: StdoutCollector, *, as_json: bool) -> None:
     if not entry.payload:
-        # An erasure took the content.
+        # An erasure has deleted the content.
         return
     record = decode_record(entry.kind, entry.payload)
     if record is None:

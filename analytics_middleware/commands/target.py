@@ -1,4 +1,4 @@
-"""How a command finds what it works on: the application's `Analytics`, or a data directory when that is enough."""
+"""How a command finds what it works on: the application's `Analytics`, or a data directory where that is enough."""
 
 import argparse
 import importlib
@@ -31,13 +31,13 @@ class Target(NamedTuple):
     analytics: Analytics | None
     """None when only the directory is known."""
     application: Any = None
-    """The application that the analytics was found in."""
+    """The application that `analytics` was found in."""
     outbox: SqliteOutbox | None = None
-    """The durable outbox; None when events are kept in memory."""
+    """The durable outbox; None if events are kept in memory."""
 
     @property
     def durable(self) -> SqliteOutbox:
-        """The durable outbox. Raises `CommandError` where there is none."""
+        """The durable outbox. Raises `CommandError` if there is none."""
         if self.outbox is None:
             raise CommandError(
                 "this application keeps its events in the memory of its processes, where no other process sees them; "
@@ -47,7 +47,7 @@ class Target(NamedTuple):
 
     @property
     def store(self) -> "DuckDBStore":
-        """The store in the data directory. Raises `CommandError` where there is none."""
+        """The store in the data directory. Raises `CommandError` if there is none."""
         from analytics_middleware.store import DuckDBStore
 
         store = self.portable
@@ -57,7 +57,7 @@ class Target(NamedTuple):
 
     @property
     def portable(self) -> "Portable":
-        """The store, wherever it is. Raises `CommandError` where there is none that this process can fill and read."""
+        """The store, wherever it is. Raises `CommandError` if this process can't write to one and read from it."""
         from analytics_middleware.store import DuckDBStore, MemoryStore
         from analytics_middleware.store.base import Portable
 
@@ -74,7 +74,7 @@ class Target(NamedTuple):
 
     @property
     def kept(self) -> Any:
-        """The store that can tell what it holds, None where nothing is kept, or elsewhere."""
+        """The store, or None if there is none or another process keeps it."""
         from analytics_middleware.store.catalogue import segment_directory
 
         if self.analytics is None:
@@ -83,14 +83,14 @@ class Target(NamedTuple):
 
     @property
     def configured(self) -> Analytics:
-        """The analytics. Raises `CommandError` where only the directory is known."""
+        """The application's `Analytics`. Raises `CommandError` if only the directory is known."""
         if self.analytics is None:
             raise CommandError(f"this needs to know the collectors, which the data directory does not: {_HOW}")
         return self.analytics
 
     @property
     def working(self) -> Analytics:
-        """The analytics, to deliver with. Raises `CommandError` when it is switched off."""
+        """The application's `Analytics`, able to deliver. Raises `CommandError` if it is switched off."""
         analytics = self.configured
         if not analytics.active:
             raise CommandError("analytics is off: the setting 'enabled' says so, or a test runner is at work")
@@ -98,7 +98,7 @@ class Target(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, directory: bool = True) -> None:
-    """Add the arguments that say what to work on; *directory* says whether a data directory is enough."""
+    """Add the arguments that say what to work on. *directory* says whether a data directory is enough."""
     parser.add_argument(
         "--app",
         metavar="MODULE:ATTRIBUTE",
@@ -111,9 +111,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, directory: bool = True) ->
 
 
 def find(arguments: argparse.Namespace) -> Target:
-    """Return what the *arguments* or the environment name, or what the framework's own command line brought along.
+    """Return what *arguments*, the framework's own command line or the environment name.
 
-    Raises `CommandError` when there is no such thing.
+    Raises `CommandError` if they name nothing, or something that doesn't exist.
     """
     app: str | None = arguments.app
     directory: Path | None = getattr(arguments, "data_dir", None)
@@ -132,7 +132,7 @@ def find(arguments: argparse.Namespace) -> Target:
 
 
 def of_directory(directory: Path) -> Target:
-    """Return the outbox in *directory*. Raises `CommandError` when there is none: looking must not make one."""
+    """Return the outbox in *directory*. Raises `CommandError` if there is none, and does not create one."""
     if not (directory / FILE).is_file():
         raise CommandError(
             f"there is no analytics database in {str(directory)!r}: name the setting data_dir of an application "
@@ -142,7 +142,7 @@ def of_directory(directory: Path) -> Target:
 
 
 def of_application(application: Any) -> Target:
-    """Return the analytics in *application*, which may be one itself or a function that makes one."""
+    """Return the `Analytics` of *application*, which may be an `Analytics` or a function that returns either."""
     found = _analytics_in(application)
     if found is None and _is_factory(application):
         application = application()
@@ -158,7 +158,7 @@ def of_application(application: Any) -> Target:
 
 
 def layers(application: Any) -> Iterator[Any]:
-    """Yield *application* and the applications that it wraps, from the outside in."""
+    """Yield *application* and the applications that it wraps, the outermost first."""
     build = getattr(application, "build_middleware_stack", None)
     layer = build() if callable(build) and not isinstance(application, type) else application
     while layer is not None:
@@ -176,7 +176,7 @@ def _analytics_in(application: Any) -> Analytics | None:
         if isinstance(found, Analytics):
             return found
     if type(application).__module__.startswith("django.core.handlers."):
-        # Its settings say it all; the adapter is there because they name it.
+        # Django's settings are enough. The adapter can be imported because they name it.
         django: Any = importlib.import_module("analytics_middleware_django")
         return cast("Analytics", django.get_analytics())
     if isinstance(application, type):
@@ -201,7 +201,7 @@ def _import(path: str) -> Any:
     name, separator, attribute = path.partition(":")
     if not separator or not name or not attribute:
         raise CommandError(f"--app {path!r} is not of the form MODULE:ATTRIBUTE, such as 'shop.main:app'")
-    # As servers do: what stands in the current directory can be imported.
+    # As with servers, modules in the current directory can be imported.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:

@@ -1,4 +1,4 @@
-"""Words of the command line: times, amounts and lists as it prints and reads them."""
+"""Times, amounts and lists as the command line prints and reads them."""
 
 import argparse
 import math
@@ -12,7 +12,7 @@ from analytics_middleware.durations import SECONDS
 
 
 def span(seconds: float) -> str:
-    """Return *seconds* as people say it: ``42 s``, ``3 min``, ``5 h``, ``2 days``."""
+    """Return *seconds* in words: ``42 s``, ``3 min``, ``5 h``, ``2 days``."""
     if seconds < 60:
         return f"{max(seconds, 0.0):.0f} s"
     if seconds < 3600:
@@ -26,12 +26,12 @@ def instant(timestamp: float) -> str:
 
 
 def amount(number: int, one: str, more: str | None = None) -> str:
-    """Return *number* with the noun that fits."""
+    """Return *number* with its noun, *one* in the singular and *more* (or *one* and an s) in the plural."""
     return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def reasons(dropped: Mapping[str, int]) -> str:
-    """Return how many were dropped for which reason."""
+    """Return how many were dropped, by reason."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "-"
 
 
@@ -41,7 +41,7 @@ def listing(names: Iterable[str]) -> str:
 
 
 def confirmed(question: str) -> bool:
-    """Ask somebody at a terminal; a script has made up its mind."""
+    """Ask *question* at a terminal and return whether the answer is yes; without a terminal, return True."""
     if not sys.stdin.isatty():
         return True
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
@@ -49,7 +49,7 @@ def confirmed(question: str) -> bool:
 
 
 def when(text: str) -> float:
-    """Read a time given on the command line: ``90m`` ago, or an RFC 3339 date or time; seconds since the epoch."""
+    """Read ``90m`` (that long ago) or an RFC 3339 date or time, and return seconds since the epoch."""
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
         return _in_calendars(text, time.time() - float(match[1]) * SECONDS[match[2]])
     try:
@@ -68,7 +68,7 @@ def when(text: str) -> float:
 
 
 def moment(text: str) -> datetime:
-    """Read a time as `when` does; in UTC."""
+    """Read a time as `when` does, and return it in UTC."""
     return datetime.fromtimestamp(when(text), UTC)
 
 

@@ -1,4 +1,4 @@
-"""``worker``: delivers, seals and compacts outside the web processes, until it is told to end."""
+"""``worker``: delivers, seals and compacts outside the web processes, until a signal ends it."""
 
 import argparse
 import logging
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with _signals() as wait:
-        # Before the work begins: what is delivered within a moment counts, too.
+        # Counted before the work begins, so that what is delivered at once counts as well.
         pending = _pending(analytics)
         try:
             analytics.work()
@@ -72,7 +72,7 @@ def _once(analytics: Analytics, database: Database, pending: int, timeout: float
         while not done and time.monotonic() < deadline:
             done = analytics.flush(min(_LOOK_EVERY, max(0.0, deadline - time.monotonic())))
             if done and anything_waits(database):
-                # Of the past: nobody's flush waits for that.
+                # These past events are not part of what `flush` waits for.
                 time.sleep(_LOOK_EVERY)
                 done = False
             left = _pending(analytics)
@@ -93,7 +93,7 @@ def _pending(analytics: Analytics) -> int:
 
 
 def _all_stuck(analytics: Analytics) -> bool:
-    """Whether whoever something waits for is known to be down: no need to sit out the time."""
+    """Return whether every consumer with pending events is known to be down, so that waiting is pointless."""
     waiting = [state for state in analytics.outbox.stats().consumers.values() if state.pending]
     return all(state.breaker == "open" for state in waiting)
 
@@ -107,7 +107,7 @@ def _maintain(analytics: Analytics) -> None:
 
 @contextmanager
 def _signals() -> Generator["_Wait"]:
-    """Turn SIGTERM and SIGINT into the end of a wait. A pipe, for a handler may not touch locks."""
+    """Yield a wait that SIGTERM and SIGINT end. It uses a pipe, because a signal handler must not take locks."""
     read, write = os.pipe()
 
     def note(_number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""Whether anybody checks the alerts, and whether what they say arrives."""
+"""Whether anything checks the alerts, and whether their messages arrive."""
 
 import time
 from collections.abc import Generator
@@ -10,11 +10,11 @@ from analytics_middleware.outbox.database import Database
 from analytics_middleware.reports.told import Telling
 
 _LATE: Final = 3600.0
-"""Seconds without a check after which it looks as if nobody did it."""
+"""Seconds without a check after which apparently nothing checks the alerts."""
 
 
 def examine_alerts(analytics: Analytics, database: Database) -> Generator[Finding]:
-    """Yield what is to be said of the alerts in the settings; nothing where there are none."""
+    """Look at the alerts in the settings."""
     alerts = analytics.settings.alerts
     if not alerts:
         return

@@ -1,4 +1,4 @@
-"""How the application has set analytics up: where events go, which addresses it sees, where the middleware stands."""
+"""How the application set analytics up: where events go, which addresses it sees, where the middleware is."""
 
 import importlib
 import os
@@ -17,7 +17,7 @@ from analytics_middleware.settings import Settings
 from analytics_middleware.store.hub import HubStore
 
 _HARMLESS = frozenset(["ServerErrorMiddleware", "ProxyFix", "ProxyHeadersMiddleware", "GZipMiddleware"])
-"""Middleware that neither answers by itself nor knows pages, and so may stand outside."""
+"""Middleware that answers no requests itself, and so may be outside ours."""
 
 
 def examine_settings(analytics: Analytics) -> Generator[Finding]:
@@ -87,7 +87,7 @@ def _hub(hub: HubStore, timezone: str) -> Finding:
 
 
 def examine_proxies(analytics: Analytics | None, ignored: int) -> Generator[Finding]:
-    """Look at whose word is taken for the client's address; *ignored* headers of proxies have been counted."""
+    """Look at whether proxies are trusted to tell the client's address. *ignored* headers of theirs were counted."""
     if ignored:
         text = f"{ignored} requests came from a private address with X-Forwarded-For, and trusted_proxies is empty"
         advice = "list your proxies' networks there, unless the server reads the header itself (uvicorn does)"
@@ -100,7 +100,7 @@ def examine_proxies(analytics: Analytics | None, ignored: int) -> Generator[Find
 
 
 def examine_middleware(application: Any, layers: list[Any]) -> Generator[Finding]:
-    """Look for the middleware in *application*, whose *layers* are known from the outside in."""
+    """Look for the middleware in *application*; *layers* are its own, the outermost first."""
     if isinstance(application, Analytics):
         advice = "name the application with --app instead"
         yield Finding("ok", "middleware", "not examined: only the Analytics object is known", advice)
@@ -115,7 +115,7 @@ def examine_middleware(application: Any, layers: list[Any]) -> Generator[Finding
     added: Any = getattr(application, "user_middleware", None)
     outer: list[str] = []
     for layer in layers[: ours[0]]:
-        # What the framework puts outside everything of its own accord, nobody can move.
+        # What the framework itself puts outside of all middleware can't be moved.
         own_accord = added is not None and all(type(layer) is not middleware.cls for middleware in added)
         if not own_accord and type(layer).__name__ not in _HARMLESS:
             outer.append(type(layer).__name__)
@@ -127,7 +127,7 @@ def examine_middleware(application: Any, layers: list[Any]) -> Generator[Finding
 
 
 def examine_django() -> Generator[Finding]:
-    """Look at a Django project as its system checks do."""
+    """Run our system checks of a Django project."""
     checks: Any = importlib.import_module("analytics_middleware_django.checks")
     messages = checks.check_setup()
     for message in messages:
@@ -141,7 +141,7 @@ def examine_django() -> Generator[Finding]:
 
 
 def is_django(analytics: Analytics) -> bool:
-    """Whether *analytics* is the one of a Django project's settings."""
+    """Return whether *analytics* was made from a Django project's settings."""
     conf: Any = sys.modules.get("analytics_middleware_django.conf")
     return conf is not None and conf.is_of_settings(analytics)
 

@@ -1,4 +1,4 @@
-"""Whether what is in the log arrives."""
+"""Whether what is in the log is delivered."""
 
 from collections.abc import Collection, Generator, Mapping
 
@@ -7,7 +7,7 @@ from analytics_middleware.outbox.base import ConsumerStats
 
 
 def examine_delivery(consumers: Mapping[str, ConsumerStats], configured: Collection[str] | None) -> Generator[Finding]:
-    """Look at where *consumers* stand; at those that are *configured*, where that is known."""
+    """Look at the state of *consumers*, except those that are known not to be *configured* any more."""
     for name, stats in consumers.items():
         if configured is not None and name not in configured:
             continue

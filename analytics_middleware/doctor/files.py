@@ -17,9 +17,9 @@ _FIRST_WAL: Final = (3, 7, 0)
 _EPHEMERAL = frozenset(["tmpfs", "ramfs", "overlay", "aufs"])
 _LITTLE = 64 * 1024 * 1024
 _CHECKED_UP_TO = 64 * 1024 * 1024
-"""Bytes of database up to which its structure is checked: more would take long, and reading holds up checkpoints."""
+"""Bytes up to which a database's structure is checked: more would take long, and reading holds up checkpoints."""
 _RELEASED = 1_735_689_600
-"""2025-01-01; no clock that is right shows less."""
+"""2025-01-01, in seconds since the epoch. A clock that shows an earlier time is wrong."""
 _AHEAD = 60.0
 
 

@@ -1,4 +1,4 @@
-"""The store's files: whether what the catalogue lists is there and whole."""
+"""Whether the store's files that the catalogue lists exist and are intact."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -13,7 +13,7 @@ _MAGIC: Final = b"PAR1"
 
 
 def examine_segments(database: Database) -> Generator[Finding]:
-    """Look at the files of events that *database* lists; nothing where there are none."""
+    """Look at the files of events that *database* lists."""
     with database.read() as connection:
         segments = read_state(connection).segments
     if not segments:
@@ -30,7 +30,7 @@ def examine_segments(database: Database) -> Generator[Finding]:
 
 def _wrong(directory: Path, segment: Segment) -> str | None:
     path = directory / segment.file
-    # The hashes of its event ids stand beside it, and count in the catalogue's bytes.
+    # The catalogue's size includes the file beside it with the hashes of the event ids.
     hashes = path.with_suffix(".ids")
     try:
         with path.open("rb") as file:

@@ -13,7 +13,7 @@ _FALSE = frozenset(["", "0", "false", "no", "off"])
 
 
 def options_of_file(path: Path) -> dict[str, str]:
-    """Return the options in a uWSGI ini file. Raises `OSError`, and `ValueError` for what is no such file."""
+    """Return the options in a uWSGI ini file. Raises `OSError`, and `ValueError` if it is no such file."""
     parser = configparser.ConfigParser(strict=False, allow_no_value=True, interpolation=None)
     try:
         parser.read_string(path.read_text("utf-8"))
@@ -25,7 +25,7 @@ def options_of_file(path: Path) -> dict[str, str]:
 
 
 def options_here() -> dict[str, str] | None:
-    """Return the options of the uWSGI that this runs in, or that its environment sets; None where there is none."""
+    """Return the options of the uWSGI that this process runs in or that its environment sets; None without uWSGI."""
     options = {
         _key(name.removeprefix("UWSGI_")): value for name, value in os.environ.items() if name.startswith("UWSGI_")
     }
