@@ -7,7 +7,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple
 
-from analytics_middleware.properties import MAX_REMEMBERED
+from analytics_middleware.remembering import remembered
 from analytics_middleware.request import Request
 
 STAFF: Final = "staff"
@@ -69,22 +69,16 @@ class Exclusions:
         # Asked at every request: whether there is anything to ask for.
         self.any_path = self._paths is not None
         self.any_visitor = bool(self._agents or self._networks)
-        self._path = lru_cache(_CACHED)(self._excludes_path)
+        self.path = remembered(_CACHED)(self._excludes_path)
+        """Whether automatic events of a path are left out."""
         self._address = lru_cache(_CACHED)(self._excludes_address)
-        self._agent = lru_cache(_CACHED)(self._excludes_agent)
-
-    def path(self, path: str) -> bool:
-        """Whether automatic events of *path* are left out."""
-        return (self._path if len(path) <= MAX_REMEMBERED else self._excludes_path)(path)
+        self._agent = remembered(_CACHED)(self._excludes_agent)
 
     def visitor(self, request: Request, address: str | None) -> bool:
         """Whether the *address* or the program that made *request* is left out."""
         if self._networks and address is not None and self._address(address):
             return True
-        if self._agents is None:
-            return False
-        agent = request.header("user-agent") or ""
-        return (self._agent if len(agent) <= MAX_REMEMBERED else self._excludes_agent)(agent)
+        return self._agents is not None and self._agent(request.header("user-agent") or "")
 
     def _excludes_path(self, path: str) -> bool:
         return self._paths is not None and self._paths.match(path) is not None

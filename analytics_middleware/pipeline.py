@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -17,7 +16,8 @@ from analytics_middleware.ids import uuid7
 from analytics_middleware.outbox.base import Draft
 from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outbox.spill import FAILURES
-from analytics_middleware.properties import MAX_NAME, MAX_PROPERTIES, MAX_REMEMBERED, clean_name, clean_text
+from analytics_middleware.properties import MAX_NAME, MAX_PROPERTIES, clean_name, clean_text
+from analytics_middleware.remembering import remembered
 from analytics_middleware.request import Request, hostname, site_host
 from analytics_middleware.settings import Settings
 from analytics_middleware.tracing import trace_id_of
@@ -174,10 +174,8 @@ class Pipeline:
         """Return an event with everything that the request itself says."""
         if self._look_for_proxies:
             self._look_for_proxy(request)
-        host = request.host
-        short = len(host) + len(context.path) + len(context.query) <= MAX_REMEMBERED
-        url, path, hostname = (_location if short else _location.__wrapped__)(
-            context.scheme, host, request.host_fallback, context.path, context.query
+        url, path, hostname = _location(
+            context.scheme, request.host, request.host_fallback, context.path, context.query
         )
         user_agent = request.header("user-agent")
         referrer = request.header("referer")
@@ -245,7 +243,7 @@ def _user_id(context: RequestContext) -> str | None:
     return clean_name(user_id) or None
 
 
-@lru_cache(4096)
+@remembered(4096)
 def _location(scheme: str, host: str, fallback: str, path: str, query: str) -> tuple[str, str, str | None]:
     """Return the URL, the path and the host's name of a request that asked *host* for *path*.
 

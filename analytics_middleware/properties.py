@@ -20,11 +20,6 @@ MAX_NAME: Final = 256
 """Characters of an event name, an action name, a property key or an id; longer ones are cut."""
 MAX_VALUE: Final = 4096
 """Characters of a property value; longer ones are cut."""
-MAX_REMEMBERED: Final = 512
-"""Characters that a cache keeps of what strangers write in one request; longer texts are worked out each time.
-
-They are rare, and each is another as a rule: keeping them would cost memory for good and save nothing.
-"""
 
 _MAX_DEPTH = 8
 _MAX_ITEMS = 256

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.routing import Host, Match, Mount
 
-from analytics_middleware.properties import MAX_REMEMBERED
+from analytics_middleware.remembering import MAX_REMEMBERED
 
 _REMEMBERED = 1024
 _MAX_WRAPPERS = 32

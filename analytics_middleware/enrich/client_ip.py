@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from analytics_middleware.properties import MAX_REMEMBERED
+from analytics_middleware.remembering import remembered
 from analytics_middleware.request import Request
 
 MAX_HEADER: Final = 2048
@@ -48,7 +48,7 @@ class ClientIP:
         self._header = header
         self._hops: Callable[[str], Iterator[str]] = _forwarded_for if header == "forwarded" else _hops
         # Not a decorated method: the cache belongs to this instance's networks and dies with it.
-        self._resolve = lru_cache(_CACHED_CHAINS)(self._walk)
+        self._resolve = remembered(_CACHED_CHAINS)(self._walk)
         self._trusted = lru_cache(_CACHED_CHAINS)(self._trusts_text)
 
     def __call__(self, request: Request) -> str | None:
@@ -59,8 +59,7 @@ class ClientIP:
         chain = request.header(self._header)
         if chain is None:
             return canonical(peer)
-        resolve = self._resolve if len(chain) <= MAX_REMEMBERED else self._walk
-        return resolve(peer, len(chain) > MAX_HEADER, chain[-MAX_HEADER:])
+        return self._resolve(peer, len(chain) > MAX_HEADER, chain[-MAX_HEADER:])
 
     def trusts_peer(self, request: Request) -> bool:
         """Whether *request* came through a trusted proxy, so that what that proxy writes can be believed."""

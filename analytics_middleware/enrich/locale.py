@@ -22,10 +22,10 @@ def accept_language(header: str | None) -> str | None:
     """
     if not header:
         return None
-    if len(header) <= MAX_HEADER:
-        return _best(header)
-    # The last range may have been cut into another language's tag.
-    return _best.__wrapped__(header[:MAX_HEADER].rpartition(",")[0])
+    if len(header) > MAX_HEADER:
+        # The last range may have been cut into another language's tag.
+        header = header[:MAX_HEADER].rpartition(",")[0]
+    return _best(header)
 
 
 @lru_cache(1024)

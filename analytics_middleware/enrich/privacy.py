@@ -12,7 +12,7 @@ from urllib.parse import unquote, unquote_plus
 
 from analytics_middleware.enrich.client_ip import canonical
 from analytics_middleware.enrich.sources import CLICK_IDS
-from analytics_middleware.properties import MAX_REMEMBERED
+from analytics_middleware.remembering import remembered
 from analytics_middleware.request import HeaderNames, Request
 
 REDACTED: Final = "[redacted]"
@@ -67,8 +67,7 @@ def scrub_url(url: str | None, allow: Collection[str] = ()) -> str | None:
         # What the cut goes through, here or before, is dropped: half an e-mail address would not be recognised as one.
         url = url[:MAX_URL]
         url = url[: max(map(url.rfind, "/?&")) + 1]
-    scrub = _scrub if len(url) <= MAX_REMEMBERED else _scrub.__wrapped__
-    return scrub(url, allow if isinstance(allow, (frozenset, tuple)) else frozenset(allow))
+    return _scrub(url, allow if isinstance(allow, (frozenset, tuple)) else frozenset(allow))
 
 
 def looks_secret(text: str) -> bool:
@@ -117,7 +116,7 @@ def objects(request: Request, name: str) -> bool:
     return "1" in (value.strip() for value in request.values(name))
 
 
-@lru_cache(_CACHED_URLS)
+@remembered(_CACHED_URLS)
 def _scrub(url: str, allow: Collection[str]) -> str | None:
     match = _URL.fullmatch("".join(char for char in url if char.isprintable()).strip())
     if match is None:
@@ -142,10 +141,10 @@ def scrub_path(path: str) -> str:
     """
     if len(path) >= MAX_URL:
         path = path[: path.rfind("/", 0, MAX_URL) + 1]
-    return (_scrub_path if len(path) <= MAX_REMEMBERED else _scrub_path.__wrapped__)(path)
+    return _scrub_path(path)
 
 
-@lru_cache(_CACHED_URLS)
+@remembered(_CACHED_URLS)
 def _scrub_path(path: str) -> str:
     path = _END_OF_PATH.split(path, 1)[0]
     segments = (segment.partition(";")[0] for segment in path.split("/"))

@@ -1,7 +1,6 @@
 """Where a visit came from: its source, campaign and channel, from the page's URL and the Referer header."""
 
 import re
-from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -18,7 +17,8 @@ from analytics_middleware.enrich.sources import (
     ClickID,
     Site,
 )
-from analytics_middleware.properties import MAX_NAME, MAX_REMEMBERED, clean_name
+from analytics_middleware.properties import MAX_NAME, clean_name
+from analytics_middleware.remembering import remembered
 
 MAX_QUERY: Final = 2048
 """Characters read of a query string."""
@@ -75,8 +75,7 @@ def attribute(url: str | None, referrer: str | None, own_host: str | None) -> At
     match = _ORIGIN.match(referrer[:512]) if referrer else None
     if match is None and not query:
         return _DIRECT
-    found = _attribute if len(query) <= MAX_REMEMBERED else _attribute.__wrapped__
-    return found(query, match[1] if match else "", own_host or "")
+    return _attribute(query, match[1] if match else "", own_host or "")
 
 
 def site_of(host: str) -> Site | None:
@@ -98,7 +97,7 @@ def _nearest(host: str, sites: dict[str, Site]) -> Site | None:
     return None
 
 
-@lru_cache(_CACHED_VISITS)
+@remembered(_CACHED_VISITS)
 def _attribute(query: str, referring_host: str, own_host: str) -> Attribution:
     parameters = _parameters(query)
     click_kind = next((name for name in CLICK_IDS if name in parameters), None)

@@ -7,7 +7,6 @@ the client's address above all, stands apart.
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
-from functools import lru_cache
 from typing import NamedTuple
 
 from analytics_middleware.counters import Counters
@@ -23,7 +22,7 @@ from analytics_middleware.enrich.visitor import cookieless_id
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.event import Event, EventType, Visit
 from analytics_middleware.exclusions import Exclusions
-from analytics_middleware.properties import MAX_REMEMBERED
+from analytics_middleware.remembering import remembered
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
 from analytics_middleware.visitor_cookie import Consent, VisitorCookie
@@ -108,9 +107,9 @@ class Enricher:
         load()
         self._carried: dict[str, str] = {}
         # Each derived from several headers at the price of one look: most requests look like one before.
-        self._hash = lru_cache(_CACHED_VISITORS)(cookieless_id)
-        self._kept = lru_cache(_CACHED_PAGES)(self._keep)
-        self._agent = lru_cache(_CACHED_AGENTS)(self._keep_agent)
+        self._hash = remembered(_CACHED_VISITORS)(cookieless_id)
+        self._kept = remembered(_CACHED_PAGES)(self._keep)
+        self._agent = remembered(_CACHED_AGENTS)(self._keep_agent)
 
     def warm_up(self) -> None:
         """Load what is slow to load, before the first event needs it."""
@@ -174,7 +173,7 @@ class Enricher:
         """Destroy the salts of days before yesterday, and the sessions that ended long ago."""
         if self._salts.forget(now):
             # What was hashed with them is remembered by them.
-            self._hash.cache_clear()
+            self._hash = remembered(_CACHED_VISITORS)(cookieless_id)
             self._carried.clear()
         self._sessions.forget(now)
 
@@ -194,15 +193,14 @@ class Enricher:
         # A time that somebody claims must not have salts made, and others destroyed, before their day.
         at = min(at, self._clock() + _AHEAD)
         day, begun, salt = self._salts.at(at)
-        hashed = self._hash if len(event.user_agent or "") <= MAX_REMEMBERED else cookieless_id
-        today = hashed(salt, address, event.user_agent, event.hostname)
+        today = self._hash(salt, address, event.user_agent, event.hostname)
         if at - begun > _CARRY_OVER:
             self._carried.clear()
             return today
         carried = self._carried.get(today)
         if carried is None:
             salt = self._salts.of(day - timedelta(days=1))
-            before = hashed(salt, address, event.user_agent, event.hostname)
+            before = self._hash(salt, address, event.user_agent, event.hostname)
             carried = before if self._sessions.active((before,), at) else today
             if len(self._carried) >= _CACHED_VISITORS:
                 self._carried.clear()
@@ -214,16 +212,13 @@ class Enricher:
     def _describe(self, event: Event, visit: Visit) -> None:
         """Say what the headers of *event* tell of the visit, and keep of them what may be kept."""
         if event.user_agent is not None:
-            read = self._agent if len(event.user_agent) <= MAX_REMEMBERED else self._keep_agent
-            agent, event.user_agent = read(event.user_agent)
+            agent, event.user_agent = self._agent(event.user_agent)
             if visit.browser is None:
                 visit.browser, visit.browser_version, visit.os, visit.device = agent
         if event.url is None and event.path is None and event.referrer is None:
             return
-        # The path is a part of the URL.
-        short = len(event.url or event.path or "") + len(event.referrer or "") <= MAX_REMEMBERED
-        keep = self._kept if short else self._keep
-        event.url, event.path, event.referrer, found = keep(event.url, event.path, event.referrer, event.hostname)
+        kept = self._kept(event.url, event.path, event.referrer, event.hostname)
+        event.url, event.path, event.referrer, found = kept
         if found is not None and visit.channel is None:
             visit.source = found.source
             visit.medium = found.medium
