@@ -131,7 +131,8 @@ def _scrub(url: str, allow: Collection[str]) -> str | None:
         return None  # http:path is a relative reference nobody sends
     clean += scrub_path(path)
     kept = _scrub_query(query, frozenset(name.lower() for name in allow)) if query else ""
-    return f"{clean}?{kept}" if kept else clean or None
+    # What went may have had spaces before it.
+    return (f"{clean}?{kept}" if kept else clean).rstrip() or None
 
 
 def scrub_path(path: str) -> str:
