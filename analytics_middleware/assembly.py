@@ -60,8 +60,6 @@ def build_feed(store: "Store | None", outbox: Outbox) -> Feed | None:
     """Return what takes events from the log to *store*: a store that works on the log itself does so."""
     if store is None:
         return None
-    if isinstance(store, Feed):
-        return store
     from analytics_middleware.store.feed import StoreFeed
 
-    return StoreFeed(store, outbox)
+    return store.feed or StoreFeed(store, outbox)

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 import time
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 logger = logging.getLogger("analytics_middleware.delivery")
 
@@ -13,7 +13,6 @@ _POLL = 0.2
 _AFTER_ERROR = 1.0
 
 
-@runtime_checkable
 class Feed(Protocol):
     """Something that is served from the log, step by step."""
 

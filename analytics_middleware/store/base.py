@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from analytics_middleware.delivery.runner import Feed
 from analytics_middleware.event import Erase, Event, Identify, Record
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store.questions import (
@@ -157,6 +158,11 @@ class Store(Protocol):
     def traits(self, question: Traits) -> dict[str, Scalar]:
         """What is known of a user."""
         ...
+
+    @property
+    def feed(self) -> Feed | None:
+        """What takes records from the log to a store that works on the log itself; None of any other."""
+        return None
 
     def close(self) -> None:
         """Release what the store holds; it is not used afterwards."""

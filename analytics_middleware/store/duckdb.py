@@ -50,8 +50,6 @@ class DuckDBStore(Store):
     *clock* returns seconds since 1970.
     """
 
-    name = CONSUMER
-
     def __init__(
         self,
         outbox: SqliteOutbox,
@@ -77,7 +75,6 @@ class DuckDBStore(Store):
         self.sealer = Sealer(
             outbox, self.segments, compactor, pace=pace or Pace(), clock=clock, keep_replaced=2 * question_timeout
         )
-        """The consumer of the log: `step` seals and compacts what is due."""
         self._reader = Reader(outbox.database, self.segments, self._now, cache_bytes, disk_from)
         self._traits = Traits(outbox.database)
         self._refused = 0
@@ -169,9 +166,10 @@ class DuckDBStore(Store):
         """Seal, compact and delete what there is; return False when another process does so."""
         return self.sealer.maintain()
 
-    def step(self, *, hurry: bool = False) -> float | None:
-        """Seal and compact what is due; return the seconds until there may be more."""
-        return self.sealer.step(hurry=hurry)
+    @property
+    def feed(self) -> Sealer:
+        """The consumer of the log: `step` seals and compacts what is due."""
+        return self.sealer
 
     def close(self) -> None:
         """Give up the lease; the outbox stays open."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from analytics_middleware.assembly import build_feed
 from analytics_middleware.event import Erase, Event, EventType
 from analytics_middleware.store import Insights
 
@@ -135,3 +136,18 @@ def test_small_stores_keep_none(tmp_path: Path):
     answers(store)
     store.close()
     assert not (tmp_path / "columns").exists()
+
+
+def test_who_stops_delivering_and_begins_anew_keeps_columns_all_the_same(tmp_path: Path):
+    store = opened(tmp_path)
+    store.apply(events("ann"))
+    Insights(store, clock=lambda: NOW).overview(**SPAN)
+    written()
+    before = columns(tmp_path)
+    feed = build_feed(store, store.outbox)
+    assert feed is not None
+    feed.close()
+    answers(store)
+    written()
+    assert len(columns(tmp_path)) > len(before)
+    store.close()

@@ -58,11 +58,11 @@ def test_a_month_that_is_wholly_too_old_has_no_file_any_more(store, clock):
 
 def test_it_happens_by_itself(store, clock):
     store.apply([event(29), event(1)])
-    store.step(hurry=True)
-    store.step()
+    store.sealer.step(hurry=True)
+    store.sealer.step()
     clock[0] = NOW + timedelta(days=2)
     store.sealer._tended = None
-    assert store.step() == 0.0
+    assert store.sealer.step() == 0.0
     assert stored(store) == 1
 
 

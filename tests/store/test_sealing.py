@@ -60,23 +60,23 @@ class TestPace:
         store = LoggedStore(tmp_path, pace=Pace(seal_after=60, seal_events=10))
         store.sealer._monotonic = lambda: clock[0]
         store.apply(events(5))
-        store.step()
-        assert 0 < store.step() <= 60
+        store.sealer.step()
+        assert 0 < store.sealer.step() <= 60
         assert store.sealer.state().segments == ()
         clock[0] = 61.0
-        store.step()
+        store.sealer.step()
         assert [segment.rows for segment in store.sealer.state().segments] == [5]
         store.apply(events(10, first=5))
-        store.step()
+        store.sealer.step()
         assert [segment.rows for segment in store.sealer.state().segments] == [5, 10]
         store.close()
 
     def test_hurry_seals_at_once_and_an_empty_log_is_left_alone(self, store):
         store.apply(events(1))
-        assert store.step(hurry=True) == 0.0
+        assert store.sealer.step(hurry=True) == 0.0
         version = store.sealer.state().version
-        store.step(hurry=True)
-        store.step(hurry=True)
+        store.sealer.step(hurry=True)
+        store.sealer.step(hurry=True)
         assert store.sealer.state().version == version
 
     def test_an_erasure_is_sealed_at_once_and_files_are_rewritten_within_an_hour(self, tmp_path):
@@ -87,11 +87,11 @@ class TestPace:
         store.maintain()
         store.apply([Erase(user_id="ann", timestamp=START + timedelta(days=9))])
         for clock[0] in (1.0, 2.0, 3600.0):
-            store.step()
+            store.sealer.step()
             assert store.sealer.state().erased > 0
             assert ids(store) == []
         clock[0] = 3602.0
-        store.step()
+        store.sealer.step()
         assert store.sealer.state().erased == 0
         assert store.sealer.state().segments == ()
         store.close()
@@ -129,16 +129,16 @@ class TestPace:
         store = LoggedStore(tmp_path, pace=Pace(merge_files=4, compact_events=12, tend_every=0))
         for number in range(6):
             store.apply(events(1, first=number))
-            store.step(hurry=True)
-            store.step()
+            store.sealer.step(hurry=True)
+            store.sealer.step()
         assert sorted((segment.tier, segment.rows) for segment in store.sealer.state().segments) == [
             (0, 1),
             (0, 1),
             (1, 4),
         ]
         store.apply(events(6, first=6))
-        store.step(hurry=True)
-        store.step()
+        store.sealer.step(hurry=True)
+        store.sealer.step()
         assert [(segment.month, segment.rows) for segment in store.sealer.state().segments] == [("2025-03", 12)]
         assert total(store) == 12
         store.close()
@@ -161,7 +161,7 @@ class TestSeveralProcesses:
         store.apply(events(1))
         assert store.maintain()
         assert not other.maintain()
-        assert other.step(hurry=True) == 1.0
+        assert other.sealer.step(hurry=True) == 1.0
         store.sealer.close()
         assert other.maintain()
         other.close()
