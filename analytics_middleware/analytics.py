@@ -16,7 +16,7 @@ from analytics_middleware.erasing import erase_record
 from analytics_middleware.errors import AnalyticsError, MissingExtraError
 from analytics_middleware.event import Event
 from analytics_middleware.exclusions import STAFF
-from analytics_middleware.outbox.base import Draft, Erased, Outbox
+from analytics_middleware.outbox.base import STORE, Draft, Erased, Outbox
 from analytics_middleware.outbox.database import refuse_network_file_system
 from analytics_middleware.parts import Parts
 from analytics_middleware.request import Request
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from analytics_middleware.store.base import Store
     from analytics_middleware.store.hub import HubStore
     from analytics_middleware.store.insights import Insights
-
-
-STORE = "store"
-"""The store's name among the consumers of the log; no collector may have it."""
 
 
 class Analytics(Running):

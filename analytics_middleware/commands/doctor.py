@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
-from analytics_middleware.analytics import STORE, Analytics
+from analytics_middleware.analytics import Analytics
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.doctor import Finding
 from analytics_middleware.doctor.alerts import examine_alerts
@@ -21,6 +21,7 @@ from analytics_middleware.doctor.delivery import examine_delivery
 from analytics_middleware.doctor.files import examine_files
 from analytics_middleware.doctor.segments import examine_segments
 from analytics_middleware.doctor.uwsgi import examine_uwsgi, options_here, options_of_file
+from analytics_middleware.outbox.base import STORE
 from analytics_middleware.plain_text import safe
 from analytics_middleware.settings import Settings
 

@@ -2,12 +2,13 @@
 
 from analytics_middleware.commands import target
 from analytics_middleware.erasing import holders
+from analytics_middleware.outbox.base import STORE
 
 
 def told(found: target.Target) -> str:
     """Return a sentence that says where else to erase or export the user."""
     if found.analytics is None:
-        names = [name for name in found.durable.stats().consumers if name != "store"]
+        names = [name for name in found.durable.stats().consumers if name != STORE]
         if not names:
             return "No collector has had any event."
         return (

@@ -10,6 +10,7 @@ from typing import Any
 from analytics_middleware.commands import target
 from analytics_middleware.commands.text import amount, reasons, seconds, span
 from analytics_middleware.counters import NOTES, REASONS
+from analytics_middleware.outbox.base import STORE
 from analytics_middleware.plain_text import safe, table
 
 NAME = "status"
@@ -58,7 +59,7 @@ def _state(found: target.Target) -> dict[str, Any]:
         name: {
             **each._asdict(),
             "lag": None if each.oldest_pending is None else max(0.0, now - each.oldest_pending),
-            "configured": None if configured is None or name == "store" else name in configured,
+            "configured": None if configured is None or name == STORE else name in configured,
         }
         for name, each in stats.consumers.items()
     }

@@ -1,9 +1,12 @@
 """What an outbox is: an append-only log with consumers, each with its own cursor, retries and dead letters."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 Kind = Literal["event", "identify", "erase"]
+
+STORE: Final = "store"
+"""The store's name among the consumers of the log; no collector may have it."""
 
 
 class Draft(NamedTuple):

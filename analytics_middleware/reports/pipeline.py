@@ -4,7 +4,8 @@ from datetime import datetime
 
 import msgspec
 
-from analytics_middleware.analytics import STORE, Analytics
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.outbox.base import STORE
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
-CONSUMER = "store"
-"""The store's name among the consumers of the log."""
+from analytics_middleware.outbox.base import STORE
 
 
 class Segment(NamedTuple):
@@ -75,7 +74,7 @@ def read_state(connection: Connection) -> State:
 
 def read_cursor(connection: Connection) -> int:
     """Return the last sequence number of the log that is sealed; before the store is registered, the last one."""
-    row = connection.execute("SELECT cursor FROM consumer WHERE name = ?", (CONSUMER,)).fetchone()
+    row = connection.execute("SELECT cursor FROM consumer WHERE name = ?", (STORE,)).fetchone()
     if row is None:
         row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
     return 0 if row is None else int(row[0])

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from analytics_middleware.event import EventType
-from analytics_middleware.outbox.base import Settlement
+from analytics_middleware.outbox.base import STORE, Settlement
 from analytics_middleware.outbox.leases import RENEW
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import catalogue
@@ -18,7 +18,7 @@ from analytics_middleware.store._months import month_name, month_number, month_n
 from analytics_middleware.store._sources import numbered, numbers_of
 from analytics_middleware.store.actors import Actors
 from analytics_middleware.store.base import FirstSeen
-from analytics_middleware.store.catalogue import CONSUMER, Segment, State
+from analytics_middleware.store.catalogue import Segment, State
 from analytics_middleware.store.columns import ACTOR, ANON, COLUMNS, USER, event_hashes
 from analytics_middleware.store.identities import Identities
 from analytics_middleware.store.instants import micros
@@ -133,7 +133,7 @@ class Compactor:
                 connection.execute("UPDATE store_state SET value = 0 WHERE key = 'erased' AND value <= ?", (version,))
 
         try:
-            self._outbox.settle(CONSUMER, epoch, Settlement(), within=commit)
+            self._outbox.settle(STORE, epoch, Settlement(), within=commit)
         except BaseException:
             for segment in new:
                 self._segments.remove(segment.file)
@@ -150,7 +150,7 @@ def _lease_kept(outbox: SqliteOutbox) -> Generator[None]:
     def renew() -> None:
         while not done.wait(RENEW):
             try:
-                outbox.claim(CONSUMER)
+                outbox.claim(STORE)
             except (sqlite3.Error, OSError):
                 # Should the lease end, the catalogue refuses what another process may be writing as well.
                 continue

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from analytics_middleware.event import Erase, Event, Identify, Record
+from analytics_middleware.outbox.base import STORE
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.properties import Scalar
 from analytics_middleware.store import _np_counting, _np_funnel, _np_retention, _np_sessions, _np_users
@@ -20,7 +21,7 @@ from analytics_middleware.store import questions as q
 from analytics_middleware.store import results as r
 from analytics_middleware.store._frame import Frame
 from analytics_middleware.store.base import FirstSeen, Store
-from analytics_middleware.store.catalogue import CONSUMER, segment_directory
+from analytics_middleware.store.catalogue import segment_directory
 from analytics_middleware.store.columns import events_of
 from analytics_middleware.store.compaction import Compactor
 from analytics_middleware.store.identity import identity, is_cookieless
@@ -82,7 +83,7 @@ class DuckDBStore(Store):
 
     def start(self) -> None:
         """Make the store known to the log: what is logged from now on is the store's too."""
-        self._outbox.register(CONSUMER)
+        self._outbox.register(STORE)
 
     @property
     def refused(self) -> int:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 
 from analytics_middleware.delivery.backoff import Backoff
 from analytics_middleware.event import Event, Record
-from analytics_middleware.outbox.base import Entry, LeaseLost, Outbox, Settlement
+from analytics_middleware.outbox.base import STORE, Entry, LeaseLost, Outbox, Settlement
 from analytics_middleware.outbox.records import decode_record
 from analytics_middleware.store.base import Store
 
 logger = logging.getLogger("analytics_middleware.store")
 
-CONSUMER = "store"
 _BATCH = 500
 _BYTES = 4_000_000
 
@@ -24,7 +23,7 @@ class StoreFeed:
     the seconds to wait for one to fill.
     """
 
-    name = CONSUMER
+    name = STORE
 
     def __init__(self, store: Store, outbox: Outbox, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store

@@ -13,6 +13,7 @@ import msgspec
 from analytics_middleware.collectors.http import IdentifyingCollector, encode
 from analytics_middleware.errors import ConfigurationError, DeliveryError
 from analytics_middleware.event import Erase, Record
+from analytics_middleware.outbox.base import STORE
 from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outgoing.answers import excerpt
 from analytics_middleware.outgoing.secret import Secret
@@ -60,7 +61,7 @@ class HubStore(IdentifyingCollector):
     comes, so what may have arrived is sent again. Raises `ConfigurationError` for an option that is wrong.
     """
 
-    name = "store"
+    name = STORE
     third_party = False
     dedupes = True
     bots = True

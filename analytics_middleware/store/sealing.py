@@ -7,14 +7,14 @@ from sqlite3 import Connection
 from typing import Any, NamedTuple, TypeVar
 
 from analytics_middleware.event import Record
-from analytics_middleware.outbox.base import LeaseLost
+from analytics_middleware.outbox.base import STORE, LeaseLost
 from analytics_middleware.outbox.records import decode_record
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import catalogue
 from analytics_middleware.store._arrays import Hashes, np, pa
 from analytics_middleware.store._sources import numbers_of
 from analytics_middleware.store.base import FirstSeen
-from analytics_middleware.store.catalogue import CONSUMER, Conflict, Segment
+from analytics_middleware.store.catalogue import Conflict, Segment
 from analytics_middleware.store.columns import event_hashes, table_of
 from analytics_middleware.store.compaction import Compactor
 from analytics_middleware.store.feed import settlement_of
@@ -53,7 +53,7 @@ class Pace(NamedTuple):
 class Sealer:
     """Serves the store's cursor; one thread calls `step`, like a collector's consumer."""
 
-    name = CONSUMER
+    name = STORE
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Sealer:
     def step(self, *, hurry: bool = False) -> float | None:
         """Do what is to be done now; return the seconds until there may be more, None if only the log can tell."""
         try:
-            epoch = self._outbox.claim(CONSUMER)
+            epoch = self._outbox.claim(STORE)
             if epoch is None:
                 return _LEASE_POLL
             waiting = self._waiting()
@@ -100,7 +100,7 @@ class Sealer:
 
     def maintain(self) -> bool:
         """Seal, compact and delete all there is now; return False when another process holds the lease."""
-        epoch = self._outbox.claim(CONSUMER)
+        epoch = self._outbox.claim(STORE)
         if epoch is None:
             return False
         try:
@@ -113,7 +113,7 @@ class Sealer:
 
     def seal(self) -> bool:
         """Seal all there is in the log now; return False when another process holds the lease."""
-        epoch = self._outbox.claim(CONSUMER)
+        epoch = self._outbox.claim(STORE)
         if epoch is None:
             return False
         try:
@@ -126,7 +126,7 @@ class Sealer:
     def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
         """Keep first dates; raise `LeaseLost` when another process holds the lease."""
         for _ in range(_TRIES):
-            epoch = self._outbox.claim(CONSUMER)
+            epoch = self._outbox.claim(STORE)
             if epoch is None:
                 raise LeaseLost("another process holds the store's lease")
             try:
@@ -138,7 +138,7 @@ class Sealer:
 
     def close(self) -> None:
         """Give up the lease."""
-        self._outbox.release(CONSUMER)
+        self._outbox.release(STORE)
 
     def apply(self, records: Sequence[Record]) -> int:
         """Seal *records* that are in no log; return how many were refused."""
@@ -195,7 +195,7 @@ class Sealer:
         return max(0.0, self._since + self._pace.seal_after - now)
 
     def _seal_log(self, epoch: int) -> None:
-        entries = self._outbox.read(CONSUMER, _BATCH, _BATCH_BYTES)
+        entries = self._outbox.read(STORE, _BATCH, _BATCH_BYTES)
         if not entries:
             return
         records = [record for entry in entries if (record := decode_record(entry.kind, entry.payload)) is not None]
@@ -206,7 +206,7 @@ class Sealer:
             settlement = taken._replace(
                 delivered=taken.delivered - refused, dropped={**taken.dropped, "refused": refused}
             )
-            self._outbox.settle(CONSUMER, epoch, settlement, within=prepared.commit)
+            self._outbox.settle(STORE, epoch, settlement, within=prepared.commit)
 
         self._committed(lambda: self._prepare(records), settle)
         self._since = None

@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from analytics_middleware.admission import admit
-from analytics_middleware.analytics import STORE, Analytics
+from analytics_middleware.analytics import Analytics
 from analytics_middleware.counters import logger
 from analytics_middleware.enrich.visit import BOT, FORWARDED
 from analytics_middleware.event import Erase, Event, Identify
-from analytics_middleware.outbox.base import Draft, Kind
+from analytics_middleware.outbox.base import STORE, Draft, Kind
 from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.store.hub import SharedSalt, Taken

@@ -4,7 +4,8 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
-from analytics_middleware.analytics import STORE, Analytics
+from analytics_middleware.analytics import Analytics
+from analytics_middleware.outbox.base import STORE
 from analytics_middleware.web.pages.scope import Scope
 from analytics_middleware.web.tables import Table, table
 
