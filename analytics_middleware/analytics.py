@@ -138,9 +138,8 @@ class Analytics(Running):
         Return whether nothing of what was to go is left in the files. False: somebody was reading; it is tried again
         within a minute.
         """
-        maintain: Callable[[], object] | None = getattr(self._store, "maintain", None)
-        if maintain is not None:
-            maintain()
+        if self._store is not None:
+            self._store.maintain()
         return self._engine.maintain()
 
     def flush(self, timeout: float = 5.0) -> bool:

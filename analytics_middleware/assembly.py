@@ -1,6 +1,6 @@
 """Which outbox, store and feed the settings ask for. What is not asked for is not imported."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from analytics_middleware.delivery.runner import Feed
 from analytics_middleware.outbox.base import Outbox
@@ -22,14 +22,14 @@ def build_outbox(settings: Settings) -> Outbox:
 
 def build_hub(settings: Settings) -> "HubStore | None":
     """Return the store elsewhere that *settings* name, if they do. Raises `ConfigurationError`."""
-    if hasattr(settings.store, "take_erase"):
-        return cast("HubStore", settings.store)
-    if not isinstance(settings.store, str) or not settings.store.startswith(("https://", "http://")):
+    if settings.store in (None, "default"):
         return None
     # Not at import: most have their store here.
     from analytics_middleware.store.hub import HubStore
 
-    return HubStore(settings.store, settings.store_key)
+    if isinstance(settings.store, str):
+        return HubStore(settings.store, settings.store_key)
+    return settings.store if isinstance(settings.store, HubStore) else None
 
 
 def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
@@ -37,10 +37,13 @@ def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
 
     Without the extra `insights` there is none in a data directory; asking it says so (`Analytics.insights`).
     """
-    if settings.store is None or hasattr(settings.store, "apply"):
-        store: Store | None = settings.store
-        return store
+    if settings.store is None:
+        return None
     if settings.store != "default":
+        from analytics_middleware.store.base import Store
+
+        if isinstance(settings.store, Store):
+            return settings.store
         from analytics_middleware.store.clickhouse import ClickHouseStore
 
         return ClickHouseStore(settings.store, retention_days=settings.retention_days)

@@ -190,8 +190,8 @@ class Running:
         """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
         self._engine.abandon()
         self._outbox.after_fork()
-        if (store_after_fork := getattr(self._store, "after_fork", None)) is not None:
-            store_after_fork()
+        if self._store is not None:
+            self._store.after_fork()
         self._begin()
 
     def at_exit(self) -> None:

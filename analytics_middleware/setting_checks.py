@@ -201,7 +201,7 @@ def _optional_header(key: str, value: object) -> str | None:
 
 
 def _store(key: str, value: object) -> object:
-    if value is None or value == "default" or hasattr(value, "apply") or hasattr(value, "take_erase"):
+    if value is None or value == "default":
         return value
     if isinstance(value, str) and value.startswith(("https://", "http://")):
         # Not only when it is used: what is kept prints.
@@ -216,6 +216,12 @@ def _store(key: str, value: object) -> object:
         from analytics_middleware.store.clickhouse.address import read_address
 
         return read_address(value)
+    if not isinstance(value, str):
+        from analytics_middleware.store.base import Store
+        from analytics_middleware.store.hub import HubStore
+
+        if isinstance(value, (Store, HubStore)):
+            return value
     raise _wrong_unseen(
         key,
         value,

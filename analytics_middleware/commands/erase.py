@@ -1,7 +1,6 @@
 """``erase``: deletes everything about a user, for good."""
 
 import argparse
-from collections.abc import Callable
 
 from analytics_middleware.commands import CommandError, elsewhere, target
 from analytics_middleware.commands.progress import Progress
@@ -40,16 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not confirmed(f"Forget the user {user_id!r} for good?"):
         return 1
     store = None if found.analytics is None else found.analytics.store
-    if (start := getattr(store, "start", None)) is not None:
+    if store is not None:
         # A store that reads the log for the first time begins at its end, so it must start before the erasure.
-        start()
+        store.start()
     with Progress("erasing", rows_to_search(outbox.database)) as bar:
         erased = outbox.erase(user_id, record, bar.advance)
     print(_said(user_id, erased))
-    maintain: Callable[[], bool] | None = getattr(store, "maintain", None)
+    rewritten = None if store is None else store.maintain()
     # With the directory alone it is not known which store reads this log.
-    if maintain is not None or found.analytics is None:
-        print(_REWRITTEN if maintain is not None and maintain() else _FOLLOWS)
+    if rewritten is not None or found.analytics is None:
+        print(_REWRITTEN if rewritten else _FOLLOWS)
     if store is not None:
         store.close()
     print(elsewhere.told(found))

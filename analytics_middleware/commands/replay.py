@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.collectors.base import Collector
@@ -30,6 +30,7 @@ from analytics_middleware.outbox.replaying import (
 )
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.plain_text import safe
+from analytics_middleware.store.base import Portable
 
 NAME = "replay"
 HELP = "Give a collector what happened before: history it has missed, or what it has lost."
@@ -114,8 +115,8 @@ class _Source(NamedTuple):
 
 def _source(analytics: Analytics, outbox: SqliteOutbox, collector: Collector) -> _Source:
     name, database = collector.name, outbox.database
-    store: Any = analytics.store
-    if store is None or not hasattr(store, "events"):
+    store = analytics.store
+    if store is None or not isinstance(store, Portable):
         return _Source(
             partial(logged_history, database, name),
             partial(count_logged, database, name),

@@ -75,11 +75,12 @@ class Target(NamedTuple):
     @property
     def kept(self) -> Any:
         """The store, or None if there is none or another process keeps it."""
+        from analytics_middleware.store.base import Portable
         from analytics_middleware.store.catalogue import segment_directory
 
         if self.analytics is None:
             return self.store if segment_directory(self.durable.database.directory).is_dir() else None
-        return self.analytics.store if hasattr(self.analytics.store, "events") else None
+        return self.analytics.store if isinstance(self.analytics.store, Portable) else None
 
     @property
     def configured(self) -> Analytics:

@@ -146,10 +146,10 @@ class Importer:
 
     def _apply(self, records: Sequence[Record]) -> int:
         """Give *records* to the store; return how many it took."""
-        before = getattr(self._store, "refused", 0)
+        before = self._store.refused
         for start in range(0, len(records), _AT_ONCE):
             self._store.apply(records[start : start + _AT_ONCE])
-        refused: int = getattr(self._store, "refused", 0) - before
+        refused = self._store.refused - before
         if refused:
             self.tally.refused["erased"] += refused
         return len(records) - refused

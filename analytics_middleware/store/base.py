@@ -63,6 +63,7 @@ class FirstSeen(NamedTuple):
     """The first event that is no bot's, None when all are."""
 
 
+@runtime_checkable
 class Store(Protocol):
     """Keeps events and answers questions about them; safe to use from several threads at once.
 
@@ -70,6 +71,15 @@ class Store(Protocol):
     consistent point and to the same rules by every store. Questions that can be broken down answer with one `Group`
     per value, without a breakdown with one in all. *now* decides what is not over yet, and what "today" is.
     """
+
+    max_batch: int = 500
+    """Records from the log that it is given at once, at most."""
+    linger: float = 0.0
+    """Seconds to wait for that many."""
+
+    def start(self) -> None:
+        """Begin to take what is logged from now on, if the store takes it from the log itself."""
+        return
 
     def apply(self, records: Sequence[Record]) -> None:
         """Take in *records*: events, traits and ties of users, and wishes to be forgotten."""
@@ -159,6 +169,14 @@ class Store(Protocol):
         """What is known of a user."""
         ...
 
+    def maintain(self) -> bool | None:
+        """Do now what is done by and by; return False when another process does so, None when nothing ever is."""
+        return None
+
+    def after_fork(self) -> None:
+        """In a forked child: leave what is the parent's alone."""
+        return
+
     @property
     def feed(self) -> Feed | None:
         """What takes records from the log to a store that works on the log itself; None of any other."""
@@ -175,6 +193,11 @@ class Portable(Protocol):
 
     def apply(self, records: Sequence[Record]) -> None:
         """See `Store.apply`."""
+        ...
+
+    @property
+    def refused(self) -> int:
+        """How many of the records given to `apply` here were refused."""
         ...
 
     def events(

@@ -12,16 +12,11 @@ from analytics_middleware.store.base import Store
 
 logger = logging.getLogger("analytics_middleware.store")
 
-_BATCH = 500
 _BYTES = 4_000_000
 
 
 class StoreFeed:
-    """Gives a store every record of the log. `step` does one batch and says when to look again.
-
-    A store for which few large batches are better than many small ones says so: with *max_batch*, and with *linger*,
-    the seconds to wait for one to fill.
-    """
+    """Gives a store every record of the log. `step` does one batch and says when to look again."""
 
     name = STORE
 
@@ -29,9 +24,8 @@ class StoreFeed:
         self._store = store
         self._outbox = outbox
         self._clock = clock
-        self._max_batch: int = getattr(store, "max_batch", _BATCH)
         # What is in memory alone does not wait for company: it may not live that long.
-        self._linger: float = getattr(store, "linger", 0.0) if outbox.durable else 0.0
+        self._linger = store.linger if outbox.durable else 0.0
         self._linger_until = 0.0
         self._backoff = Backoff()
 
@@ -45,12 +39,12 @@ class StoreFeed:
             return wait
         now = self._clock()
         lingering = self._linger_until - now
-        if not hurry and 0 < lingering <= self._linger and self._outbox.behind(self.name) < self._max_batch:
+        if not hurry and 0 < lingering <= self._linger and self._outbox.behind(self.name) < self._store.max_batch:
             return lingering
-        entries = self._outbox.read(self.name, self._max_batch, _BYTES)
+        entries = self._outbox.read(self.name, self._store.max_batch, _BYTES)
         if not entries:
             return None
-        if not hurry and len(entries) < self._max_batch:
+        if not hurry and len(entries) < self._store.max_batch:
             lingering = self._linger - (now - entries[0].timestamp)
             if 0 < lingering <= self._linger:
                 self._linger_until = now + lingering

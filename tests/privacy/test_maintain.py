@@ -5,6 +5,7 @@ import sqlite3
 from analytics_middleware import Analytics
 from analytics_middleware.outbox.base import Draft
 from analytics_middleware.outbox.database import FILE
+from analytics_middleware.store import MemoryStore
 from analytics_middleware.testing import FakeCollector
 
 PRIVATE = b'{"client_ip": "198.51.100.77"}'
@@ -66,10 +67,7 @@ def test_in_memory_there_is_nothing_to_clean_up():
 def test_the_store_is_looked_after_first_so_that_what_it_has_taken_can_go(tmp_path):
     done = []
 
-    class Store:
-        def apply(self, records):
-            pass
-
+    class Store(MemoryStore):
         def maintain(self):
             done.append(rows(tmp_path))
 
