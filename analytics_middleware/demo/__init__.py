@@ -1,1 +1,1 @@
-"""A small blog with a checkout, and believable visitors for it: what the ``demo`` command shows."""
+"""What the ``demo`` command shows: a small blog with a checkout, and simulated visitors."""

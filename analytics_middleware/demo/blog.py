@@ -1,6 +1,6 @@
-"""The blog of the demo, as a WSGI application without a framework: it runs wherever the package does.
+"""The demo's blog, a WSGI application without a framework, so that it runs wherever the package does.
 
-It has the routes of the blogs in the ``examples`` directory. The middleware at its end is what an adapter amounts to.
+It has the routes of the blogs in the ``examples`` directory. The class at its end is a minimal adapter.
 """
 
 import time
@@ -62,7 +62,7 @@ _ROUTE = "demo.route"
 
 
 class _Visit(NamedTuple):
-    """What a view gets of a request."""
+    """What a view knows of a request."""
 
     query: dict[str, list[str]]
     form: dict[str, list[str]]
@@ -86,12 +86,12 @@ class _Route(NamedTuple):
 
 
 def make_blog(analytics: Analytics) -> WSGIApplication:
-    """Return the blog, its visits recorded by *analytics*."""
+    """Return the blog, whose visits *analytics* records."""
     return _Middleware(_serve, analytics=analytics)
 
 
 def with_dashboard(blog: WSGIApplication, analytics: Analytics) -> WSGIApplication:
-    """Return *blog* with the dashboard beside it; where Jinja2 is missing, with a page that says so."""
+    """Return *blog* with the dashboard, or without Jinja2 with a page that says so."""
     path = analytics.settings.dashboard_path
     try:
         dashboard: WSGIApplication = WSGIRunner(Dashboard(analytics))
@@ -184,7 +184,7 @@ def _sign_in(visit: _Visit) -> _Page:
     name = _first(visit.form, "name") or "guest"
     set_user(name)
     identify(name, {"name": name.partition("-")[0].title()})
-    # Unsigned: anybody may be anybody in a demo on one's own machine, and nowhere else.
+    # Not signed, so anybody can claim any name. That is fine only in a demo on your own machine.
     cookie = f"user={quote(name)}; Path=/; HttpOnly; SameSite=Lax"
     return _Page("", status=HTTPStatus.SEE_OTHER, location="/", cookie=cookie)
 
@@ -276,10 +276,10 @@ def _links(slugs: Iterable[str]) -> str:
 
 
 class _Middleware(wsgi.AnalyticsMiddleware):
-    """Tells the core what this small framework knows of a request."""
+    """Tells the core the route, view and user of a request."""
 
     def describe(self, environ: dict[str, Any], context: RequestContext) -> None:
-        """Note route, view and user."""
+        """Set route, view and user on *context*."""
         route: _Route | None = environ.get(_ROUTE)
         if route is not None:
             context.pattern = route.pattern

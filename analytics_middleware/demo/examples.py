@@ -1,4 +1,4 @@
-"""The blogs of the ``examples`` directory, for those who have a checkout: what they serve, and with which analytics."""
+"""Loads the blogs of the ``examples`` directory, if this is a checkout."""
 
 import sys
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ FRAMEWORKS: Final = tuple(_SOURCES)
 def load_example(framework: str) -> Example:
     """Return the blog on *framework*, one of `FRAMEWORKS`.
 
-    Raises `ExampleError` where there is no checkout, or something that the example imports is not installed.
+    Raises `ExampleError` if this is no checkout, or if something that the example imports is not installed.
     """
     source = _SOURCES[framework]
     directory = Path(analytics_middleware.__file__).resolve().parent.parent / "examples"
@@ -51,7 +51,7 @@ def load_example(framework: str) -> Example:
             f"--framework {framework} runs examples/{source.module}.py, which only a checkout has; "
             "without --framework the demo brings its own application"
         )
-    # As a module of that name: Django finds its URLs by it.
+    # Imported under its own name, because Django finds its URLs by it.
     sys.path.insert(0, str(directory))
     try:
         module = import_module(source.module)
@@ -59,6 +59,6 @@ def load_example(framework: str) -> Example:
         if error.name is not None and error.name.partition(".")[0] == "analytics_middleware":
             raise
         raise ExampleError(f"examples/{source.module}.py can't be imported: {error}") from error
-    # Each framework keeps the object in a place of its own; it is the only one in this process.
+    # Each framework keeps its Analytics elsewhere, but there is only this one in the process.
     analytics = next(each for each in lifecycle.living() if isinstance(each, Analytics))
     return Example(getattr(module, source.attribute), source.asgi, analytics)

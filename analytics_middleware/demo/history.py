@@ -1,4 +1,4 @@
-"""A month that never was: events of visitors who came, some of whom came back, for the demo's dashboard."""
+"""Invents events of past visitors, some of whom come back, for the demo's dashboard."""
 
 import random
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from analytics_middleware.money import Money
 from analytics_middleware.web.saved import Annotation, Saved, SavedFilter, SavedFunnel
 
 DAYS: Final = 65
-"""So that the last thirty days have thirty before them to be compared with, and weeks make cohorts."""
+"""Enough to compare the last thirty days with the thirty before, and for weekly cohorts."""
 
 _HOURS: Final = (2, 1, 1, 1, 1, 2, 4, 7, 11, 14, 15, 15, 14, 14, 15, 15, 14, 13, 13, 14, 15, 13, 9, 5)
 _HABITS: Final = ((0.0, 58), (0.06, 24), (0.22, 13), (0.5, 5))
-"""How likely somebody comes back on a day, and how many are like that."""
+"""The probability that somebody comes back on a day, and the weight of such visitors."""
 _MEMBERS: Final = 0.45
 _COUNTRIES: Final = {
     "en-GB": (("GB", "London"), ("GB", "Leeds"), ("IE", "Dublin")),
@@ -49,15 +49,15 @@ class _Person(NamedTuple):
 
 
 def month(now: datetime, *, seed: int = 1, busy: int = 26) -> Iterator[Event | Identify]:
-    """Yield what happened in the days before *now*, day by day; about *busy* people find the site each day."""
-    # Repeatable on purpose; nothing depends on its being unguessable.
+    """Yield events of the `DAYS` before *now*, day by day; about *busy* new visitors come each day."""
+    # Seeded to be repeatable; nothing needs it to be unpredictable.
     draw = random.Random(seed)  # noqa: S311
     traffic = Traffic(seed, visitors=0)
     people: list[_Person] = []
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     for day in range(DAYS + 1):
         begin = midnight - timedelta(days=DAYS - day)
-        # A blog that grows, and rests at the weekend; now and then somebody links to it.
+        # The blog grows, is quieter at weekends, and is linked to now and then.
         weekend = 0.62 if begin.weekday() >= 5 else 1.0
         luck = 1.9 if day in (38, 39, 56) else draw.uniform(0.85, 1.15)
         arrivals = round(busy * weekend * luck * (0.95 + 0.15 * day / DAYS))
@@ -102,7 +102,7 @@ def _played(
 
 
 def _events(step: Step) -> list[Event]:
-    """Return what the blog records of a request, as its views do."""
+    """Return the events that the blog's views record for a request."""
     path, _, query = step.path.partition("?")
     slug = path.removeprefix("/posts/")
     form = step.form or {}
@@ -161,7 +161,7 @@ def _about(journey: Journey) -> About:
 
 
 def keep_examples(saved: Saved, today: date) -> None:
-    """Save what somebody who looks at these events would have saved."""
+    """Save what a user of the dashboard might save: funnels, filters and annotations."""
     steps = ("pageview", "search.submitted", "purchase")
     saved.save(SavedFunnel(name="From a search to a purchase", steps=steps, window="7d"))
     social = {"field": "channel", "op": "eq", "value": "Organic Social"}

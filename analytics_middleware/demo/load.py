@@ -15,9 +15,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Load:
-    """Visitors at work: *workers* of them at once, together at most *rate* requests a second.
+    """Plays *journeys*: *workers* visitors at the same time, at most *rate* requests a second in total.
 
-    `answers` counts responses by status, and ``"failed"`` what got no response.
+    `answers` counts responses by status, and requests without a response as ``"failed"``.
     """
 
     def __init__(self, port: int, journeys: Iterator[Journey], *, rate: float, workers: int = 8) -> None:
@@ -28,13 +28,13 @@ class Load:
         self._slot = time.monotonic()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        # Daemons: a server that hangs must not keep the process.
+        # Daemon threads, so that a hanging server doesn't keep the process alive.
         self._threads = [
             threading.Thread(target=self._work, name=f"visitor-{number}", daemon=True) for number in range(workers)
         ]
 
     def start(self) -> None:
-        """Let the visitors in."""
+        """Start sending requests."""
         for thread in self._threads:
             thread.start()
 
@@ -46,7 +46,7 @@ class Load:
         return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self, timeout: float = 0.5) -> None:
-        """Begin no further request, and wait up to *timeout* seconds for those under way."""
+        """Send no more requests, and wait up to *timeout* seconds for those in progress."""
         self._stop.set()
         self.wait(timeout)
 
@@ -63,7 +63,7 @@ class Load:
         try:
             for step in journey.steps:
                 following: Step | None = step
-                # A browser follows redirects, but not for ever.
+                # Follow redirects like a browser, but not endlessly.
                 for _ in itertools.repeat(None, 5):
                     if following is None or not self._may_go_on():
                         break
@@ -105,7 +105,7 @@ class _Browser:
         self._cookies: dict[str, str] = {}
 
     def send(self, step: Step) -> tuple[int, Step | None]:
-        """Return the status of the answer, and the step that a redirect asks for."""
+        """Return the response's status and, for a redirect, the next step."""
         body = None if step.form is None else urlencode(step.form)
         self._connection.request(step.method, step.path, body, self._headers(body))
         response = self._connection.getresponse()
@@ -119,7 +119,7 @@ class _Browser:
         return response.status, Step("GET", location.removeprefix(self._origin))
 
     def close(self) -> None:
-        """Hang up; the next request connects again."""
+        """Close the connection; the next request opens a new one."""
         self._connection.close()
 
     def _headers(self, body: str | None) -> dict[str, str]:

@@ -19,7 +19,7 @@ def serve_wsgi(application: WSGIApplication, port: int) -> Generator[int]:
     """Serve *application* on 127.0.0.1:*port* (0: a free one) while the block runs; yield the port."""
     with _Server(("127.0.0.1", port), _Handler) as server:
         server.set_app(application)
-        # A short poll: the end of the block waits for it.
+        # Poll often, because the end of the block waits for a poll.
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="demo-server", daemon=True)
         thread.start()
         try:
@@ -38,7 +38,7 @@ def serve_asgi(application: Any, port: int) -> Generator[int]:
         uvicorn: Any = import_module("uvicorn")
     except ImportError:
         raise MissingExtraError("serving an ASGI application needs uvicorn: pip install uvicorn") from None
-    # The application fails on purpose now and then; its tracebacks would stand between the events.
+    # The application sometimes fails on purpose, and its tracebacks would be printed between the events.
     config = uvicorn.Config(
         application, log_config=None, log_level="critical", access_log=False, timeout_graceful_shutdown=1
     )
@@ -46,7 +46,7 @@ def serve_asgi(application: Any, port: int) -> Generator[int]:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-        # Listening before the server runs: early requests queue instead of being refused.
+        # Listen before the server runs, so that early requests wait instead of being refused.
         listener.listen(128)
         bound: int = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, args=([listener],), name="demo-server", daemon=True)
@@ -60,17 +60,17 @@ def serve_asgi(application: Any, port: int) -> Generator[int]:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    # Requests under way are few and short, and the demo ends at once.
+    # Don't wait for requests in progress: they are few and short, and the demo should end at once.
     block_on_close = False
     request_queue_size = 128
 
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: the events do."""
+        """Log nothing: the events are printed instead."""
 
     def get_stderr(self) -> Any:
-        # The application fails on purpose now and then; its tracebacks would stand between the events.
+        # The application sometimes fails on purpose, and its tracebacks would be printed between the events.
         return StringIO()
 
     def address_string(self) -> str:

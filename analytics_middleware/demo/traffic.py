@@ -1,7 +1,7 @@
-"""Believable visitors and what they do: journeys through the demo blog, drawn from a seeded generator.
+"""Simulated visitors and their journeys through the demo blog, from a seeded random generator.
 
-Nothing here knows of HTTP connections or clocks. A load generator sends a journey's steps to a server; whoever makes
-up history adds the pauses to a time of day.
+Nothing here knows of HTTP connections or clocks: `load` sends a journey's steps to a server, `history` adds their
+pauses to a time of day.
 """
 
 import random
@@ -39,10 +39,10 @@ class Visitor(NamedTuple):
 
     user_agent: str
     language: str
-    """As in Accept-Language."""
+    """The value of Accept-Language."""
     address: str
     name: str | None = None
-    """What they sign in as, if they have an account."""
+    """The user name, if they have an account."""
     crawler: bool = False
 
 
@@ -51,14 +51,14 @@ class Step(NamedTuple):
 
     method: str
     path: str
-    """With its query."""
+    """Including the query."""
     form: dict[str, str] | None = None
     pause: float = 0.0
-    """Seconds that the visitor spends before it."""
+    """Seconds that the visitor waits before it."""
 
 
 class Journey(NamedTuple):
-    """What one visitor does, from arriving to leaving. Redirects are followed by whoever plays it."""
+    """What one visitor does, from arriving to leaving, without the requests that redirects cause."""
 
     visitor: Visitor
     referrer: str | None
@@ -67,10 +67,10 @@ class Journey(NamedTuple):
 
 
 class Traffic:
-    """An endless supply of journeys by a population of visitors, the same for the same *seed*."""
+    """Endless journeys of a group of visitors, always the same for the same *seed*."""
 
     def __init__(self, seed: int = 1, visitors: int = 200) -> None:
-        # Repeatable on purpose; nothing depends on its being unguessable.
+        # Seeded to be repeatable; nothing needs it to be unpredictable.
         self._random = random.Random(seed)  # noqa: S311
         self._visitors = [self.visitor(number) for number in range(visitors)]
 
@@ -87,7 +87,7 @@ class Traffic:
         return self.journey_of(draw.choice(self._visitors))
 
     def journey_of(self, visitor: Visitor) -> Journey:
-        """Return what *visitor* does next."""
+        """Return the next journey of *visitor*."""
         draw = self._random
         referrer, campaign, _ = draw.choices(_ARRIVALS, [weight for *_, weight in _ARRIVALS])[0]
         plays = (
@@ -106,7 +106,7 @@ class Traffic:
         return Journey(visitor, referrer, steps)
 
     def grand_tour(self) -> Journey:
-        """Return a journey that sees everything once: every kind of event, revenue, and an error."""
+        """Return a journey that visits everything once: every kind of event, revenue, and an error."""
         visitor = Visitor(_BROWSERS[0][0], _LANGUAGES[0][0], "203.0.113.7", "ann")
         steps = [
             Step("GET", "/"),
@@ -126,9 +126,9 @@ class Traffic:
         return Journey(visitor, "https://www.google.com/", steps)
 
     def visitor(self, number: int) -> Visitor:
-        """Return somebody new."""
+        """Return a new visitor."""
         draw = self._random
-        # 198.18.0.0/15 is set aside for tests of networks (RFC 2544): nobody's address.
+        # 198.18.0.0/15 is reserved for network tests (RFC 2544), so nobody has such an address.
         address = f"198.18.{draw.randrange(256)}.{draw.randrange(1, 255)}"
         name = f"{_NAMES[number % len(_NAMES)]}-{number}" if draw.random() < 0.3 else None
         return Visitor(self._weighted(_BROWSERS), self._weighted(_LANGUAGES), address, name)

@@ -1,8 +1,8 @@
-"""Events as files for other programs: Parquet, CSV and JSON Lines, each of which `importing` reads back."""
+"""Writes events to files for other programs, as Parquet, CSV and JSON Lines. `importing` reads all three back."""
 
 from typing import Final
 
 FORMATS: Final = ("parquet", "csv", "jsonl")
-"""The formats, each of which is also how its files' names end."""
+"""The formats; each is also the extension of its files."""
 PEOPLE: Final = "people.jsonl"
-"""The file with what is known of people, beside those of events in a directory."""
+"""The file with what is known of users, next to the files of events in a directory."""

@@ -1,17 +1,17 @@
-"""Text as a cell of a CSV file, and back: no spreadsheet takes it for a program, and nothing of it is lost.
+"""Text as a cell of a CSV file, and back: no spreadsheet runs it as a formula, and nothing of it is lost.
 
-A cell that a spreadsheet might take for a formula begins with an apostrophe; one that begins with an apostrophe
-anyway gets another one, and the empty text, which is not an absent one, is a lone apostrophe. A backslash and
-characters that end lines or hide what follows are written as a backslash and their number: a cell has one line.
+Text that a spreadsheet might take for a formula gets an apostrophe in front. So does text that begins with an
+apostrophe; empty text, as opposed to none, is a lone apostrophe. Backslashes, and characters that break lines or hide
+others, are written as escapes, so a cell has one line.
 """
 
 import re
 from functools import lru_cache
 from typing import Final
 
-# What spreadsheets take for the beginning of a formula, as OWASP lists it, full-width forms included.
+# Characters that begin a formula in spreadsheets, as OWASP lists them, with full-width forms.
 _FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠|%")
-# Controls, separators of lines and paragraphs, marks of direction, and the backslash that stands for them.
+# Control characters, line and paragraph separators, marks of text direction, and the backslash of escapes.
 _SPECIAL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff\\\\]")
 _ESCAPED: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|(\\))")
 
@@ -25,7 +25,7 @@ def to_cell(text: str) -> str:
 
 @lru_cache(16_384)
 def from_cell(cell: str) -> str | None:
-    """Return the text that *cell* stands for, None for an empty one; what nobody escaped stays as it is."""
+    """Return the text of *cell*, None for an empty one. Text that was not escaped stays as it is."""
     if not cell:
         return None
     return _ESCAPED.sub(_unescape, cell.removeprefix("'"))
@@ -38,7 +38,7 @@ def begins_formula(text: str) -> bool:
 
 
 def json_cell(document: str) -> str:
-    """Return a JSON object as a cell: still JSON, on one line."""
+    """Return a JSON object as a cell: it remains JSON, on one line."""
     return _SPECIAL.sub(lambda match: match[0] if match[0] == "\\" else f"\\u{ord(match[0]):04x}", document)
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and that only their owner can read."""
+"""Creates files that are complete or don't exist, and that only their owner can read."""
 
 import os
 from collections.abc import Generator
@@ -11,9 +11,9 @@ from analytics_middleware.ids import uuid7
 
 @contextmanager
 def new_file(path: Path, *, force: bool) -> Generator[IO[bytes]]:
-    """Open a file that becomes *path* when the block ends well; with *force* in the place of what is there.
+    """Open a temporary file, which becomes *path* if the block succeeds. *force* replaces an existing file.
 
-    Raises `FileExistsError` when there is such a file, before the block and once more after it.
+    Without *force*, raises `FileExistsError` if *path* exists before or after the block.
     """
     if not force and path.exists():
         raise FileExistsError(f"{str(path)!r} exists; --force writes over it")
@@ -37,5 +37,5 @@ def _put(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise FileExistsError(f"{str(path)!r} exists; --force writes over it") from None
     except OSError:
-        # A file system without hard links can't promise more.
+        # Without hard links, a file created in the meantime may be replaced.
         temporary.rename(path)

@@ -1,4 +1,4 @@
-"""Events month by month, UTC."""
+"""Divides events into months, in UTC."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
@@ -11,9 +11,9 @@ from analytics_middleware.store._sources import numbers_of
 
 
 def by_month(tables: Iterable[Any]) -> Iterator[tuple[str, Iterator[Any]]]:
-    """Yield the name of each month (``2025-03``) with its part of *tables*, whose rows are in order of time.
+    """Yield the name of each month (``2025-03``) with its part of *tables*, whose rows must be in order of time.
 
-    A month's tables are to be taken before the next month is asked for.
+    Read a month's tables before asking for the next month.
     """
     parts = (part for table in tables for part in _divided(table))
     for month, group in groupby(parts, itemgetter(0)):

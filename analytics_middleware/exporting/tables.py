@@ -1,4 +1,4 @@
-"""A store's events as Arrow tables, whichever store it is."""
+"""Reads the events of any store as Arrow tables."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,7 +13,7 @@ _BATCH: Final = 10_000
 
 
 def read(store: Portable, *, start: datetime | None, end: datetime | None) -> Iterator[Any]:
-    """Yield the events of ``[start, end)`` in order of time and event id, some thousand at a time."""
+    """Yield the events of ``[start, end)`` in order of time and event id, some thousands at a time."""
     if isinstance(store, DuckDBStore):
         yield from store.tables(start=start, end=end)
         return
@@ -23,5 +23,5 @@ def read(store: Portable, *, start: datetime | None, end: datetime | None) -> It
 
 
 def size(store: Portable) -> int:
-    """Return about how many events there are, 0 where that is not known."""
+    """Return roughly how many events *store* has, or 0 if that is unknown."""
     return sum(segment.rows for segment in store.sealer.state().segments) if isinstance(store, DuckDBStore) else 0

@@ -1,4 +1,4 @@
-"""Writers of the formats: each is given tables of events and writes them to an open file."""
+"""Writes tables of events to an open file, in each of the formats."""
 
 import importlib
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what ends the file, which is left open."""
+        """Write the rest and the end of the format; the file itself stays open."""
         ...
 
 
@@ -31,7 +31,7 @@ class ParquetWriter:
         self._waiting: list[Any] = []
 
     def write(self, table: Any) -> None:
-        """Write the rows of *table*, many at a time: columns are packed by their values."""
+        """Write the rows of *table*. They are collected first, because large row groups compress better."""
         self._waiting.append(table)
         if sum(each.num_rows for each in self._waiting) >= _ROW_GROUP:
             self._flush()
@@ -52,7 +52,7 @@ class CSVWriter:
 
     def __init__(self, file: IO[bytes]) -> None:
         csv: Any = importlib.import_module("pyarrow.csv")
-        # The mark has Excel read UTF-8.
+        # The byte-order mark makes Excel read UTF-8.
         file.write(b"\xef\xbb\xbf")
         options = csv.WriteOptions(quoting_style="all_valid")
         self._writer = csv.CSVWriter(file, pa.schema([(name, pa.string()) for name in COLUMNS]), write_options=options)
@@ -73,7 +73,7 @@ def _cells(name: str, column: Any) -> Any:
         return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
     if not pa.types.is_string(kind):
         return column.cast(pa.string())
-    # Most values come again and again: each is looked at once.
+    # Most values occur many times; each is converted once.
     encoded = column.dictionary_encode()
     made = json_cell if name == "properties" else to_cell
     values = pa.array([made(text) for text in encoded.dictionary.to_pylist()], pa.string())
@@ -81,7 +81,7 @@ def _cells(name: str, column: Any) -> Any:
 
 
 class JSONLinesWriter:
-    """One JSON object a line, as a collector gets an event, without what is empty."""
+    """One JSON object per line, as a collector receives an event, without empty fields."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

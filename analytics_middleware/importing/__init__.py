@@ -1,7 +1,7 @@
-"""What is in files, as records for the store: our own exports, access logs, exports of Plausible and Umami.
+"""Reads files into records for the store: our own exports, access logs, exports of Plausible and Umami.
 
-Nothing in a file is believed: a line that is wrong is counted with its reason and passed over, one without an end is
-cut off, and what unpacks into far more than it was is given up.
+Files are not trusted: wrong or overlong lines are skipped and counted by reason, and reading stops in files that unpack
+into far more than their size.
 """
 
 from typing import Final

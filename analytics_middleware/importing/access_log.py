@@ -1,8 +1,8 @@
-"""Access logs of nginx and Apache: the formats *common* and *combined*, with or without Apache's virtual host before.
+"""Access logs of nginx and Apache: the formats *common* and *combined*, also with Apache's virtual host in front.
 
 https://httpd.apache.org/docs/current/mod/mod_log_config.html, https://nginx.org/en/docs/http/ngx_http_log_module.html.
-A log tells neither what a browser asked for nor what kind of thing it was given; the path must do: a GET of something
-that has no name of a file, or one of a page's, and that was given is a page view, a change that succeeded an action.
+A log has neither the request's Accept header nor the response's content type, so the path decides: a successful GET is
+a page view if its path has no file extension or a page's; a successful POST, PUT, PATCH or DELETE is an action.
 """
 
 import re
@@ -30,7 +30,7 @@ _TIME: Final = re.compile(rb"(\d{2})/(\w{3})/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+
 _MONTHS: Final = {
     name: number + 1 for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
 }
-# Apache escapes a quote and a backslash with a backslash; both write other bytes as \xhh.
+# Apache escapes quotes and backslashes with a backslash; Apache and nginx write other bytes as \xhh.
 _ESCAPE: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
 _CONTROLS: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v", b"b": b"\b", b"f": b"\f"}
 _PAGES: Final = frozenset({"html", "htm", "xhtml", "shtml", "php", "asp", "aspx", "jsp", "cgi", "do"})
@@ -39,18 +39,18 @@ _CHANGES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def is_log_line(line: bytes) -> bool:
-    """Return whether *line* is one of an access log."""
+    """Return whether *line* is a line of an access log."""
     return _LINE.fullmatch(line) is not None
 
 
 def names_host(line: bytes) -> bool:
-    """Return whether *line* is one that begins with a virtual host."""
+    """Return whether *line* is a line of an access log that begins with a virtual host."""
     match = _LINE.fullmatch(line)
     return match is not None and match[1] is not None
 
 
 def read(source: Source, enrichment: Enrichment, hostname: str) -> Items:
-    """Yield the page views and actions in a log of the site *hostname*, which a virtual host in a line outranks."""
+    """Yield the page views and actions in a log. *hostname* is the site's, for lines without a virtual host."""
     return enrichment.with_sessions(_read(source, enrichment, hostname))
 
 
@@ -74,7 +74,7 @@ def _read(source: Source, enrichment: Enrichment, hostname: str) -> Iterator[Ite
         status, agent, referrer = int(match[6]), _header(match[8]), _header(match[7])
         target = asked[2].partition("#")[0]
         if "://" in target.partition("?")[0]:
-            # To a proxy, the whole address is sent.
+            # A request to a proxy has the whole URL.
             target = "/" + target.partition("://")[2].partition("/")[2]
         path, _, query = target.partition("?")
         path = unquote(path, errors="replace")
@@ -112,7 +112,7 @@ def _read(source: Source, enrichment: Enrichment, hostname: str) -> Iterator[Ite
         )
         seen = enrichment.see(event, request)
         if match[8] is None:
-            # The common format does not tell the program, so nobody can be told from a bot.
+            # The common format has no user agent, so bots can't be recognised.
             seen.event.visit.is_bot = False
         yield seen
 

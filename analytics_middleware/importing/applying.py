@@ -1,4 +1,4 @@
-"""Giving records to the store in bulk: sealed at once, each once, none of somebody erased."""
+"""Writes records to the store in bulk. Duplicates and records of erased users are left out."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ from analytics_middleware.store.columns import table_of
 from analytics_middleware.store.identity import identity, is_cookieless
 
 _BATCH: Final = 50_000
-"""Events that become one file of the embedded store."""
+"""Events per file of the embedded store."""
 _AT_ONCE: Final = 5000
-"""Records that a store is given: one elsewhere may be asked for them in a single question."""
+"""Records per call of `Store.apply`: a remote store may ask for them in a single query."""
 
 
 class Tally:
@@ -26,17 +26,17 @@ class Tally:
     def __init__(self) -> None:
         self.imported = 0
         self.people = 0
-        """Identities, traits, erasures and first dates that were taken."""
+        """Identities, traits, erasures and first dates that were imported."""
         self.known = 0
-        """Events that the store, or a line before, had already; the embedded store alone tells."""
+        """Events that were already in the store or in an earlier line; only the embedded store tells."""
         self.left: Counter[str] = Counter()
-        """What makes no event, by reason."""
+        """Lines that make no event, by reason."""
         self.refused: Counter[str] = Counter()
-        """What is wrong, or may not be kept, by reason."""
+        """Records that are wrong or must not be kept, by reason."""
 
 
 class Importer:
-    """Takes items in. *tombstones* are the log's: who was erased, also before there was a store."""
+    """Imports items. *tombstones* are those of the log: users who were erased, even before there was a store."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Importer:
         self._ahead: list[Identify | Erase] = []
         self._erased: set[str] = set()
         self._revealed: set[tuple[str, str]] = set()
-        """Users who are erased, each with an anonymous id that the files say was theirs."""
+        """Erased users, each with an anonymous id that was theirs according to the files."""
         self.tally = Tally()
 
     def add(self, items: Iterable[Item]) -> None:
-        """Take *items* in; those of the last batch wait for `finish`."""
+        """Import *items*. The last ones wait in a batch for `finish`."""
         for item in items:
             if isinstance(item, Event):
                 self._add_event(item)
@@ -89,7 +89,7 @@ class Importer:
                 self.flush()
 
     def _reveal(self, event: Event) -> None:
-        """Have the store learn from *event*, which is refused, whose browser it was: what that did goes as well."""
+        """Tell the store that the browser of *event* was an erased user's, so that its anonymous events go as well."""
         user_id, anon_id = event.user_id, identity(event.anon_id)
         if user_id is None or anon_id is None or is_cookieless(anon_id) or (user_id, anon_id) in self._revealed:
             return
@@ -100,7 +100,7 @@ class Importer:
         self._tombstones.set(ANON, anon_id, until)
         at = datetime.fromtimestamp(until, UTC)
         if user_id not in self._erased:
-            # The store may be younger than the erasure.
+            # If the store was created after the erasure, it doesn't know of it yet.
             self._erased.add(user_id)
             self._ahead.append(Erase(user_id=user_id, timestamp=at))
         self._ahead.append(Identify(user_id=user_id, anon_id=anon_id, timestamp=at))
@@ -108,7 +108,7 @@ class Importer:
             self.flush()
 
     def finish(self) -> None:
-        """Give the store all that waits, first dates at last: keeping them rewrites files."""
+        """Write everything that waits. First dates are written last, because storing them rewrites files."""
         self.flush()
         if not self._seen:
             return
@@ -121,9 +121,9 @@ class Importer:
         self._seen.clear()
 
     def flush(self) -> None:
-        """Give the store what waits: whose anonymous events go first, then events, then what is known of people."""
+        """Write what waits: what was revealed about erased users first, then events, then identities and traits."""
         if self._ahead:
-            # Nothing of the files: they are not counted.
+            # These records are not from the files, so they are not counted.
             for start in range(0, len(self._ahead), _AT_ONCE):
                 self._store.apply(self._ahead[start : start + _AT_ONCE])
             self._ahead.clear()
@@ -136,7 +136,7 @@ class Importer:
 
     def _take(self, events: list[Event]) -> None:
         if not isinstance(self._store, DuckDBStore):
-            # It takes what it knows already for the same, and does not tell.
+            # Such a store drops duplicates without counting them.
             self.tally.imported += self._apply(events)
             return
         taken = self._store.append_table(table_of(events))
@@ -145,7 +145,7 @@ class Importer:
         self.tally.refused += Counter(taken.refused)
 
     def _apply(self, records: Sequence[Record]) -> int:
-        """Give *records* to the store; return how many it took."""
+        """Write *records* to the store and return how many it accepted."""
         before = self._store.refused
         for start in range(0, len(records), _AT_ONCE):
             self._store.apply(records[start : start + _AT_ONCE])

@@ -1,4 +1,4 @@
-"""Events of other programs, enriched as the pipeline does it; visitors are told apart by salts that nobody keeps."""
+"""Enriches events of other programs as the pipeline does, with temporary salts for the visitors' hashes."""
 
 from collections.abc import Callable, Iterable
 from datetime import date
@@ -17,9 +17,9 @@ _BATCH: Final = 1000
 
 
 class ThrownAwaySalts:
-    """A random salt for every day, for as long as an import lasts.
+    """A random salt for each day, kept only during the import.
 
-    The salts under which the days' own visitors were hashed are destroyed, so the visitors of an import are others.
+    The original salts of those days are destroyed, so imported visitors never match those recorded at the time.
     """
 
     def __init__(self) -> None:
@@ -34,18 +34,18 @@ class ThrownAwaySalts:
     shared = salt
 
     def forget(self, day: date) -> None:
-        """Keep them all: files may go back in time."""
+        """Do nothing: files are not in order of time, so every salt may be needed again."""
 
 
 class Enrichment:
-    """Fills visits as *settings* say, as far as nobody must be asked who made the request."""
+    """Fills visits as *settings* say, as far as that is possible without a live request."""
 
     def __init__(self, settings: Settings) -> None:
         self._enricher = Enricher(
             Settings(
                 exclude=settings.exclude,
                 visitor=None if settings.visitor is None else "cookieless",
-                # Addresses are thrown away in any case.
+                # `see` removes addresses in any case.
                 privacy="raw" if settings.privacy == "raw" else "strict",
                 keep_query=settings.keep_query,
                 session_timeout=settings.session_timeout,
@@ -59,14 +59,14 @@ class Enrichment:
         self.exclusions = self._enricher.exclusions
 
     def see(self, event: Event, request: Request | None) -> Seen:
-        """Return *event* enriched from *request*; it has no session yet."""
+        """Return *event* enriched from *request*, without its address and still without a session."""
         admit(event)
         seen = self._enricher.enrich(event, request)
         seen.event.client_ip = None
         return seen
 
     def with_sessions(self, items: Iterable[Item | Seen]) -> Items:
-        """Yield *items*, the seen ones as events that have their sessions."""
+        """Yield *items*, each `Seen` as its event with a session."""
         waiting: list[Item | Seen] = []
         for item in items:
             waiting.append(item)

@@ -1,4 +1,4 @@
-"""Which format a file has, and its items."""
+"""Recognises a file's format and reads it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ _PARQUET: Final = b"PAR1"
 
 
 class Reading:
-    """How files are read: of what *hostname* the logs are, what zone days are in, how visits are enriched."""
+    """Reads files. *hostname* is the site of access logs, *timezone* that of dates without one."""
 
     def __init__(self, enrichment: Enrichment, *, hostname: str | None, timezone: str) -> None:
         self._enrichment = enrichment
@@ -21,10 +21,10 @@ class Reading:
         self._timezone = timezone
 
     def items(self, path: Path, chosen: str | None, at: Callable[[int], None]) -> Items:
-        """Yield what is in the file at *path*, of the format *chosen*, else of the one that it seems to have.
+        """Yield the items in the file at *path*; if no format is *chosen*, it is recognised by its content.
 
-        *at* is told from time to time how many of its bytes are done. Raises `FileError` for a file that can't be
-        read, `OSError` for one that is not there.
+        From time to time *at* is called with the number of bytes read. Raises `FileError` if the file can't be
+        understood, `OSError` if it can't be opened.
         """
         if chosen == "parquet" or (chosen is None and _begins(path, _PARQUET)):
             yield from own.read_parquet(path, at)
@@ -64,7 +64,7 @@ def _begins(path: Path, magic: bytes) -> bool:
 
 
 def _recognised(path: Path, sources: list[Source]) -> str:
-    """Return the format that *sources*, what is in the file at *path*, seem to have."""
+    """Return the format of *sources*, the contents of the file at *path*. Raises `FileError` if none fits."""
     if any(plausible.is_table(source.name) for source in sources):
         return "plausible"
     heads = [source.head() for source in sources]
@@ -75,7 +75,7 @@ def _recognised(path: Path, sources: list[Source]) -> str:
         return "csv"
     if any(first.startswith(b"{") for first in firsts) or not firsts:
         return "jsonl"
-    # A log that was cut off, or that somebody wrote nonsense into, may begin with half a line.
+    # Several lines are tried, because a truncated log may begin with half a line.
     if any(access_log.is_log_line(line) for head in heads for line in head):
         return "access-log"
     raise FileError(f"{path.name}: of no format that is known; say --format ({', '.join(FORMATS)})")

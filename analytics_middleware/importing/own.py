@@ -1,4 +1,4 @@
-"""Files of `export`: Parquet, CSV and JSON Lines, and what is known of people."""
+"""Files of `export`: events as Parquet, CSV and JSON Lines, and what is known of users."""
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +19,8 @@ from analytics_middleware.store._arrays import pa, pq
 from analytics_middleware.store.columns import SCHEMA, events_of
 from analytics_middleware.store.filters import VISIT_FIELDS
 
-# One limit for the whole process, by default an eighth of what a line may have: too little for the properties of an
-# event that has many long ones.
+# The module csv has one limit for the whole process. Its default, 128 KiB, is too little for an event with many long
+# properties.
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
 
 _BATCH: Final = 10_000
@@ -29,14 +29,14 @@ _TEXTS: Final = ("event_name", "action_name", *FROM_REQUEST)
 
 
 class _Given(msgspec.Struct):
-    """What a line must say itself, for there is no default that would be the same the next time."""
+    """Fields whose defaults would differ at each import, so they must be in the line."""
 
     event_id: str | None = None
     timestamp: datetime | None = None
 
 
 class _Seen(msgspec.Struct):
-    """A `FirstSeen` by the names of its parts."""
+    """A `FirstSeen` as a JSON object."""
 
     at: Annotated[datetime, msgspec.Meta(tz=True)]
     user_id: str | None = None
@@ -45,7 +45,7 @@ class _Seen(msgspec.Struct):
 
 
 class _Person(msgspec.Struct):
-    """A line of what is known of people."""
+    """A line of the file with what is known of users."""
 
     identify: Identify | None = None
     erase: Erase | None = None
@@ -58,9 +58,9 @@ _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError
 
 
 def read_parquet(path: Path, at: Callable[[int], None]) -> Items:
-    """Yield the events in a Parquet file; *at* is told how many bytes of it are done.
+    """Yield the events in a Parquet file; *at* is called with the number of bytes read.
 
-    Raises `FileError` when it is none, or has not the columns of `export`.
+    Raises `FileError` if it is no Parquet file or lacks columns of `export`.
     """
     try:
         file = pq.ParquetFile(path, memory_map=True)
@@ -86,7 +86,7 @@ def _of_batch(batch: Any) -> Items:
     try:
         found = [_admitted(event) for event in events_of(table)]
     except _UNREADABLE:
-        # One row at a time: only those that are wrong are left out.
+        # Row by row, so that only the wrong ones are left out.
         found = [_of_row(table.slice(index, 1)) for index in range(table.num_rows)]
     yield from found
 
@@ -132,13 +132,13 @@ def _of_line(line: bytes) -> Items:
 
 
 def is_header(line: bytes) -> bool:
-    """Return whether *line* is the first one of a CSV file that `export` wrote."""
+    """Return whether *line* is the header of a CSV file that `export` wrote."""
     names = {name.strip(b' "') for name in line.removeprefix(b"\xef\xbb\xbf").split(b",")}
     return {b"event_id", b"timestamp", b"type"} <= names
 
 
 def read_csv(source: Source) -> Items:
-    """Yield the events in a CSV file that `export` wrote, or one with some of its columns."""
+    """Yield the events in a CSV file with all or some of the columns that `export` writes."""
     for row in rows_of(source):
         if isinstance(row, Refused):
             yield row
@@ -150,7 +150,7 @@ def read_csv(source: Source) -> Items:
 
 
 def rows_of(source: Source) -> Iterator[Mapping[str, str] | Refused]:
-    """Yield the rows of a CSV file by the names in its first one."""
+    """Yield the rows of a CSV file as dicts, with the names in its header as keys."""
     reader = csv.reader(source.texts(), strict=True)
     header: list[str] | None = None
     while True:
@@ -192,13 +192,13 @@ def _of_cells(cells: Mapping[str, str]) -> Event:
 
 
 def moment(text: str) -> datetime:
-    """Return the instant that *text* says; without a zone it is UTC. Raises `ValueError`."""
+    """Return *text*, ISO 8601, as a time in UTC; without a zone it is taken as UTC. Raises `ValueError`."""
     at = datetime.fromisoformat(text.strip())
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _admitted(event: Event) -> Event | Refused:
-    """Return *event* as the store may have it."""
+    """Return *event* as the store accepts it, or why it can't."""
     if event.timestamp.tzinfo is None or event.timestamp < _OUTDATED:
         return Refused("time before 1970 or without a zone")
     given = event.event_id
@@ -206,6 +206,6 @@ def _admitted(event: Event) -> Event | Refused:
         return Refused("no event_id")
     admit(event)
     if event.event_id != given:
-        # One that can't be kept; the same one must come of it the next time.
+        # The given id was not valid. Derive one that the next import of the same file derives again.
         event.event_id = derived_id(event.timestamp, "id", given)
     return event

@@ -1,8 +1,8 @@
-"""Plausible's export: a zip of tables of numbers per day (https://plausible.io/docs/csv-import).
+"""Plausible's export: a zip of tables with numbers per day (https://plausible.io/docs/csv-import).
 
-Sums can't be taken apart into visits. What can be told honestly is how often a page was seen and a named event
-happened on a day: that many events are made of them, at noon and of nobody. They count in volumes and tops, never as
-visitors. All other tables cut the same page views otherwise and are left out.
+Such sums can't be divided into visits. But they say how often a page was viewed or a named event happened on a day, and
+that many events are made, at noon and without a visitor. They count in volumes and tops, never as visitors. The other
+tables divide the same page views differently and are left out.
 """
 
 import re
@@ -22,7 +22,7 @@ _TABLE: Final = re.compile(r"(imported_[a-z_]+?)(?:_\d{8}_\d{8})?\.csv")
 _PAGES: Final = "imported_pages"
 _EVENTS: Final = "imported_custom_events"
 _MAX_COUNT: Final = 1_000_000
-"""Page views of one page on one day; more is no number of a site that keeps its events in files."""
+"""Most page views of one page on one day; a site with more would not keep its events in files."""
 
 
 def is_table(name: str) -> bool:
@@ -31,7 +31,7 @@ def is_table(name: str) -> bool:
 
 
 def read(sources: list[Source], timezone: str) -> Items:
-    """Yield the events that the tables in *sources* tell of; *timezone* is that of their days."""
+    """Yield the events counted in the tables *sources*, whose days are in *timezone*."""
     zone = ZoneInfo(timezone)
     for source in sources:
         match = _TABLE.fullmatch(source.name)

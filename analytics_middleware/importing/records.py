@@ -1,4 +1,4 @@
-"""What a format makes of a file: records, and reasons why something makes none."""
+"""What reading a file yields: records, and the reasons why lines make none."""
 
 import uuid
 from collections import OrderedDict
@@ -21,7 +21,7 @@ class Refused(NamedTuple):
 
 
 class Left(NamedTuple):
-    """A line that is right and makes no event, or several of them."""
+    """One or more valid lines that make no event."""
 
     reason: str
     events: int = 1
@@ -32,11 +32,11 @@ Items = Iterator[Item]
 
 
 class FileError(AnalyticsError):
-    """A file that can't be read, or no further; the message says why."""
+    """A file can't be read, or not to its end; the message says why."""
 
 
 def derived_id(at: datetime, *parts: str | bytes) -> str:
-    """Return an event id in the form of a UUIDv7 that is the same for the same time and *parts*."""
+    """Return an event id, in the form of a UUIDv7, that is always the same for the same time and *parts*."""
     digest = blake2b(digest_size=10)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -48,13 +48,13 @@ def derived_id(at: datetime, *parts: str | bytes) -> str:
 
 
 class Repetitions:
-    """Tells lines apart that are the same to the letter, as two hits within a second are: by counting them."""
+    """Counts identical lines, such as two hits within a second, so that each gets an id of its own."""
 
     def __init__(self) -> None:
         self._counts: OrderedDict[bytes, int] = OrderedDict()
 
     def number(self, line: bytes) -> str:
-        """Return how often *line* was among the last lines before."""
+        """Return how often *line* came before, among the last lines."""
         key = blake2b(line, digest_size=16).digest()
         count = self._counts.pop(key, -1) + 1
         self._counts[key] = count

@@ -1,4 +1,4 @@
-"""Files as lines: plain, packed with gzip, or members of a zip archive; with limits on what they unpack into."""
+"""Reads files line by line: plain, compressed with gzip, or in a zip archive, with limits on their unpacked size."""
 
 import gzip
 import io
@@ -12,15 +12,15 @@ from typing import Any, Final
 from analytics_middleware.importing.records import FileError
 
 MAX_LINE: Final = 1_000_000
-"""Bytes of a line; longer ones are passed over."""
+"""Most bytes in a line; longer lines are skipped."""
 TOO_LONG: Final = b"\0too long"
-"""What stands in the place of such a line."""
+"""Yielded in place of a longer line."""
 _LOOKED_AT: Final = 65_536
 _LINES_LOOKED_AT: Final = 10
 _FREE: Final = 64 * 2**20
 _MAX_MEMBERS: Final = 1000
 _RATIO: Final = 200
-"""How many times its own size a packed file may unpack into, beyond the first bytes; text seldom reaches a tenth."""
+"""How many times its size a compressed file may unpack into, after the first `_FREE` bytes; text seldom reaches 20."""
 
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
@@ -28,7 +28,7 @@ _BROKEN: Final = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeErro
 
 
 class _Budget:
-    """How much a file may still unpack into, all members of an archive together."""
+    """How many bytes a file may still unpack into, counting all members of an archive together."""
 
     def __init__(self, packed: int) -> None:
         self._left = _FREE + packed * _RATIO
@@ -40,7 +40,7 @@ class _Budget:
 
 
 class Source:
-    """One file, opened. *name* says what it is called, in an archive the member."""
+    """An open file, or one member of an archive, called *name*."""
 
     def __init__(self, name: str, file: io.BufferedIOBase, budget: _Budget | None = None) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Source:
         self._budget = budget
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the lines without their ends, `TOO_LONG` for one that is. Raises `FileError` when it is broken."""
+        """Yield the lines without line breaks, `TOO_LONG` for longer ones. Raises `FileError` if the file is broken."""
         try:
             while line := self._file.readline(MAX_LINE + 1):
                 self._count(line)
@@ -62,7 +62,7 @@ class Source:
             raise FileError(f"{self.name}: {error or type(error).__name__}") from None
 
     def head(self) -> list[bytes]:
-        """Return the first lines that are not empty, or their beginnings, and begin anew."""
+        """Return the beginnings of the first non-empty lines, and go back to the start of the file."""
         try:
             lines = [self._file.readline(_LOOKED_AT).strip() for _ in range(_LINES_LOOKED_AT)]
             self._file.seek(0)
@@ -71,7 +71,7 @@ class Source:
         return [line for line in lines if line]
 
     def texts(self) -> Iterator[str]:
-        """Yield the lines as text with their ends, as `csv` wants them; a byte-order mark is left out."""
+        """Yield the lines as text with line breaks, as the module csv expects, and without a byte-order mark."""
         for number, line in enumerate(self.lines()):
             yield (line if number else line.removeprefix(b"\xef\xbb\xbf")).decode("utf-8", "replace") + "\n"
 
@@ -82,9 +82,9 @@ class Source:
 
 @contextmanager
 def opened(path: Path) -> Generator[tuple[list[Source], io.BufferedReader]]:
-    """Open *path*; yield what is in it, several things for an archive, and the file itself, whose place is progress.
+    """Open *path* and yield its contents, several for an archive, and the file, whose position shows the progress.
 
-    Raises `FileError` for an archive that can't be read.
+    Raises `FileError` if an archive can't be read.
     """
     with path.open("rb") as file:
         head = file.read(4)

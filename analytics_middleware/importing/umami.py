@@ -1,7 +1,7 @@
-"""Umami's export: a zip of ``website_event.csv`` and ``event_data.csv``, or the table of that name as CSV.
+"""Umami's export: a zip with ``website_event.csv`` and ``event_data.csv``, or the table ``website_event`` as CSV.
 
-A row is a page view (``event_type`` 1) or a named event (2). ``session_id`` is Umami's hash of a visitor, which
-changes once a month: it becomes the anonymous id; ``distinct_id``, whom the site identified, the user.
+A row is a page view (``event_type`` 1) or a named event (2). ``session_id``, Umami's hash of a visitor, which changes
+once a month, becomes the anonymous id; ``distinct_id``, by which the site identified the visitor, becomes the user id.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,8 @@ DATA: Final = "event_data.csv"
 
 _KINDS: Final = {"1": EventType.PAGEVIEW, "2": EventType.CUSTOM}
 _MAX_VALUES: Final = 2_000_000
-"""Values of properties that are held in memory until their events come."""
-# As this package calls what Umami calls otherwise.
+"""Most values of properties that are kept in memory until their events are read."""
+# Names that Umami uses, and ours.
 _BROWSERS: Final = {
     "chrome": "Chrome",
     "crios": "Chrome",
@@ -41,13 +41,13 @@ _DEVICES: Final = {"laptop": "desktop"}
 
 
 def is_header(line: bytes) -> bool:
-    """Return whether *line* is the first one of Umami's table."""
+    """Return whether *line* is the header of Umami's table of events."""
     names = {name.strip(b' "\r\n') for name in line.removeprefix(b"\xef\xbb\xbf").split(b",")}
     return {b"session_id", b"url_path", b"event_type", b"created_at"} <= names
 
 
 def read(sources: list[Source], enrichment: Enrichment) -> Items:
-    """Yield the events in *sources*, the parts of one export."""
+    """Yield the events in *sources*, the files of one export."""
     data: dict[str, dict[str, Any]] = {}
     for source in sources:
         if source.name == DATA:
@@ -64,7 +64,7 @@ def read(sources: list[Source], enrichment: Enrichment) -> Items:
 
 
 def _read_data(source: Source, data: dict[str, dict[str, Any]]) -> Items:
-    """Note the properties of events, by the events' ids."""
+    """Collect the properties of events in *data*, by event id."""
     count = 0
     for row in rows_of(source):
         if isinstance(row, Refused):

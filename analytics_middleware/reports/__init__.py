@@ -1,1 +1,1 @@
-"""Reports of a period and alerts on a threshold: figures, what people read of them, and how it gets to them."""
+"""Reports about a period and alerts on a threshold: their figures, their messages, and how these are sent."""

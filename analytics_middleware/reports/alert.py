@@ -1,4 +1,4 @@
-"""Alerts as the setting `alerts` describes them: a question, a number in its answer, a condition, whom to tell."""
+"""Alerts, as the setting `alerts` describes them: a question, a number in its answer, a condition and destinations."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from analytics_middleware.web.parameters import parse
 from analytics_middleware.web.questions import QUESTIONS
 
 PIPELINE: Final = "pipeline"
-"""The question about the collectors' health, which REST does not have."""
+"""The question about the collectors' health, which the REST API does not have."""
 CONDITIONS: Final = {
     "above": "above {}",
     "below": "below {}",
@@ -27,7 +27,7 @@ CONDITIONS: Final = {
     "rises_by": "risen by {}% or more",
     "falls_by": "fallen by {}% or more",
 }
-"""Each with its words. The last three compare with the same length of time before, in percent."""
+"""The conditions in words. The last three compare with the period of the same length before, in percent."""
 
 _KEYS: Final = ("name", "question", "parameters", "number", *CONDITIONS, "window", "quiet", "to")
 _QUESTIONS: Final = {question.path.strip("/"): question for question in QUESTIONS}
@@ -37,7 +37,7 @@ _NAME: Final = 100
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Measured:
-    """The number now and, where a change is looked at, in the same length of time before."""
+    """The number now and, for conditions about a change, in the period before."""
 
     value: float | None
     before: float | None = None
@@ -49,20 +49,20 @@ class Alert:
 
     name: str
     question: str
-    """Its path over REST, or `PIPELINE`."""
+    """The question's path in the REST API, or `PIPELINE`."""
     parameters: str
-    """As they stand in a query."""
+    """The question's parameters, as a query string."""
     number: Number
     condition: str
     threshold: float
     window: timedelta
     quiet: timedelta
-    """After a message that it fires, for how long there is no other."""
+    """How long after a message that it fires no other is sent."""
     to: tuple[Destination, ...]
 
     @property
     def compares(self) -> bool:
-        """Whether it looks at a change."""
+        """Whether the condition is about a change."""
         return self.condition.endswith("_by")
 
     @property
@@ -72,17 +72,17 @@ class Alert:
 
     @property
     def source(self) -> str:
-        """The question with its parameters and its number."""
+        """The question with its parameters and the path of the number."""
         asked = f"{self.question}?{unquote_plus(self.parameters)}" if self.parameters else self.question
         return f"{asked}: {self.number.path}"
 
     def measure(self, analytics: Analytics, at: datetime) -> Measured:
-        """Ask about the window that ends at *at*. Raises `AnalyticsError` for what can't be asked."""
+        """Ask about the window that ends at *at*. Raises `AnalyticsError` if the question can't be asked."""
         value = self._ask(analytics, at - self.window, at)
         return Measured(value, self._ask(analytics, at - 2 * self.window, at - self.window) if self.compares else None)
 
     def holds(self, measured: Measured) -> bool | None:
-        """Whether the condition holds; None where there is no number."""
+        """Whether the condition holds, or None if there is no number."""
         value = measured.value
         if value is None:
             return None
@@ -108,14 +108,14 @@ class Alert:
 
 
 def change(value: float, before: float) -> float:
-    """Return the change in percent; from nothing to something it is infinite."""
+    """Return the change in percent; it is infinite if *before* is 0 and *value* isn't."""
     if not before:
         return math.copysign(math.inf, value) if value else 0.0
     return (value - before) / abs(before) * 100
 
 
 def read_alerts(key: str, value: Any) -> tuple[Alert, ...]:
-    """Return the alerts that the setting *key* lists. Raises `ConfigurationError` naming the alert, key and value."""
+    """Return the alerts in the setting *key*. Raises `ConfigurationError`, which names the alert, key and value."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
         raise ConfigurationError(f"analytics setting {key!r} is {value!r:.100}; it must be a list of dicts")
     alerts: list[Alert] = []
@@ -133,7 +133,7 @@ def read_alerts(key: str, value: Any) -> tuple[Alert, ...]:
 
 
 class _Reader:
-    """Reads one alert; every error says which alert, key and value."""
+    """Reads one alert. Each error names the alert, key and value."""
 
     def __init__(self, where: str, given: Mapping[Any, Any]) -> None:
         self._where = where
@@ -227,7 +227,7 @@ class _Reader:
 
 
 def _texts(value: Any) -> list[str]:
-    """Return *value* of a parameter as a query has it."""
+    """Return the texts that stand for *value* of a parameter in a query string."""
     if isinstance(value, (list, tuple)):
         listed = list(cast("Sequence[Any]", value))
         if any(isinstance(each, Mapping) for each in listed):

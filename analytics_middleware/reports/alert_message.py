@@ -12,7 +12,7 @@ from analytics_middleware.web import formats
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AlertData:
-    """What a message says, for programs."""
+    """The content of a message, for programs."""
 
     name: str
     state: str
@@ -27,7 +27,7 @@ class AlertData:
 
 
 def alert_message(alert: Alert, due: Due, tz: str, *, test: bool = False) -> Message:
-    """Return the message that is *due*, or one that says it is a *test*. Raises `MissingExtraError` without Jinja2."""
+    """Return the message that is *due*, or one marked as a *test*. Raises `MissingExtraError` without Jinja2."""
     state = due.state
     word = "Test" if test else "Firing" if state.firing else "Resolved"
     name = one_line(alert.name)

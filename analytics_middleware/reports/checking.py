@@ -1,4 +1,4 @@
-"""Checks alerts: asks, notes what was found, and tells whom it concerns."""
+"""Checks alerts: asks their questions, records the results and sends the messages that are due."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +16,15 @@ from analytics_middleware.reports.told import Telling
 
 
 class Outcome(NamedTuple):
-    """What came of checking one alert."""
+    """The result of checking one alert."""
 
     alert: Alert
     firing: bool
     value: float | None
     sent: Sequence[str]
-    """The destinations that were told."""
+    """The destinations that a message was sent to."""
     failures: Sequence[str]
-    """What went wrong, a line each: the question could not be asked, or somebody not be told."""
+    """What went wrong, in one line each: the question could not be asked, or a message could not be sent."""
 
 
 def check(
@@ -34,9 +34,9 @@ def check(
     every: float = 0.0,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[Outcome]:
-    """Check the alerts of the settings, except those that were within the last *every* seconds.
+    """Check the alerts in the settings, except those checked within the last *every* seconds.
 
-    What goes wrong with one does not concern the others.
+    A failure of one alert does not affect the others.
     """
     telling = Telling(database)
     for alert in analytics.settings.alerts:
@@ -68,7 +68,7 @@ def check(
 
 
 def measure(analytics: Analytics, alert: Alert, at: float) -> Measured | str:
-    """Return what *alert* is about at a time, or why that can't be said."""
+    """Return the numbers that *alert* is about, at the time *at*, or the reason why they can't be known."""
     try:
         return alert.measure(analytics, datetime.fromtimestamp(at, UTC))
     except Exception as error:  # noqa: BLE001 - whatever one question runs into, the others are to be asked

@@ -1,4 +1,4 @@
-"""Where reports and alerts go: mailboxes, and webhooks through the same care as events."""
+"""Where reports and alerts are sent: to mailboxes, and to webhooks in the same way as events."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Destination(Protocol):
-    """Takes messages."""
+    """Where a message can be sent."""
 
     by_mail: bool
-    """Whether the setting `mail` must say how."""
+    """Whether it needs the setting `mail`."""
 
     @property
     def id(self) -> str:
-        """What tells it from others, the same in every process; holds no secret."""
+        """A name that is unique, the same in every process, and contains no secret."""
         ...
 
     def send(self, message: "Message", mail: Mail | None) -> None:
@@ -51,10 +51,10 @@ class Mailbox:
         try:
             mail(self.id, unencoded(message.subject), message.text, message.html)
         except Exception as error:  # noqa: BLE001 - somebody else's code; that it failed is what counts
-            # Its text may hold what that code knows.
+            # The error's text may contain secrets of the user's function.
             failed = type(error).__name__
         if failed is not None:
-            # Where that code was by then is not known.
+            # The user's function may have sent the message before it failed.
             raise SendError(f"{self.id}: sending failed with {failed}", ambiguous=True)
 
 
@@ -65,8 +65,8 @@ class Webhook:
 
     def __init__(self, url: str, **options: Any) -> None:
         self._collector = WebhookCollector(url, **options)
-        # The path of such a URL is often its secret, and so are these options. Two that differ only in them are two:
-        # a header may name the channel. Without any, it is the URL's digest alone.
+        # The URL's path is often a secret, as headers and secrets are, so the id has only a digest of them. Headers are
+        # part of it because two webhooks may differ in nothing else: a header may name a channel, for example.
         digest = hashlib.sha256("\n".join([url, *_hidden(**options)]).encode()).hexdigest()[:12]
         self.id = f"{self._collector.endpoint.origin} ({digest})"
 
@@ -89,7 +89,7 @@ class Webhook:
 def read_destinations(what: str, value: object) -> tuple[Destination, ...]:
     """Return the destinations that *value* lists: addresses, https URLs, or dicts with ``url`` and its options.
 
-    Raises `ConfigurationError`, which names *what* and repeats no URL: its path is often a secret.
+    Raises `ConfigurationError`, which names *what* but repeats no URL, since its path is often a secret.
     """
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
         raise ConfigurationError(f"{what} is {MASK}; it must be a list of e-mail addresses and webhooks' URLs")
@@ -97,7 +97,7 @@ def read_destinations(what: str, value: object) -> tuple[Destination, ...]:
 
 
 def read_destination(what: str, value: Any) -> Destination:
-    """Return the destination that *value* names. Raises `ConfigurationError` likewise."""
+    """Return the destination that *value* names. Raises `ConfigurationError` as `read_destinations` does."""
     if isinstance(value, (Mailbox, Webhook)):
         return value
     right = "an e-mail address, a webhook's https URL, or a dict with 'url' and its options"
@@ -111,7 +111,7 @@ def read_destination(what: str, value: Any) -> Destination:
     try:
         return Webhook(**{str(name): each for name, each in cast("Mapping[Any, Any]", options).items()})
     except TypeError as error:
-        # An option that there is not; the message has its name and no value.
+        # An unknown option. The message has its name but not its value.
         problem = str(error).rpartition("() ")[2]
     except ConfigurationError as error:
         problem = str(error)
@@ -119,7 +119,7 @@ def read_destination(what: str, value: Any) -> Destination:
 
 
 def _hidden(headers: Any = None, secret: Any = None, **_others: Any) -> list[str]:
-    """Return the *headers* and each *secret*, which `WebhookCollector` has taken, as one text each."""
+    """Return each of *headers* and each *secret*, which `WebhookCollector` has checked, as a text."""
     given = cast("Mapping[str, str]", headers or {})
     secrets = [secret] if isinstance(secret, (str, Secret)) else cast("Sequence[str | Secret]", secret or ())
     return [

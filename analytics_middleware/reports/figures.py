@@ -1,4 +1,4 @@
-"""The figures of a report: a period beside the one before, and what changed most."""
+"""The figures of a report: a period compared with the one before, and what changed most."""
 
 import dataclasses
 import math
@@ -15,13 +15,13 @@ from analytics_middleware.web.pages.series import PAGEVIEW, Point
 from analytics_middleware.web.tables import Table
 
 _TABLES: Final = {"pages": "Page", "sources": "Source", "countries": "Country", "events": "Event"}
-"""The tables of the overview that a report has, and what a row of each is called."""
+"""The overview's tables that a report includes, and the name of a row in each."""
 _ROWS: Final = 10
 _CHANGES: Final = 6
 _LEAST: Final = 10
-"""Visitors below which a change is no news."""
+"""Visitors below which a change is not worth mentioning."""
 _DEVIATIONS: Final = 3.0
-"""How many standard deviations a count must lie from what the change of all visitors together explains."""
+"""How many standard deviations a count must differ from the change of all visitors together to be mentioned."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +32,9 @@ class Row:
     visitors: int
     count: int
     before: int | None
-    """None where there is no period before, or too many values in it to know."""
+    """None if there is no period before, or if it has too many values to list them all."""
     link: str | None = None
-    """The dashboard, filtered by it."""
+    """The dashboard, filtered by this value."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Section:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A value whose number of visitors changed by more than chance and the change of all visitors explain."""
+    """A value whose number of visitors changed more than chance and the change of all visitors can explain."""
 
     what: str
     """``Page``, ``Source``, ``Country`` or ``Event``."""
@@ -61,7 +61,7 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A period and the one before. Rates are fractions, money is in minor units."""
+    """The figures of a period and of the one before. Rates are fractions, money is in minor units."""
 
     title: str
     first: date
@@ -71,7 +71,7 @@ class Report:
     before_last: date | None
     tz: str
     unit: str
-    """What one of *points* stands for: ``hour``, ``day``, ``week`` or ``month``."""
+    """The time that each of *points* covers: ``hour``, ``day``, ``week`` or ``month``."""
     tiles: tuple[Tile, ...]
     points: tuple[Point, ...]
     """Visitors over time."""
@@ -80,15 +80,15 @@ class Report:
     bots: int
     """Page views of bots that were left out."""
     cookieless: int
-    """Visitors who were added up day by day."""
+    """Cookieless visitors, who count once on each day."""
     dashboard: str | None = None
-    """The dashboard's page about the same days."""
+    """The dashboard's page for the same days."""
 
 
 def build_report(analytics: Analytics, scope: Scope, title: str, dashboard_url: str | None = None) -> Report:
     """Return the report about *scope*, with links into the dashboard at *dashboard_url* if there is one.
 
-    Raises `AnalyticsError` when there is no store to ask.
+    Raises `AnalyticsError` if there is no store to ask.
     """
     view = overview(analytics, scope, {"metric": "visitors"}, _ROWS)
     links = None
@@ -149,7 +149,7 @@ def _section(table: Table, before: dict[str, int] | None, links: Links | None) -
 
 
 def _changes(what: str, now: dict[str, int], before: dict[str, int]) -> list[Change]:
-    # Where there are too many to know all, what is missing from one of them may only have been too far down.
+    # If a period has more values than were asked for, a missing one may just be too far down in the list.
     cut = max(len(now), len(before)) >= MAX_LIMIT
     keys = now.keys() & before.keys() if cut else now.keys() | before.keys()
     return [
@@ -160,14 +160,14 @@ def _changes(what: str, now: dict[str, int], before: dict[str, int]) -> list[Cha
 
 
 def _share(now: float, before: float) -> float:
-    """Return the share of both periods' visitors that came in this one; of nobody, a half."""
+    """Return which share of both periods' visitors came in this one; a half if there were none."""
     return now / (now + before) if now + before else 0.5
 
 
 def _deviations(change: Change, share: float) -> float:
-    """Return how far *change* is from what happens by chance when this period has *share* of all visitors.
+    """Return by how many standard deviations *change* differs from *share*, this period's share of all visitors.
 
-    Of two Poisson counts, the one given their sum is binomial.
+    Given the sum of two Poisson counts, each of them is binomially distributed.
     """
     both = change.visitors + change.before
     spread = math.sqrt(both * share * (1 - share))
@@ -175,7 +175,7 @@ def _deviations(change: Change, share: float) -> float:
 
 
 def _encodable(text: str) -> str:
-    """Return *text* without lone surrogates, which neither mail nor JSON can carry."""
+    """Return *text* with lone surrogates replaced, because neither mail nor JSON can contain them."""
     return text.encode("utf-8", "replace").decode()
 
 

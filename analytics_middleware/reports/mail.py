@@ -1,4 +1,4 @@
-"""E-mail: the server that the setting `mail` names, and messages with text and HTML (RFC 5322, RFC 2046)."""
+"""E-mail: the server in the setting `mail`, and messages with text and HTML (RFC 5322, RFC 2046)."""
 
 import dataclasses
 import re
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from analytics_middleware.reports.message import Message
 
 Hook = Callable[[str, str, str, str], object]
-"""``(to, subject, text, html)``: sends by other means, and raises when it can't."""
+"""A function ``(to, subject, text, html)`` that sends by other means. It raises an exception if it can't."""
 
-# RFC 5321 section 4.1.2 without quoted local parts and address literals, which nobody's mailbox has.
+# RFC 5321 section 4.1.2 without quoted local parts and address literals, which real mailboxes don't have.
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 _SAID: Final = 200
 
 
 class SendError(AnalyticsError):
-    """A message could not be sent; the message says to whom, and why.
+    """A message could not be sent; the error says to whom and why.
 
-    *ambiguous* says that it may have arrived all the same: nobody answered after it was handed over.
+    *ambiguous* says that it may have arrived nevertheless, because the server did not answer after it was transmitted.
     """
 
     def __init__(self, message: str, *, ambiguous: bool = False) -> None:
@@ -32,12 +32,12 @@ class SendError(AnalyticsError):
 
 
 class _Unanswered(Exception):  # noqa: N818 - not known to be an error
-    """A mail server said nothing to a message; the text says what happened instead."""
+    """A mail server did not answer to a message; the text says what happened instead."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MailServer:
-    """An SMTP server to hand messages to."""
+    """An SMTP server that sends messages."""
 
     host: str
     port: int
@@ -45,21 +45,21 @@ class MailServer:
     user: str | None = None
     password: Secret | None = None
     tls: str = "starttls"
-    """``"starttls"``, ``"implicit"`` (from the first byte, port 465) or ``"none"``, which takes no password."""
+    """``"starttls"``, ``"implicit"`` (from the first byte, port 465) or ``"none"``, which allows no password."""
     ca_file: str | None = None
     """Certificates to trust instead of the system's."""
     timeout: float = 15.0
-    """Seconds for each step of the conversation."""
+    """Seconds for each step of the SMTP dialogue."""
 
     def send(self, to: str, message: "Message") -> None:
         """Send *message* to one address. Raises `SendError`, which holds no secret."""
         said, ambiguous = self._failure(to, message)
         if said is not None:
-            # Not from within a handler: its exception's frames hold the password.
+            # Raised outside of an except block, because the frames of the caught exception contain the password.
             raise SendError(f"{to} through {self.host}:{self.port}: {said}", ambiguous=ambiguous)
 
     def _failure(self, to: str, message: "Message") -> tuple[str | None, bool]:
-        """Send *message*; return why it could not be sent, fit for a log line, and whether it may have been."""
+        """Send *message*. Return why it could not be sent, without secrets, and whether it may have been sent."""
         import smtplib
 
         try:
@@ -98,7 +98,7 @@ class MailServer:
                 client.send_message(content)
                 taken = True
         except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused):
-            # Once the server has the message, what it says to the farewell changes nothing.
+            # Once the server has accepted the message, a failure to say goodbye changes nothing.
             if not taken:
                 raise
         except (smtplib.SMTPException, OSError) as error:
@@ -119,7 +119,7 @@ Mail = MailServer | Hook
 def compose(sender: str, to: str, message: "Message") -> Any:
     """Return *message* as an `email.message.EmailMessage`, which refuses line breaks in headers.
 
-    It takes text that looks like an encoded word (RFC 2047) for one, whatever that decodes to; so none may be left.
+    The class decodes whatever looks like an encoded word (RFC 2047), so such text is changed first.
     """
     from email.message import EmailMessage
     from email.policy import SMTP
@@ -131,7 +131,7 @@ def compose(sender: str, to: str, message: "Message") -> Any:
     made["Subject"] = unencoded(message.subject)
     made["Date"] = formatdate(usegmt=True)
     made["Message-ID"] = make_msgid(domain=_address_in(sender).rpartition("@")[2])
-    # RFC 3834 section 5: nobody's holiday answer shall come back.
+    # RFC 3834 section 5: keeps out-of-office replies from coming back.
     made["Auto-Submitted"] = "auto-generated"
     made.set_content(message.text)
     made.add_alternative(message.html, subtype="html")
@@ -139,17 +139,17 @@ def compose(sender: str, to: str, message: "Message") -> Any:
 
 
 def unencoded(text: str) -> str:
-    """Return *text* so that nobody takes a part of it for an encoded word: it could hold line breaks and headers."""
+    """Return *text* without anything like an encoded word, which when decoded could add line breaks and headers."""
     return text.replace("=?", "= ?")
 
 
 def is_address(text: str) -> bool:
-    """Whether *text* is a mailbox such as ``ops@shop.example``."""
+    """Return whether *text* is an address such as ``ops@shop.example``."""
     return len(text) <= 254 and "=?" not in text and _ADDRESS.fullmatch(text) is not None
 
 
 def read_mail(key: str, value: object) -> Mail | None:
-    """Return what the setting *key* says about sending e-mail. Raises `ConfigurationError`, without the password."""
+    """Return how the setting *key* says to send e-mail. Raises `ConfigurationError`, which repeats no password."""
     if value is None or isinstance(value, MailServer):
         return value
     if not isinstance(value, Mapping):
@@ -176,7 +176,7 @@ def read_mail(key: str, value: object) -> Mail | None:
             raise _wrong(key, f"a dict whose {name!r} is {right}, not {given.get(name)!r:.100}")
     password = given.get("password")
     if password is not None and not isinstance(password, Secret):
-        # smtplib knows no other characters in a login.
+        # smtplib supports only ASCII in a login.
         if not isinstance(password, str) or not password or not (password.isascii() and password.isprintable()):
             raise _wrong(key, "a dict whose 'password' is printable ASCII text")
         given["password"] = Secret(password)
@@ -223,7 +223,7 @@ def _address_in(sender: str) -> str:
 
 
 def _encoded(user: str, password: Secret) -> tuple[Secret, ...]:
-    """Return the forms in which AUTH PLAIN and LOGIN (RFC 4616) carry the password, should a server repeat them."""
+    """Return the password as AUTH PLAIN and LOGIN (RFC 4616) encode it, to mask it if a server repeats it."""
     from base64 import b64encode
 
     plain = password.reveal()

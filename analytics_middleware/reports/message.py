@@ -1,4 +1,4 @@
-"""What is sent: one text in the forms that mail programs, chats and programs read."""
+"""A message in the forms that mail clients, chats and programs read."""
 
 import dataclasses
 from functools import cache
@@ -21,7 +21,7 @@ class Message:
     """A report or an alert, ready to be sent."""
 
     id: str
-    """The same whenever the same message is sent again."""
+    """The same id whenever the same message is sent again."""
     kind: str
     """``analytics.report`` or ``analytics.alert``."""
     subject: str
@@ -29,14 +29,14 @@ class Message:
     text: str
     html: str
     data: Any
-    """The figures, as they become JSON."""
+    """The figures, to be encoded as JSON."""
 
     def json(self) -> bytes:
-        """Return the message as webhooks get it.
+        """Return the message as webhooks receive it.
 
-        `text` is what Slack, Mattermost and Google Chat show, in Slack's syntax
-        (https://docs.slack.dev/messaging/formatting-message-text): its three special characters are escaped, so that
-        no name of a page calls anybody or hides a link.
+        Slack, Mattermost and Google Chat show `text`, which is in Slack's syntax
+        (https://docs.slack.dev/messaging/formatting-message-text). The three special characters are escaped, so that
+        the name of a page can't mention a member or hide a link.
         """
         shown = self.text.replace("```", "'''")
         for char, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
@@ -54,7 +54,7 @@ class Message:
 
 
 def one_line(text: object, most: int = _SUBJECT) -> str:
-    """Return *text* without line breaks, control characters and marks that turn the direction of writing."""
+    """Return *text* without line breaks, control characters and marks that change the text's direction."""
     return safe(" ".join(str(text).split()), most)
 
 

@@ -1,8 +1,8 @@
-"""Which number of an answer an alert looks at: ``visitors``, ``count``, ``-1.conversion``, ``[currency=GBP].total``.
+"""The number in an answer that an alert is about: ``visitors``, ``count``, ``-1.conversion``, ``[currency=GBP].total``.
 
-A name takes that field; of a list, the field of each item, added up. A whole number takes the item at that place,
-from 0, or from the end when it is negative. ``[field=value]`` keeps the items whose field has that value. Steps are
-joined by dots. What a path leads to is checked against the answer's type before anything is asked.
+Such a path has steps joined by dots. A name is a field; of a list, the sum of the field over its items. A whole number
+is the index of an item, from 0, or from the end if negative. ``[field=value]`` keeps the items whose field has that
+value. The path is checked against the answer's type before any question is asked.
 """
 
 import re
@@ -16,7 +16,7 @@ _SELECTION: Final = re.compile(r"\[([a-z_]+)=([^\]]*)\]")
 
 
 class Number:
-    """The way from an answer of type *answer* to a number in it. Raises `ValueError`, which says what is there."""
+    """The path from an answer of type *answer* to a number in it. Raises `ValueError`, which says what is there."""
 
     def __init__(self, path: str, answer: Any) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class Number:
         return f"<Number {self.path}>"
 
     def of(self, answer: Any) -> float | None:
-        """Return the number; None where there is none, as the bounce rate of nobody."""
+        """Return the number, or None if there is none, such as a bounce rate without visitors."""
         found = answer
         for step in self._steps:
             found = _taken(found, step)

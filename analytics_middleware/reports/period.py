@@ -1,4 +1,4 @@
-"""The days that a report is about, and those that it stands beside."""
+"""The days that a report is about, and those that it compares them with."""
 
 import dataclasses
 from datetime import date, timedelta
@@ -10,13 +10,13 @@ from analytics_middleware.web.pages.scope import Scope, Span, read_scope
 
 _DAY: Final = timedelta(days=1)
 LENGTHS: Final = ("day", "week", "month")
-"""The whole periods of the calendar that there are reports of; weeks begin on Monday."""
+"""The calendar periods that reports can cover; weeks begin on Monday."""
 
 
 def whole_period(insights: Insights, length: str, where: Where = ()) -> Scope:
-    """Return the last whole *length*, one of `LENGTHS`, beside the one before; of it what passes the filters *where*.
+    """Return the last complete *length*, one of `LENGTHS`, and the one before, filtered by *where*.
 
-    Raises `QuestionError` for a filter that can't be.
+    Raises `QuestionError` for an invalid filter.
     """
     today = _today(insights)
     if length == "day":
@@ -26,16 +26,16 @@ def whole_period(insights: Insights, length: str, where: Where = ()) -> Scope:
         return between(insights, (monday - timedelta(days=7)).isoformat(), (monday - _DAY).isoformat(), where)
     last = today.replace(day=1) - _DAY
     scope = between(insights, last.replace(day=1).isoformat(), last.isoformat(), where)
-    # The month before has days of its own, and not as many as this one.
+    # The month before may have another number of days.
     earlier = last.replace(day=1) - _DAY
     before = Span(start=day_start(earlier.replace(day=1), scope.tz), end=scope.start)
     return dataclasses.replace(scope, before=before, before_whole=before)
 
 
 def between(insights: Insights, first: str | None, last: str | None, where: Where = ()) -> Scope:
-    """Return the days from *first* to *last* (default: yesterday), both included, beside as many before.
+    """Return the days from *first* to *last* (default: yesterday), both included, and as many days before.
 
-    Raises `QuestionError` for what is no date, no range of dates, or no filter.
+    Raises `QuestionError` for an invalid date, range of dates or filter.
     """
     end = last or (_today(insights) - _DAY).isoformat()
     return read_scope(insights, {"period": "custom", "from": first, "to": end, "where": where})

@@ -1,4 +1,4 @@
-"""How the collectors are doing, as an answer that an alert can look at."""
+"""The collectors' health, as an answer for alerts."""
 
 from datetime import datetime
 
@@ -10,20 +10,20 @@ from analytics_middleware.outbox.sqlite import SqliteOutbox
 
 
 class CollectorHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one collector, or the store, stands."""
+    """The health of one collector, or of the store."""
 
     name: str
     pending: int
     lag: float
-    """Seconds since the oldest event that waits; 0 when none does."""
+    """Seconds since the oldest waiting event; 0 if none waits."""
     dead: int
-    """Events refused for good within the time asked about."""
+    """Events refused for good in the period asked about."""
     open: int
-    """1 while its circuit breaker is open: it is down, and only probed now and then."""
+    """1 while its circuit breaker is open, which means that it is down and only tried now and then."""
 
 
 class PipelineHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """Where all of them stand: sums, and of lags the longest."""
+    """The health of all: sums, and the longest lag."""
 
     pending: int
     lag: float
@@ -33,7 +33,7 @@ class PipelineHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pipeline_health(analytics: Analytics, start: datetime, end: datetime) -> PipelineHealth:
-    """Return how things stand now; what was refused for good, between *start* and *end*."""
+    """Return the collectors' present health, with the events refused for good between *start* and *end*."""
     stats = analytics.outbox.stats().consumers
     dead: dict[str, int] = {}
     if isinstance(analytics.outbox, SqliteOutbox):

@@ -19,7 +19,7 @@ _to_json = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def report_message(report: Report) -> Message:
-    """Return *report* as it is sent. Raises `MissingExtraError` without Jinja2."""
+    """Return *report* as a message. Raises `MissingExtraError` without Jinja2."""
     subject = one_line(f"{report.title}: {formats.days(report.first, report.last)}")
     digest = blake2b(_to_json(report), digest_size=16).hexdigest()
     return Message(
@@ -33,7 +33,7 @@ def report_message(report: Report) -> Message:
 
 
 def report_html(report: Report) -> str:
-    """Return *report* as HTML that needs nothing else and that mail programs show. Raises `MissingExtraError`."""
+    """Return *report* as self-contained HTML for mail clients. Raises `MissingExtraError` without Jinja2."""
     values = [point.value for point in report.points if point.value is not None]
     return html(
         "report.html",
@@ -79,7 +79,7 @@ def sentence(change: Change) -> str:
 
 
 def row_change(row: Row) -> str:
-    """Return how the visitors of *row* have changed."""
+    """Return in words how the visitors of *row* have changed."""
     if row.before is None:
         return ""
     return "new" if not row.before else formats.change((row.visitors - row.before) / row.before, "visitors")

@@ -1,4 +1,4 @@
-"""Alerts on a schedule, in a thread of the worker command."""
+"""Checks alerts on a schedule, in a thread of the command ``worker``."""
 
 import threading
 from collections.abc import Generator
@@ -11,18 +11,18 @@ from analytics_middleware.outbox.database import Database
 from analytics_middleware.reports.checking import check
 
 EVERY: Final = 60.0
-"""Seconds between two checks, over all workers of a host."""
+"""Seconds between two checks, whichever worker of the host makes them."""
 
 
 @contextmanager
 def checking_alerts(analytics: Analytics, database: Database, *, every: float = EVERY) -> Generator[None]:
-    """Check the alerts now and *every* so many seconds while the block runs. Ending waits for nobody."""
+    """Check the alerts at once and then every *every* seconds while the block runs. Its end waits for no check."""
     if not analytics.settings.alerts:
         yield
         return
     ending = threading.Event()
-    # A daemon: a mail server that does not answer must not hold up the end. What it was about to send is sent by
-    # the next check after the claim on it has run out.
+    # A daemon thread, so that a mail server that does not answer doesn't delay the end. An unfinished message is sent
+    # by the first check after its claim has expired.
     thread = threading.Thread(
         target=_run, args=(analytics, database, every, ending), name="analytics-alerts", daemon=True
     )
@@ -36,7 +36,7 @@ def checking_alerts(analytics: Analytics, database: Database, *, every: float = 
 def _run(analytics: Analytics, database: Database, every: float, ending: threading.Event) -> None:
     while not ending.is_set():
         try:
-            # A little less: two workers' clocks tick between each other.
+            # A little less than *every*, because another worker may have checked just after our last check.
             for outcome in check(analytics, database, every=every * 0.9):
                 for failure in outcome.failures:
                     analytics.counters.log(

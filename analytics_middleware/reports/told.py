@@ -1,7 +1,7 @@
-"""What is known of alerts and who was told, in the database: workers and cron runs never tell the same twice.
+"""The state of alerts and of their messages, in the database, so that several processes never send the same one.
 
-A message is claimed in one transaction, sent outside of any, and noted in another. When the process dies in between,
-the claim runs out and the message is sent once more: an alert that nobody gets would be worse.
+A message is claimed in one transaction, sent outside of any, and recorded as sent in another. If the process dies in
+between, the claim expires and the message is sent once more: an alert that nobody gets would be worse.
 """
 
 import hashlib
@@ -11,25 +11,25 @@ from typing import NamedTuple
 from analytics_middleware.outbox.database import Database
 
 CLAIM = 300.0
-"""Seconds after which a message that was to be sent is taken for not sent; more than sending may take."""
+"""Seconds after which a claimed message is taken as not sent. Sending always takes less."""
 
 
 class State(NamedTuple):
-    """What was found when an alert was last checked."""
+    """The result of an alert's last check."""
 
     firing: bool
     since: float
-    """When that began."""
+    """When it began to fire, or stopped."""
     checked: float
     value: float | None
     before: float | None
 
 
 class Told(NamedTuple):
-    """What one destination has been told of an alert."""
+    """The messages sent about an alert."""
 
     fired: float
-    """When it was last told that the alert fires; 0 for never."""
+    """When the last message that it fires was sent; 0 for never."""
     sent: int
     failed: int
     last_error: str | None
@@ -39,10 +39,10 @@ class Due(NamedTuple):
     """A message that this process is to send."""
 
     id: str
-    """The same for every attempt."""
+    """The same id for every attempt."""
     state: State
     told: bool = False
-    """Whether the destination may know already that the alert fires."""
+    """Whether the destination may already know that the alert fires."""
 
 
 class Telling:
@@ -52,12 +52,12 @@ class Telling:
         self._database = database
 
     def state(self, name: str) -> State | None:
-        """Return what was found last, None when it was never checked."""
+        """Return the result of the last check, or None if there was none."""
         with self._database.read() as connection:
             return _state(connection, name)
 
     def told(self, name: str) -> Told:
-        """Return what all destinations together have been told."""
+        """Return what was sent to all destinations together."""
         with self._database.read() as connection:
             fired, sent, failed, error = connection.execute(
                 "SELECT max(fired), sum(sent), sum(failed), max(last_error) FROM alert_told WHERE name = ?", (name,)
@@ -65,9 +65,9 @@ class Telling:
         return Told(fired or 0.0, sent or 0, failed or 0, error)
 
     def note(self, name: str, holds: bool | None, value: float | None, before: float | None, at: float) -> State:
-        """Write down what was found *at* a time; return what holds now. None (no number) leaves it as it was.
+        """Record the result of a check *at* a time and return the state. If *holds* is None (no number), it stays.
 
-        What another process found later counts, unless it is from before the clock was set back.
+        A later result of another process wins, unless it is from before the clock was set back.
         """
         with self._database.write() as connection:
             known = _state(connection, name)
@@ -83,10 +83,10 @@ class Telling:
         return State(firing, since, at, value, before)
 
     def claim(self, name: str, destination: str, quiet: float, now: float) -> Due | None:
-        """Return the message that *destination* is due, which no other process will send meanwhile; None for none.
+        """Claim and return the message that *destination* is due, or None. No other process sends it meanwhile.
 
-        It is told that an alert fires unless it was within the last *quiet* seconds, and that it is over if it was
-        told, or may have been told, that it fires.
+        A message that the alert fires is due unless one was sent in the last *quiet* seconds. A message that it is over
+        is due if one that it fires was sent, or may have been.
         """
         with self._database.write() as connection:
             state = _state(connection, name)
@@ -97,12 +97,12 @@ class Telling:
                 (name, destination),
             ).fetchone()
             firing, fired, claimed_until = row or (0, 0.0, 0.0)
-            # A clock that was set back must not silence anybody.
+            # A claim further in the future than CLAIM is from before the clock was set back, and doesn't count.
             if now < claimed_until <= now + CLAIM:
                 return None
             if not firing if not state.firing else 0 <= now - fired < quiet:
                 return None
-            # From now on it may be told, whatever becomes of this process; then it is owed the end, too.
+            # Recorded before sending: should this process die after it, the message that it is over is still due.
             connection.execute(
                 "INSERT INTO alert_told (name, destination, firing, claimed_until) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (name, destination) DO UPDATE SET firing = excluded.firing, "
@@ -113,7 +113,7 @@ class Telling:
         return Due(f"alr_{digest[:32]}", state, bool(firing))
 
     def sent(self, name: str, destination: str, due: Due, now: float) -> None:
-        """Note that *due* was sent."""
+        """Record that *due* was sent."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE alert_told SET firing = ?, fired = iif(?, ?, fired), claimed_until = 0, sent = sent + 1, "
@@ -122,7 +122,7 @@ class Telling:
             )
 
     def failed(self, name: str, destination: str, due: Due, error: str, *, ambiguous: bool) -> None:
-        """Note that *due* could not be sent, or is not known to be (*ambiguous*); the next check tries again."""
+        """Record that *due* was not sent, or may not have been (*ambiguous*). The next check tries again."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE alert_told SET firing = ?, claimed_until = 0, failed = failed + 1, last_error = ? "

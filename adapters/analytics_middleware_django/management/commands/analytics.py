@@ -16,14 +16,14 @@ from analytics_middleware_django.conf import get_analytics
 
 
 class Command(BaseCommand):  # type: ignore[misc]  # Django ships no types
-    """Hands everything after ``analytics`` to the command line that all frameworks share."""
+    """Passes everything after ``analytics`` to the command line that all frameworks share."""
 
     help = "Look after analytics: status, tail, doctor and others."
     requires_system_checks: Sequence[str] = ()
 
     def run_from_argv(self, argv: Sequence[str]) -> None:
         """Run what ``manage.py analytics …`` asks for."""
-        # Django has read these two by now; they may stand anywhere.
+        # Django has already handled these two options, which may stand anywhere.
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--settings")
         parser.add_argument("--pythonpath")
@@ -35,7 +35,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django ships no types
         parser.add_argument("words", nargs="*")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run what ``call_command`` asks for. Raises `SystemExit` when it fails."""
+        """Run what ``call_command`` asks for. Raises `SystemExit` if it fails."""
         if code := _run(options["words"]):
             sys.exit(code)
 
