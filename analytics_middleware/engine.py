@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from analytics_middleware.collectors.base import Collector
+from analytics_middleware.collectors.base import Collector, option
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.delivery.runner import Feed, Runner
@@ -49,7 +49,7 @@ class Engine:
         self._last_seq = 0
         self._runners: list[Runner] = []
         self.names = [collector.name for collector in collectors]
-        needs = {each.name: check_needs(each.name, getattr(each, "needs", ())) for each in collectors}
+        needs = {each.name: check_needs(each.name, option(each, "needs")) for each in collectors}
         database: Database | None = None
         salts: SaltRecords = PrivateSalts()
         sessions: SessionRecords = PrivateRecords()
@@ -57,7 +57,7 @@ class Engine:
             salts, sessions = SharedSalts(outbox.database), SharedSessions(outbox.database)
             database = outbox.database
         self.salts = salts
-        own = [each.name for each in collectors if not getattr(each, "third_party", True)]
+        own = [each.name for each in collectors if not option(each, "third_party")]
         self.enricher = Enricher(
             settings,
             salts,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from analytics_middleware.collectors.base import Collector
+from analytics_middleware.collectors.base import Collector, option
 from analytics_middleware.event import Erase
 from analytics_middleware.outbox.base import Draft
 from analytics_middleware.outbox.records import draft_of
@@ -23,5 +23,5 @@ def holders(collectors: Iterable[Collector]) -> tuple[list[Collector], list[Coll
     vendors: list[Collector] = []
     own: list[Collector] = []
     for each in collectors:
-        (vendors if getattr(each, "third_party", True) else own).append(each)
+        (vendors if option(each, "third_party") else own).append(each)
     return vendors, own

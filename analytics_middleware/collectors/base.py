@@ -1,7 +1,7 @@
 """What a collector is, and base classes to write one in a few lines."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from analytics_middleware.event import Event
 
@@ -70,6 +70,11 @@ class CollectorOptions:
     """Whether it keeps the time of old events, so that events from before it was configured can be replayed to it."""
     history_note: str = ""
     """Why it can't take old events, or how old they may be; for people to read."""
+
+
+def option(collector: Collector, name: str) -> Any:
+    """Return *collector*'s option *name*, one of `CollectorOptions`, or the default if it does not set it."""
+    return getattr(collector, name, getattr(CollectorOptions, name))
 
 
 class BaseCollector(CollectorOptions):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, cast
 
-from analytics_middleware.collectors.base import Collector
+from analytics_middleware.collectors.base import Collector, option
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.text import listing
 from analytics_middleware.errors import DeliveryError
@@ -34,18 +34,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "test":
         return _test(named(analytics.collectors, arguments.name))
     rows = [("collector", "class", "third party", "needs", "history", "duplicates")]
-    for collector in analytics.collectors:
-        option = _Options(collector)
-        rows.append(
-            (
-                collector.name,
-                type(collector).__name__,
-                "yes" if option("third_party", True) else "no",
-                listing(option("needs", ())),
-                "yes" if option("accepts_history", True) else "no",
-                "recognised" if option("dedupes", False) else "kept",
-            )
+    rows += [
+        (
+            collector.name,
+            type(collector).__name__,
+            "yes" if option(collector, "third_party") else "no",
+            listing(option(collector, "needs")),
+            "yes" if option(collector, "accepts_history") else "no",
+            "recognised" if option(collector, "dedupes") else "kept",
         )
+        for collector in analytics.collectors
+    ]
     print(table(rows) if len(rows) > 1 else "No collectors are configured.")
     return 0
 
@@ -56,14 +55,6 @@ def named(collectors: Any, name: str) -> Collector:
         if collector.name == name:
             return cast("Collector", collector)
     raise CommandError(f"there is no collector {name!r}; there are: {listing(each.name for each in collectors)}")
-
-
-class _Options:
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-
-    def __call__(self, name: str, default: Any) -> Any:
-        return getattr(self._collector, name, default)
 
 
 def _test(collector: Collector) -> int:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from analytics_middleware.analytics import Analytics
-from analytics_middleware.collectors.base import Collector
+from analytics_middleware.collectors.base import Collector, option
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.collectors import named
 from analytics_middleware.commands.progress import Progress
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     known = collector.name in outbox.stats().consumers
     if not known and not arguments.dry_run:
         # From now on it gets new events like every collector.
-        outbox.register(collector.name, reads_private=bool(getattr(collector, "needs", ())))
+        outbox.register(collector.name, reads_private=bool(option(collector, "needs")))
     source = _source(analytics, outbox, collector)
     registered = registered_at(outbox.database, collector.name) if known else time.time()
     whole, until = _range(arguments, collector, source, registered)
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{what} went to {collector.name}: {_became(before, outbox.stats().consumers[collector.name])}.")
     if not total:
         print(_nothing(source, collector, new=spans == [whole], until=arguments.until))
-    elif not getattr(collector, "dedupes", False) and whole.stop > (registered or 0.0) * 1_000_000 + 1:
+    elif not option(collector, "dedupes") and whole.stop > (registered or 0.0) * 1_000_000 + 1:
         print(f"{collector.name} does not recognise an event that it has already: it counts them once more.")
     return 0
 
@@ -142,7 +142,7 @@ def _range(
     """Return the time to replay, and its end in words."""
     now = time.time()
     since, until = arguments.since, arguments.until
-    max_age: float | None = getattr(collector, "max_age", None)
+    max_age: float | None = option(collector, "max_age")
     if max_age is not None and since < now - max_age:
         since = now - max_age
         print(f"{collector.name} takes no event older than {instant(since)}: those before are left out.")
@@ -157,8 +157,8 @@ def _range(
 
 
 def _refuse(collector: Collector, *, debug: bool) -> None:
-    if not getattr(collector, "accepts_history", True):
-        why = getattr(collector, "history_note", "") or "it dates events by their arrival"
+    if not option(collector, "accepts_history"):
+        why = option(collector, "history_note") or "it dates events by their arrival"
         raise CommandError(f"{collector.name} can't take events of the past: {why}")
     if only_logs(collector, debug=debug):
         raise CommandError(f"{collector.name} is a third party and gets nothing in debug; debug_sends=True permits it")

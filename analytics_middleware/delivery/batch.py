@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from analytics_middleware.collectors.base import Collector
-from analytics_middleware.enrich.needs import check_needs, reveal
+from analytics_middleware.collectors.base import Collector, option
+from analytics_middleware.enrich.needs import reveal
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event, Record
 from analytics_middleware.outbox.base import DeadLetter, Entry, Kind
@@ -61,7 +61,7 @@ class BatchSender:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        self._dedupes = bool(getattr(collector, "dedupes", False))
+        self._dedupes = option(collector, "dedupes")
         self._take: dict[Kind, Callable[[Any], object]] = {"event": collector.collect}
         if (identify := getattr(collector, "identify", None)) is not None:
             self._take["identify"] = lambda record: identify(record.user_id, record.traits)
@@ -70,7 +70,7 @@ class BatchSender:
         if (take_erase := getattr(collector, "take_erase", None)) is not None:
             self._take["erase"] = take_erase
         self._declines = getattr(collector, "declines", None)
-        self._needs = check_needs(collector.name, getattr(collector, "needs", ()))
+        self._needs = option(collector, "needs")
 
     def send(self, entries: Sequence[Entry], *, isolate: bool = False) -> Outcome:
         """Send *entries*; with *isolate* look for the one that makes the whole batch fail."""

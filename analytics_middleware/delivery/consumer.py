@@ -5,10 +5,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
-from analytics_middleware.collectors.base import Collector
+from analytics_middleware.collectors.base import Collector, option
 from analytics_middleware.delivery.backoff import LONGEST, Backoff
 from analytics_middleware.delivery.batch import BatchSender, Outcome
 from analytics_middleware.errors import DeliveryError
@@ -20,22 +18,6 @@ MAX_ATTEMPTS = 20
 """Attempts on an event's own account before it becomes a dead letter; some three hours."""
 _ISOLATE_AFTER = 3
 _LEASE_POLL = 1.0
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How a collector wants to be served; from the attributes of `CollectorOptions`."""
-
-    max_batch: int
-    max_bytes: int
-    linger: float
-    max_age: float | None
-
-    @classmethod
-    def of(cls, collector: Collector) -> "Pace":
-        """Return *collector*'s pace, careful defaults where it says nothing."""
-        get: Callable[[str, Any], Any] = lambda name, default: getattr(collector, name, default)  # noqa: E731
-        return cls(get("max_batch", 100), get("max_bytes", 1_000_000), get("linger", 0.5), get("max_age", None))
 
 
 class Consumer:
@@ -56,9 +38,11 @@ class Consumer:
         self._withhold = withhold
         self._clock = clock
         self._backoff = backoff or Backoff()
-        pace = Pace.of(collector)
+        self._max_batch: int = option(collector, "max_batch")
+        self._max_bytes: int = option(collector, "max_bytes")
+        self._max_age: float | None = option(collector, "max_age")
         # What is in memory alone does not wait for company: it may not live that long.
-        self._pace = pace if outbox.durable else replace(pace, linger=0.0)
+        self._linger: float = option(collector, "linger") if outbox.durable else 0.0
         self._sender = BatchSender(collector)
         self._started = False
         self._retries_next = False
@@ -92,9 +76,9 @@ class Consumer:
             return wait
         try:
             # What goes to a destination that took the last batch without a word may be lost: one event finds out.
-            limit = 1 if self._unsure else self._pace.max_batch
+            limit = 1 if self._unsure else self._max_batch
             lingering = self._linger_until - now
-            if not hurry and 0 < lingering <= self._pace.linger and self._outbox.behind(self.name) < limit:
+            if not hurry and 0 < lingering <= self._linger and self._outbox.behind(self.name) < limit:
                 # The log is not to be asked again with every group of events that comes.
                 return lingering
             self._retries_next = not self._retries_next
@@ -104,8 +88,8 @@ class Consumer:
             if not entries:
                 return self._until_next_retry(now)
             if not hurry and len(entries) < limit:
-                lingering = self._pace.linger - (now - entries[0].timestamp)
-                if 0 < lingering <= self._pace.linger:
+                lingering = self._linger - (now - entries[0].timestamp)
+                if 0 < lingering <= self._linger:
                     self._linger_until = now + lingering
                     return lingering
             return self._first_attempt(entries, epoch, now)
@@ -135,7 +119,7 @@ class Consumer:
         self._unwritten = None
 
     def _read(self, limit: int) -> list[Entry]:
-        entries = self._outbox.read(self.name, limit, self._pace.max_bytes)
+        entries = self._outbox.read(self.name, limit, self._max_bytes)
         if len(entries) == 1 and self._isolating and not self._unsure:
             # Alone it can't be told from a destination that is down, and would be tried for ever. The next one tells;
             # they are sent apart, so that the collector gets no more at once than it takes.
@@ -217,8 +201,7 @@ class Consumer:
     def _unwanted(self, entry: Entry, now: float) -> str | None:
         if not entry.payload:
             return "erased"
-        max_age = self._pace.max_age
-        if max_age is not None and entry.kind == "event" and now - entry.timestamp > max_age:
+        if self._max_age is not None and entry.kind == "event" and now - entry.timestamp > self._max_age:
             return "stale"
         return self._withhold(entry)
 

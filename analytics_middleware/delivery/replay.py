@@ -4,8 +4,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from analytics_middleware.collectors.base import Collector
-from analytics_middleware.delivery.consumer import Consumer, Pace
+from analytics_middleware.collectors.base import Collector, option
+from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.delivery.withhold import withholding
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.outbox.base import Draft
@@ -48,7 +48,7 @@ class Replay:
         rule = withholding(collector, debug=debug)
         self._consumer = Consumer(collector, outbox, withhold=rule, clock=clock)
         # So many at once that a batch is worth its while, and a second's at most.
-        self._burst = max(1, min(Pace.of(collector).max_batch, math.floor(rate))) if rate else 1
+        self._burst = max(1, min(option(collector, "max_batch"), math.floor(rate))) if rate else 1
         self._pause = self._burst / rate if rate else _MICROSECOND
         self._next_due = 0.0
         self._ticked_at = 0.0

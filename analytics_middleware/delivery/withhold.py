@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from analytics_middleware.collectors.base import Collector
+from analytics_middleware.collectors.base import Collector, option
 from analytics_middleware.enrich.visit import BOT, CONSENTED, FORWARDED, OPTED_OUT
 from analytics_middleware.outbox.base import Entry
 
@@ -14,7 +14,7 @@ Rule = Callable[[Entry], str | None]
 
 def only_logs(collector: Collector, *, debug: bool) -> bool:
     """Whether what *collector* would get is logged instead: in *debug*, of a third party not told to send even so."""
-    return debug and bool(getattr(collector, "third_party", True)) and not getattr(collector, "debug_sends", False)
+    return debug and bool(option(collector, "third_party")) and not option(collector, "debug_sends")
 
 
 def withholding(collector: Collector, *, debug: bool) -> Rule:
@@ -22,9 +22,9 @@ def withholding(collector: Collector, *, debug: bool) -> Rule:
 
     What it would get is logged where `only_logs` says so.
     """
-    third_party = bool(getattr(collector, "third_party", True))
-    wants_bots = bool(getattr(collector, "bots", False))
-    requires_consent = bool(getattr(collector, "requires_consent", False))
+    third_party = option(collector, "third_party")
+    wants_bots = option(collector, "bots")
+    requires_consent = option(collector, "requires_consent")
     only_log = only_logs(collector, debug=debug)
 
     lenient = not (requires_consent or only_log)
