@@ -19,12 +19,11 @@ _CACHED = 4096
 
 
 class Rules(NamedTuple):
-    """The entries of `exclude`, by kind."""
+    """The entries of `exclude` that are asked of each request, by kind."""
 
     paths: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     agents: tuple[str, ...] = ()
-    staff: bool = False
 
 
 def parse(entries: Iterable[object]) -> Rules:
@@ -32,13 +31,12 @@ def parse(entries: Iterable[object]) -> Rules:
     paths: list[str] = []
     networks: list[str] = []
     agents: list[str] = []
-    staff = False
     for entry in entries:
         if not isinstance(entry, str):
             raise ValueError(entry)
         if entry == STAFF:
-            staff = True
-        elif entry.startswith(IP):
+            continue
+        if entry.startswith(IP):
             try:
                 networks.append(str(ip_network(entry.removeprefix(IP).strip(), strict=False)))
             except ValueError:
@@ -49,7 +47,7 @@ def parse(entries: Iterable[object]) -> Rules:
             paths.append(entry)
         else:
             raise ValueError(entry)
-    return Rules(tuple(paths), tuple(networks), tuple(agents), staff)
+    return Rules(tuple(paths), tuple(networks), tuple(agents))
 
 
 class Exclusions:
@@ -61,8 +59,6 @@ class Exclusions:
 
     def __init__(self, entries: Sequence[str]) -> None:
         rules = parse(entries)
-        self.staff = rules.staff
-        """Whether requests of staff are left out; adapters then note who is."""
         self._paths = _any_of(rules.paths)
         self._agents = _any_of(rules.agents, re.IGNORECASE)
         self._networks = [ip_network(network) for network in rules.networks]

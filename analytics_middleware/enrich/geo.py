@@ -1,4 +1,4 @@
-"""Country and city, from a MaxMind database of the site's own or from a header its CDN sets."""
+"""Country and city, from a MaxMind database of the site's own; and what a country's code is."""
 
 import importlib
 import os
@@ -10,19 +10,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from analytics_middleware.errors import ConfigurationError, MissingExtraError
-from analytics_middleware.request import Request
 
 RECHECK_SECONDS: Final = 60.0
 """How often, at most, the database file is looked at for a newer one."""
-
-COUNTRY_HEADERS: Final = (
-    "cf-ipcountry",
-    "cloudfront-viewer-country",
-    "x-vercel-ip-country",
-    "x-appengine-country",
-    "cdn-requestcountrycode",
-)
-"""Headers in which Cloudflare, CloudFront, Vercel, Google App Engine and bunny.net name the visitor's country."""
 
 _CACHED_ADDRESSES = 8192
 # ISO 3166-1 leaves both to users; CDNs send them for a country they don't know.
@@ -136,25 +126,3 @@ def country_code(value: object) -> str | None:
         return None
     code = value.upper()
     return None if code in _UNKNOWN else code
-
-
-def cdn_country(request: Request, header: str | None = None) -> str | None:
-    """Return the country code that the CDN in front says *request* came from, or None.
-
-    Read it only of a request whose peer is a trusted proxy: anyone can send these headers. *header* (lower case)
-    names the one to read. Without it, all of `COUNTRY_HEADERS` are, and None is returned when two disagree: a CDN
-    overwrites its own header only, so one of them is the visitor's invention.
-    """
-    if header is not None:
-        return country_code(request.header(header))
-    found: str | None = None
-    for name in COUNTRY_HEADERS:
-        value = request.header(name)
-        if value is not None:
-            code = country_code(value)
-            if found is not None and code != found:
-                return None
-            found = code
-            if code is None:
-                return None
-    return found

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from analytics_middleware.counters import Counters
 from analytics_middleware.enrich.client_ip import ClientIP
-from analytics_middleware.enrich.geo import GeoIP, cdn_country
+from analytics_middleware.enrich.geo import GeoIP, country_code
 from analytics_middleware.enrich.needs import Wanted
 from analytics_middleware.enrich.privacy import opted_out, scrub_agent, scrub_path, scrub_url, truncate_ip
 from analytics_middleware.enrich.referrer import Attribution, attribute
@@ -133,7 +133,7 @@ class Enricher:
             if event.anon_id is None and not visit.opted_out and not nobody:
                 event.anon_id = self._visitor(event, request, address, at, consented=visit.consented)
             if self._country_header is not None and visit.country is None and self.client_ip.trusts_peer(request):
-                visit.country = cdn_country(request, self._country_header)
+                visit.country = country_code(request.header(self._country_header))
             if self._any_private:
                 private = (self._wanted_of_own if visit.opted_out else self._wanted).facts(address, request)
             if automatic and event.type is EventType.PAGEVIEW and not event.user_id and is_crawler(event.user_agent):

@@ -16,7 +16,6 @@ from analytics_middleware.enrich.visitor import (
     read,
     set_cookie_header,
 )
-from analytics_middleware.errors import ConfigurationError
 
 SALT = b"s" * 16
 SECRET = b"k" * 32
@@ -100,49 +99,21 @@ def test_trailing_text_makes_a_cookie_invalid():
     assert [read(SECRET, text) for text in (value + "\n", " " + value, value.upper(), value * 2)] == [None] * 4
 
 
-def test_a_short_secret_is_refused():
-    with pytest.raises(ConfigurationError, match="secret_key has 5 bytes"):
-        issue(b"short")
-
-
 def test_the_cookie_is_for_http_only_first_party_and_lives_a_year():
     _, value = issue(SECRET)
-    header = set_cookie_header("visitor", value, secure=True, path="/shop", domain="example.org")
+    header = set_cookie_header("visitor", value, secure=True)
     morsel = http.cookies.SimpleCookie(header)["visitor"]
     assert morsel.value == value
     assert morsel["httponly"] is True
     assert morsel["secure"] is True
     assert morsel["samesite"] == "Lax"
     assert morsel["max-age"] == "31536000"
-    assert (morsel["path"], morsel["domain"]) == ("/shop", "example.org")
+    assert (morsel["path"], morsel["domain"]) == ("/", "")
 
 
-def test_without_tls_and_domain_the_cookie_names_neither():
+def test_without_tls_the_cookie_is_not_for_tls_alone():
     header = set_cookie_header("visitor", "v", secure=False)
     assert "Secure" not in header
-    assert "Domain" not in header
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"name": "a b"},
-        {"name": "a=b"},
-        {"name": ""},
-        {"value": "a;b"},
-        {"value": "a\r\nSet-Cookie: b"},
-        {"path": "/;Domain=evil"},
-        {"path": "relative"},
-        {"domain": "evil;Path=/"},
-        {"domain": "a\r\nb"},
-        {"name": "__Host-v", "domain": "example.org"},
-        {"name": "__Host-v", "path": "/shop"},
-        {"name": "__Secure-v", "secure": False},
-    ],
-)
-def test_a_cookie_that_would_inject_or_be_refused_by_browsers_is_an_error(options):
-    with pytest.raises(ConfigurationError, match="cookie"):
-        set_cookie_header(**{"name": "visitor", "value": "v", **options})
 
 
 @pytest.mark.parametrize(
