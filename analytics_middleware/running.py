@@ -184,7 +184,7 @@ class Running:
     def note_internal_error(self) -> None:
         """Count and log an exception inside analytics, from within the handler that caught it."""
         self.counters.add("internal_errors")
-        self.counters.log("internal", logger.warning, "analytics: recording a request failed", exc_info=True)
+        self.counters.log("internal", logger.warning, "analytics: an error inside; the application goes on", exc_info=True)
 
     def after_fork(self) -> None:
         """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
