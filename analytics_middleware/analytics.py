@@ -142,13 +142,6 @@ class Analytics(Running):
             self._store.maintain()
         return self._engine.maintain()
 
-    def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until every collector has passed the last event accepted here; return whether it was in time."""
-        if not self.active or self._immediate is not None:
-            return True
-        self.ensure_started()
-        return self._engine.flush(timeout)
-
     def stats(self) -> dict[str, Any]:
         """Return all counters: what was accepted and dropped, and where each collector stands.
 
@@ -204,14 +197,3 @@ class Analytics(Running):
     def leaves_out(self, request: Request) -> bool:
         """Whether events of whoever made *request* are left out for their address or program (`exclude`)."""
         return self.exclusions.any_visitor and self.exclusions.visitor(request, self.client_ip(request))
-
-    # What the command line calls, too.
-
-    def work(self) -> None:
-        """Deliver in this process, although it serves no requests; `flush` then waits for all that is in the log."""
-        self.ensure_started()
-        self._engine.work()
-
-    def record_for_others(self) -> None:
-        """Record in this process, after `work`, what the host's web processes hand over (``background=False``)."""
-        self._engine.record_for_others()

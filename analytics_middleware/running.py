@@ -136,6 +136,13 @@ class Running:
         """Whether this process's part has ended."""
         return self._closed
 
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until every collector has passed the last event accepted here; return whether it was in time."""
+        if not self.active or self._immediate is not None:
+            return True
+        self.ensure_started()
+        return self._engine.flush(timeout)
+
     def flush_response(self) -> None:
         """Deliver what there is before a request ends, unless what it goes to is known to be down. Never raises."""
         try:
@@ -165,6 +172,15 @@ class Running:
         if last:
             self.close(self.settings.shutdown_timeout)
 
+    def work(self) -> None:
+        """Deliver in this process, although it serves no requests; `flush` then waits for all that is in the log."""
+        self.ensure_started()
+        self._engine.work()
+
+    def record_for_others(self) -> None:
+        """Record in this process, after `work`, what the host's web processes hand over (``background=False``)."""
+        self._engine.record_for_others()
+
     def at_start(self, tell: Callable[[], None]) -> None:
         """Have *tell* called when this process's threads are started; now, if they are."""
         self._at_start.append(tell)
@@ -184,7 +200,9 @@ class Running:
     def note_internal_error(self) -> None:
         """Count and log an exception inside analytics, from within the handler that caught it."""
         self.counters.add("internal_errors")
-        self.counters.log("internal", logger.warning, "analytics: an error inside; the application goes on", exc_info=True)
+        self.counters.log(
+            "internal", logger.warning, "analytics: an error inside; the application goes on", exc_info=True
+        )
 
     def after_fork(self) -> None:
         """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
