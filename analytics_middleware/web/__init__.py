@@ -1,1 +1,1 @@
-"""The REST API and what browsers need of it: framework-free, from request to response; adapters mount it."""
+"""The REST API, the dashboard and the browser's script, without a framework: a request in, a response out."""

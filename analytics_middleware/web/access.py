@@ -1,7 +1,7 @@
-"""Who is asking, and what they may do: read the figures, and be believed about who did what.
+"""Who makes a request, and what they may do: read figures, change what is saved, send events about others.
 
-Reading is closed unless one of these says otherwise: a key in ``Authorization: Bearer``, the `authorize` setting, the
-framework's idea of staff, or, where the site has none of those, a login by the URL in the server's log.
+Nobody may read unless one of these lets them: a key in ``Authorization: Bearer``, the `authorize` setting, the
+framework's staff, or, on a site that has none of these, the login URL in the server's log.
 """
 
 import enum
@@ -24,14 +24,14 @@ from analytics_middleware.web.signing import Signer
 
 
 class Caller(enum.Enum):
-    """What is known of whoever makes a request."""
+    """Who makes a request, as far as is known."""
 
     STRANGER = "stranger"
-    """Nobody in particular: any browser."""
+    """Anybody, in any browser."""
     READER = "reader"
-    """Somebody who may read, in a browser of their own."""
+    """Somebody who may read, in a browser."""
     SERVER = "server"
-    """A program with a key. Its own address and agent say nothing of the users it speaks of."""
+    """A program with a key. Its address and user agent say nothing about the users whose events it sends."""
 
 
 class Access:
@@ -48,16 +48,16 @@ class Access:
         self.signer = Signer(self._secret, settings.data_dir)
         self.login = Login(self.signer, settings.data_dir)
         self.entrance = entrance
-        """Where the login URL leads: to the API, or to the pages where there are any."""
+        """The path that the login URL begins with: the dashboard's if there is one, else the API's."""
 
     @property
     def by_login(self) -> bool:
-        """Whether the login URL is a way in: only where the site has named no other."""
+        """Whether the login URL lets people in: only on a site that has set up no other way."""
         settings = self._settings
         return settings.authorize is None and settings.read_token is None and not self.framework.has_staff
 
     def caller(self, request: WebRequest) -> Caller:
-        """Return who makes *request*. Raises `Refusal` for a key that is wrong, and for too many requests."""
+        """Return who makes *request*. Raises `Refusal` for a wrong key and for too many requests."""
         token = _bearer(request)
         if token is not None and any(
             _same(token, key) for key in (self._settings.read_token, self._settings.secret_key)
@@ -82,7 +82,7 @@ class Access:
     def may_change(self, request: WebRequest, caller: Caller) -> bool:
         """Return whether *caller*, who makes *request*, may save, share and erase.
 
-        A key that only reads does not, nor does whom `authorize` lets read: that setting was asked about reading.
+        The read token may not. Nor may people whom `authorize` lets read: that setting is about reading only.
         """
         if caller is Caller.SERVER:
             return _same(_bearer(request) or "", self._settings.secret_key)
@@ -92,9 +92,10 @@ class Access:
         return bool(self._ask("authorize_changes", hook, request))
 
     def check_changer(self, request: WebRequest, *, form: bool = True) -> None:
-        """Raise `Refusal` unless *request* may save, share and erase.
+        """Raise `Refusal` unless whoever makes *request* may save, share and erase.
 
-        One that does so, with a *form*, must be of a page of this site; to one that shows the form, links may lead.
+        With *form* the request makes the change, and must come from a page of this site. Without, it only shows the
+        form, and links on other sites may lead to it.
         """
         caller = self.caller(request)
         if caller is Caller.STRANGER:
@@ -108,10 +109,10 @@ class Access:
                 self.origins.check(request.facts, navigation=True)
 
     def check_writer(self, request: WebRequest, write_key: str | None) -> Caller:
-        """Return who makes *request*. Raises `Refusal` unless they may send events, *write_key* being the key sent."""
+        """Return who makes *request*, sent with *write_key*. Raises `Refusal` unless they may send events."""
         caller = self.caller(request)
         if caller is Caller.SERVER:
-            # Programs send the key on purpose; a page of another site does not know it.
+            # No check of the origin: pages of other sites do not know the key.
             return caller
         self.origins.check(request.facts)
         expected = self._settings.write_key
@@ -120,11 +121,11 @@ class Access:
         return caller
 
     def is_host(self, request: WebRequest) -> bool:
-        """Return whether *request* brings the secret key, as other hosts of the site do."""
+        """Return whether *request* has the secret key, as those of the site's other hosts do."""
         return _same(_bearer(request) or "", self._settings.secret_key)
 
     def check_host(self, request: WebRequest) -> None:
-        """Raise `Refusal` unless *request* is of another host of the site."""
+        """Raise `Refusal` unless *request* comes from another host of the site."""
         if not self.is_host(request):
             self.limit(request)
             raise Refusal(401, "token", "this takes the secret key in the Authorization header", headers=_CHALLENGE)
@@ -140,8 +141,8 @@ class Access:
         return f"{mount}/login?token={self.login.token()}"
 
     def sign_in(self, request: WebRequest, token: str) -> tuple[str, str]:
-        """Return the cookie header that the *token* of a login URL is good for; raise `Refusal` if for none."""
-        # A HEAD request is somebody's preview of a link, and must not spend it.
+        """Return the header that sets the cookie for the *token* of a login URL; raise `Refusal` if it is not valid."""
+        # Programs that preview links send HEAD requests, which must not use up the token.
         usable = self.by_login and request.facts.method == "GET"
         cookie = self.login.exchange(token) if usable else None
         if cookie is None:
@@ -149,7 +150,7 @@ class Access:
         return self.login.set_cookie(cookie, request.facts)
 
     def announce(self) -> None:
-        """Print the login URL, if that is the way in. Only its path: a Host header can be anybody's."""
+        """Log the login URL if it is the way in. Only its path: anybody can send any Host header."""
         if self.by_login:
             logger.warning(
                 "analytics: reading is closed; to sign in, open %s on this site within a day, once. "
@@ -158,7 +159,7 @@ class Access:
             )
 
     def limit(self, request: WebRequest) -> None:
-        """Raise `Refusal` when the address that makes *request* has made too many."""
+        """Raise `Refusal` when the address that *request* comes from has sent too many."""
         address = self.address(request.facts)
         wait = self._rates.take(address)
         if wait:
@@ -180,12 +181,12 @@ class Access:
         return self.by_login and self.login.valid(request.facts)
 
     def _ask(self, name: str, hook: Callable[[Any], Any], request: WebRequest) -> Any:
-        """Return what *hook*, the application's or the framework's, says of *request*; None when it raises."""
+        """Return what *hook*, of the application or the framework, answers about *request*; None when it raises."""
         try:
             answer = hook(request.native)
             if inspect.isawaitable(answer):
                 answer = async_to_sync(_awaited)(answer)
-        except Exception:  # noqa: BLE001 - the application's code; who can't be asked about gets nothing
+        except Exception:  # noqa: BLE001 - the application's code; if it fails, nobody gets in
             self._analytics.counters.log(f"hook.{name}", logger.warning, "analytics: %s raised", name, exc_info=True)
             return None
         return answer
@@ -199,9 +200,9 @@ _CHALLENGE = [("www-authenticate", 'Bearer realm="analytics"')]  # RFC 6750 sect
 
 
 def access_of(analytics: Analytics, framework: Framework | None = None, entrance: str | None = None) -> Access:
-    """Return the one `Access` of *analytics*: what signs in to the API is signed in to the pages.
+    """Return the one `Access` of *analytics*: whoever signs in to the API is signed in to the pages, too.
 
-    Given a *framework* it is from now on the one that is asked who users are; the login URL leads to *entrance*.
+    If given, *framework* is asked from now on who users are, and the login URL begins with *entrance*.
     """
 
     def make() -> Access:
@@ -222,7 +223,7 @@ def _bearer(request: WebRequest) -> str | None:
 
 
 def _same(token: str, key: Secret | None) -> bool:
-    # Of text with other characters, compare_digest would raise.
+    # compare_digest raises for text that is not ASCII.
     return key is not None and hmac.compare_digest(token.encode("utf-8", "replace"), key.reveal().encode())
 
 

@@ -1,4 +1,4 @@
-"""The REST API: routes, who may use them, and what a wrong request is told."""
+"""The REST API: its routes, who may use them, and how wrong requests are answered."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -69,7 +69,7 @@ class API:
         """Every path below the mount, and what answers each method."""
 
     def body_limit(self, request: WebRequest) -> int:
-        """Return how many bytes of the body of *request* are read: of another host's, what its log may hold."""
+        """Return the most bytes the body of *request* may have: for other hosts, enough for any event in their log."""
         if request.path == RECORDS and self._access.is_host(request):
             return max(self._max_body, records.MAX_BODY)
         return self._max_body
@@ -81,7 +81,7 @@ class API:
                 response = self._route(request)
         except Refusal as refusal:
             response = refusal.response()
-        except Exception:  # noqa: BLE001 - whatever it is, its details are for the log
+        except Exception:  # noqa: BLE001 - the details are for the log, not for whoever asked
             self._analytics.counters.log("api", logger.error, "analytics: the API failed", exc_info=True)
             response = Refusal(500, "internal", "this failed; the server's log says why").response()
         self._access.origins.mark(request.facts, response)
@@ -106,7 +106,7 @@ class API:
         return route.handle(request)
 
     def _ask(self, question: Question, request: WebRequest) -> WebResponse:
-        # First: who may not read is told so, whatever they ask for.
+        # Checked first, so that only readers learn what is wrong with their question.
         self._access.check_reader(request)
         asked = parse(request.facts.query, question.parameters)
         try:

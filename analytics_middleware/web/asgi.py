@@ -15,13 +15,13 @@ from analytics_middleware.web.http import Refusal, WebApp, WebRequest, WebRespon
 
 
 class ASGIRunner:
-    """An ASGI application that answers with *app*. Its own requests make no automatic events."""
+    """An ASGI application that answers with *app*. Requests to it make no automatic events."""
 
     def __init__(self, app: WebApp) -> None:
         self.app = app
 
     def native(self, scope: Scope) -> Any:
-        """Return the request object of the framework; without one, the scope. Adapters override."""
+        """Return the framework's request object; without a framework, the scope. Adapters override this."""
         return scope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +45,7 @@ class ASGIRunner:
     async def _answer(self, scope: Scope, receive: Receive, context: RequestContext | None) -> WebResponse:
         request = self._request(scope, context)
         facts = request.facts
-        # Several of them are no number, and refused.
+        # Repeated headers are joined by commas; that is not a number, and is refused.
         length = facts.header("content-length")
         try:
             limit = self.app.body_limit(request)
@@ -53,8 +53,8 @@ class ASGIRunner:
                 request.body = await body.receive_all(receive, limit)
         except Refusal as refusal:
             request.refusal = refusal
-        # Not thread-sensitive: one long question must not hold up the next. An `authorize` that is a coroutine
-        # finds its way back to this loop through asgiref.
+        # Not thread-sensitive, or one long question would hold up the next. If `authorize` is a coroutine function,
+        # asgiref runs it on this loop.
         return await sync_to_async(self.app, thread_sensitive=False)(request)
 
     def _request(self, scope: Scope, context: RequestContext | None) -> WebRequest:
@@ -104,7 +104,7 @@ async def _send_all(parts: AsyncGenerator[bytes, None], send: Send) -> None:
 
 
 async def _send_while_there(parts: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
-    """Send *parts* until they end, the client is gone, or who makes them cancels it."""
+    """Send *parts* until they end, the client disconnects, or `Streams` cancels the sending."""
     sending = asyncio.create_task(_send_all(parts, send))
     leaving = asyncio.create_task(_gone(receive))
     try:
@@ -130,7 +130,7 @@ async def _in_thread(parts: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
-    # Mounted applications are never asked; one that is served alone has nothing to do.
+    # Only an application that is served alone gets these messages; it has nothing to do.
     for phase in ("startup", "shutdown"):
         await receive()
         await send({"type": f"lifespan.{phase}.complete"})

@@ -1,4 +1,4 @@
-"""Reading a request's body: counted as it comes, never inflated, and not for ever; and what it says."""
+"""Reads a request's body within limits of size and time, never decompressed, and decodes its JSON."""
 
 import asyncio
 import re
@@ -12,18 +12,18 @@ from analytics_middleware.web import shape
 from analytics_middleware.web.http import Refusal
 
 SECONDS: Final = 10.0
-"""How long a client may take to send a body: one that sends a byte now and then must not hold a worker."""
+"""How long a client may take to send a body: one that sends a byte now and then must not block a worker."""
 
 _CHUNK = 16_384
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-class ClientGone(Exception):  # noqa: N818 - nobody is there to be told
+class ClientGone(Exception):  # noqa: N818 - there is nobody to answer
     """The client left before its body was complete."""
 
 
 def expects_body(method: str, length: str | None, encoding: str | None, limit: int) -> bool:
-    """Return whether a body is to be read. Raises `Refusal` when what its headers announce will not do.
+    """Return whether there is a body to read. Raises `Refusal` if its headers announce one that is not accepted.
 
     A compressed body is refused rather than inflated: a few bytes can stand for gigabytes.
     """
@@ -36,16 +36,16 @@ def expects_body(method: str, length: str | None, encoding: str | None, limit: i
     if length is not None and length.strip():
         if not (length.isascii() and length.strip().isdigit()):
             raise Refusal(400, "content_length", "Content-Length must be a number")
-        # Compared as a number only when it is short enough to be one.
+        # int() raises for thousands of digits.
         if len(length.strip().lstrip("0")) > 12 or int(length) > limit:
             raise _too_large(limit)
     return True
 
 
 def read(source: Callable[[int], bytes], limit: int, length: str | None = None) -> bytes:
-    """Return all that *source* gives, called with a number of bytes, until it gives nothing.
+    """Return all bytes of *source*, a function that returns up to the number it is called with, and none at the end.
 
-    With *length* no more than that is asked for: a WSGI server may wait for bytes that never come (PEP 3333).
+    With *length* no more than that is read: a WSGI server may wait for bytes that never come (PEP 3333).
     """
     deadline = time.monotonic() + SECONDS
     body = b""
@@ -61,7 +61,7 @@ def read(source: Callable[[int], bytes], limit: int, length: str | None = None) 
 
 
 async def receive_all(receive: Callable[[], Awaitable[MutableMapping[str, Any]]], limit: int) -> bytes:
-    """Return the body that *receive* (ASGI) gives."""
+    """Return the body that the messages of *receive* (ASGI) hold."""
     body = b""
     try:
         async with asyncio.timeout(SECONDS):
@@ -80,7 +80,7 @@ async def receive_all(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 def decoded(body: bytes, decoder: "msgspec.json.Decoder[Any]") -> Any:
-    """Return what the JSON in *body* says. Raises `Refusal`, which names the field."""
+    """Return the value of the JSON in *body*. Raises `Refusal`, which names the field."""
     try:
         return shape.decode(body, decoder)
     except msgspec.ValidationError as error:
@@ -90,7 +90,7 @@ def decoded(body: bytes, decoder: "msgspec.json.Decoder[Any]") -> Any:
 
 
 def misfit(error: msgspec.ValidationError) -> Refusal:
-    """Return the refusal of a value that is not of its type, naming the field."""
+    """Return the refusal of a value of the wrong type; it names the field."""
     message, _, path = str(error).partition(" - at ")
     unknown = re.fullmatch(r"Object (?:contains unknown|missing required) field `(.*)`", message, re.DOTALL)
     at = path.strip("`").removeprefix("$").removeprefix(".")

@@ -1,4 +1,4 @@
-"""A request and a response without a framework: what runners make and what the API and the pages answer."""
+"""A request and a response without a framework: runners make the one, the API and the pages the other."""
 
 import dataclasses
 import re
@@ -21,13 +21,13 @@ _UNPRINTABLE: Final = re.compile(r"[^ -~\xa0-\xff]")
 
 
 class Framework:
-    """What a framework knows of those who ask. Plain ASGI and WSGI know nothing; adapters override.
+    """What a framework knows about whoever makes a request. Plain ASGI and WSGI know nothing; adapters override this.
 
-    *native* is the framework's own request object, the one that `authorize` and `get_user_id` get.
+    *native* is the framework's own request object, which `authorize` and `get_user_id` get, too.
     """
 
     has_staff: bool = False
-    """Whether it knows who belongs to the site's staff, so that no other way in is needed."""
+    """Whether it knows the site's staff, who then may read; no other way in is needed."""
 
     def user_id(self, native: Any) -> str | None:
         """Return the id of the user whom the framework's auth has signed in."""
@@ -42,13 +42,13 @@ class Framework:
         return None
 
     def form_fields(self, native: Any) -> tuple[tuple[str, str], ...]:
-        """Return hidden fields, name and value, that the framework wants in every form."""
+        """Return the names and values of hidden fields that the framework wants in every form."""
         return ()
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class WebRequest:
-    """One request, its body read."""
+    """One request with its body."""
 
     facts: Request
     """Method, headers, cookies, peer, host and query, as plain facts."""
@@ -61,18 +61,18 @@ class WebRequest:
     native: Any = None
     """The framework's own request object."""
     context: RequestContext | None = None
-    """What the middleware around knows of this request, if there is one."""
+    """What the middleware around the application knows about this request, if there is any."""
     streams: bool = False
-    """Whether the answer may have an asynchronous body: where a held connection holds no worker."""
+    """Whether the answer may have an asynchronous body: under ASGI, where an open connection blocks no worker."""
     refusal: "Refusal | None" = None
-    """Why its body was not read; the application refuses it in its own way."""
+    """Why its body was not read, for the application to answer with."""
 
 
 @dataclasses.dataclass(slots=True)
 class WebResponse:
-    """What to answer. A body in parts is sent part by part; an asynchronous one only under ASGI.
+    """An answer. A body of several parts is sent part by part; an asynchronous body works under ASGI only.
 
-    Raises `ValueError` for a header that no server could send: while the application can still answer otherwise.
+    Raises `ValueError` for a header that no server could send, while the application can still answer otherwise.
     """
 
     status: int = 200
@@ -89,14 +89,14 @@ class WebApp(Protocol):
     """What the runners run: the API, and the pages."""
 
     mount: str
-    """Where it is when neither server nor framework says."""
+    """The path it is mounted at when neither server nor framework says."""
 
     def body_limit(self, request: WebRequest) -> int:
-        """Return how many bytes of the body of *request*, not read yet, are read; more are refused."""
+        """Return the most bytes that the body of *request*, which is not read yet, may have."""
         ...
 
     def __call__(self, request: WebRequest) -> WebResponse:
-        """Answer *request*, whose `refusal`, if there is one, is the answer. May take long, and may raise nothing."""
+        """Answer *request*; its `refusal`, if there is one, is the answer. May take long; must not raise."""
         ...
 
 
@@ -120,7 +120,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault
 
 @contextmanager
 def refusals() -> Generator[None]:
-    """Raise a `Refusal` for a question that can't be asked, and for one that nothing here can answer."""
+    """Raise a `Refusal` instead of the errors of questions: wrong ones, and those that nothing here can answer."""
     try:
         yield
     except QuestionError as error:
@@ -131,19 +131,19 @@ def refusals() -> Generator[None]:
 
 
 def json_response(value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> WebResponse:
-    """Return *value* as JSON that no cache keeps and no browser takes for anything else."""
+    """Return *value* as JSON that no cache keeps and no browser takes for another type."""
     return WebResponse(status, _to_json(value), [("content-type", JSON), *headers, *PRIVATE])
 
 
-# nosniff: https://fetch.spec.whatwg.org/#x-content-type-options-header; what strangers sent is inside the answers.
+# nosniff: https://fetch.spec.whatwg.org/#x-content-type-options-header. Answers contain texts of strangers.
 PRIVATE: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
 
 
 def split_mount(root: str, path: str, mount: str) -> tuple[str, str]:
     """Return where the application is mounted, as it is written in URLs, and the path below it.
 
-    *root* is what the server or framework says it is mounted at (ASGI's root_path, WSGI's SCRIPT_NAME), which may or
-    may not be part of *path*. Where it stops short of *mount*, an application dispatched without it, that is cut too.
+    *root* is the mount that the server or framework reports (ASGI's root_path, WSGI's SCRIPT_NAME); *path* may begin
+    with it or not. An application may dispatch to *mount* without reporting it; then that is cut off, too.
     """
     if root and (path == root or path.startswith(root + "/")):
         path = path[len(root) :]

@@ -1,4 +1,4 @@
-"""How the dashboard answers whatever the page is: headers, methods, files."""
+"""What all answers of the dashboard have in common: headers, methods, files."""
 
 import re
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ _VARY: Final = ("vary", "Accept, Cookie, Authorization")
 
 HEADERS: Final[Headers] = (
     ("content-security-policy", f"{_POLICY}'none'"),
-    # Not no-referrer: with that, browsers would send no Origin with our own forms.
+    # With no-referrer, browsers would send no Origin with our own forms.
     ("referrer-policy", "same-origin"),
     ("x-frame-options", "DENY"),
     _VARY,
     *PRIVATE,
 )
-"""Of everything that is for readers."""
+"""The headers of everything that is for readers."""
 
 
 def shared_headers(frame_ancestors: Sequence[str]) -> Headers:
-    """Return the headers of what a link opens, which may be in a frame on pages of *frame_ancestors*.
+    """Return the headers of a shared page, which pages of *frame_ancestors* may show in a frame.
 
-    Its address is a secret, so no other page is told of it. X-Frame-Options knows no list of origins; browsers that
-    know frame-ancestors don't look at it (https://www.w3.org/TR/CSP3/#frame-ancestors-and-frame-options).
+    Its address is a secret, so no Referer header may reveal it. X-Frame-Options can't list origins; browsers that
+    know frame-ancestors ignore it (https://www.w3.org/TR/CSP3/#frame-ancestors-and-frame-options).
     """
     if not frame_ancestors:
         framing: Headers = (("content-security-policy", f"{_POLICY}'none'"), ("x-frame-options", "DENY"))
@@ -54,13 +54,13 @@ def check_method(request: WebRequest, *methods: str) -> None:
 
 
 def static_file(request: WebRequest, name: str) -> WebResponse:
-    """Return the file of ours called *name*."""
+    """Return the static file called *name*."""
     check_method(request, "GET", "HEAD")
     found = static_files().get(name)
     if found is None:
         raise Refusal(404, "not_found", "There is no such file.")
     content, kind, _ = found
-    # Pages ask for it by its version, so it never changes.
+    # Its address contains its version, so what it leads to never changes.
     cached = ("cache-control", "public, max-age=31536000, immutable")
     return WebResponse(200, content, [("content-type", kind), cached, ("x-content-type-options", "nosniff")])
 
@@ -70,13 +70,13 @@ def csv_file(page: str, tables: dict[str, Table], name: str | None, scope: Scope
     found = tables.get(name or "") or (next(iter(tables.values()), None) if name is None else None)
     if found is None:
         raise QuestionError("table", f"{name!r:.100} is not one of {', '.join(tables)}")
-    # A table may be called what the query said, and a quoted-string (RFC 6266) ends at a quote.
+    # The query may have named the table, and a quote would end the file's name (RFC 6266).
     file = re.sub(r"[^A-Za-z0-9._-]", "_", f"{page}-{found.name}-{scope.first}-{scope.last}.csv")
     headers = [("content-type", "text/csv; charset=utf-8"), ("content-disposition", f'attachment; filename="{file}"')]
     return WebResponse(200, csv_of(found), headers)
 
 
 def wants_json(request: WebRequest) -> bool:
-    """Return whether *request* asks for JSON and for no page."""
+    """Return whether *request* accepts JSON and no HTML."""
     accept = request.facts.header("accept") or ""
     return "application/json" in accept and "text/html" not in accept

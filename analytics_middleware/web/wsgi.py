@@ -12,13 +12,13 @@ from analytics_middleware.wsgi import ENVIRON_KEY, decoded, wsgi_path
 
 
 class WSGIRunner:
-    """A WSGI application that answers with *app*. Its own requests make no automatic events."""
+    """A WSGI application that answers with *app*. Requests to it make no automatic events."""
 
     def __init__(self, app: WebApp) -> None:
         self.app = app
 
     def native(self, environ: WSGIEnvironment) -> Any:
-        """Return the request object of the framework; without one, the environ. Adapters override."""
+        """Return the framework's request object; without a framework, the environ. Adapters override this."""
         return environ
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -42,9 +42,10 @@ def respond(
     *,
     streams: bool = False,
 ) -> WebResponse:
-    """Return the answer of *app* to the request in *environ*; *read* reads its body where the framework has it.
+    """Return the answer of *app* to the request in *environ*.
 
-    *streams* says that the framework runs under ASGI after all.
+    *read* reads the body if the framework has it. *streams* says that the framework runs under ASGI in fact, so that
+    the answer may have an asynchronous body.
     """
     context = environ.get(ENVIRON_KEY)
     if context is not None:
