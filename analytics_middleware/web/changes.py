@@ -1,7 +1,7 @@
-"""What forms on the pages change: saving, renaming and deleting, annotating, sharing and revoking.
+"""What forms on the pages do: save, rename and delete, annotate, share and revoke.
 
-Forms are plain HTML. Each is taken only from a page of this site, by what browsers say of where a form stands
-(`Origins.check_own`), which needs neither script nor session; on Django its own token is checked as well.
+Forms are plain HTML. They are accepted only from pages of this site, as browsers' headers tell
+(`Origins.check_own`), which needs neither a script nor a session. Django checks its own token as well.
 """
 
 import dataclasses
@@ -29,20 +29,20 @@ Form = list[tuple[str, str]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Forms:
-    """What the forms of one page have in common."""
+    """What all forms of one page contain."""
 
     guard: tuple[tuple[str, str], ...]
-    """Hidden fields that the framework asks for."""
+    """Hidden fields that the framework needs."""
     back: str
-    """The page, and its query, to return to."""
+    """The page to return to, with its query."""
 
     def hidden(self, do: str, **fields: Any) -> Form:
-        """Return the hidden fields of the form that does *do*."""
+        """Return the hidden fields of a form; *do* is what it does."""
         return [*self.guard, ("do", do), ("back", self.back), *((name, str(value)) for name, value in fields.items())]
 
 
 def read_form(request: WebRequest) -> Form:
-    """Return the fields of the form that *request* sends. Raises `Refusal` when it sends none."""
+    """Return the fields of the form in *request*. Raises `Refusal` if there is none."""
     if request.content_type.partition(";")[0].strip().lower() != _FORM:
         raise Refusal(415, "content_type", f"A form is sent as {_FORM}.", "content-type")
     try:
@@ -52,7 +52,7 @@ def read_form(request: WebRequest) -> Form:
 
 
 class Changes:
-    """Does what forms ask for; `check` raises for a page that can't be shared."""
+    """Does what forms ask for. *check* raises `QuestionError` for a page and query that can't be shared."""
 
     def __init__(self, saved: Saved, shares: Shares, check: Callable[[str, str], None]) -> None:
         self._saved = saved
@@ -68,9 +68,9 @@ class Changes:
         }
 
     def __call__(self, form: Form) -> str:
-        """Do what *form* asks for; return the address below the mount to go on at.
+        """Do what *form* asks for; return the address below the mount to continue at.
 
-        Raises `Refusal` or `QuestionError` when it can't be done.
+        Raises `Refusal` or `QuestionError` if it can't be done.
         """
         fields = {name: value.strip() for name, value in form}
         does = self._does.get(fields.get("do", ""))
@@ -101,7 +101,7 @@ class Changes:
         kind = _SAVED.get(fields.get("kind", ""))
         if kind is None:
             raise QuestionError("kind", f"must be one of {', '.join(_SAVED)}")
-        # As it was saved: over REST a name may begin with a space.
+        # Not stripped: a name that was saved over REST may begin with a space.
         self._saved.rename(kind, dict(form).get("key", ""), fields.get("name", ""))
 
     def _delete(self, fields: dict[str, str], form: Form) -> None:
@@ -131,7 +131,7 @@ def _given(fields: dict[str, str], *names: str) -> dict[str, Any]:
 
 def _address(back: str) -> str:
     page, _, query = back.partition("?")
-    # Encoded anew: it becomes a header. Whatever else it is, it is below the mount.
+    # This becomes a Location header: the page must be a plain name, and the query is encoded again.
     safe = page if page.isascii() and page.isalnum() else ""
     text = urlencode(parse_qsl(query, max_num_fields=_MAX_FIELDS), errors="replace")
     return f"{safe}{'?' if text else ''}{text}"

@@ -1,8 +1,7 @@
-"""Charts as inline SVG, drawn here: lines, and how far bars and shades of heat maps go.
+"""Charts: lines as inline SVG, the lengths of bars, and the shades of heat maps.
 
-An SVG's lines stretch with the page while its text would shrink with it, so labels are text beside the drawing. Charts
-have no style attributes, which the Content-Security-Policy forbids, and are hidden from screen readers: these get the
-table behind the chart.
+The drawing is scaled with the page; text in it would be distorted, so labels stand beside it. Charts have no style
+attributes, which the Content-Security-Policy forbids. Screen readers get the table behind the chart instead.
 """
 
 import dataclasses
@@ -17,14 +16,14 @@ HEIGHT: Final = 240
 
 _UNITS: Final = (3, 6, 9, 12)
 _STEPS: Final = (1.2, 1.5, 1.8, 2.4, 3, 4.5, 6, 7.5, 9, 12)
-"""Of ten and of its powers: a third of each is as round."""
+"""Times a power of ten: the ends of axes, whose thirds are round numbers, too."""
 
 Value = float | int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LineChart:
-    """A drawing, and the numbers beside its four grid lines, from the top."""
+    """A drawing, and the numbers beside its four grid lines, from top to bottom."""
 
     svg: Markup
     ticks: tuple[float, ...]
@@ -33,12 +32,12 @@ class LineChart:
 def line_chart(values: Sequence[Value], before: Sequence[Value] = (), unfinished: Sequence[bool] = ()) -> LineChart:
     """Draw *values* as a line, and *before* as a second one behind it.
 
-    What leads to a value that is `unfinished` is dotted. None is a gap.
+    The line to a value that is *unfinished* is dotted. None leaves a gap.
     """
     top = nice_ceiling(max((value for value in (*values, *before) if value is not None), default=0))
     low = min((value for value in (*values, *before) if value is not None), default=0)
     bottom = -nice_ceiling(-low) if low < 0 else 0.0
-    # Of what is compared, as much as the days go: a month of 31 days may follow one of 30.
+    # The period before may be longer: a month of 30 days may follow one of 31.
     count, before = len(values), before[: len(values)]
     now = _points(values, count, bottom, top)
     then = _points(before, count, bottom, top)
@@ -61,7 +60,7 @@ def line_chart(values: Sequence[Value], before: Sequence[Value] = (), unfinished
         f"{''.join(parts)}</svg>"
     )
     step = (top - bottom) / 3
-    # Only numbers that were formatted here are inside.
+    # Safe: the markup holds only numbers that were formatted here.
     return LineChart(Markup(svg), tuple(bottom + step * each for each in (3, 2, 1, 0)))  # noqa: S704
 
 
@@ -70,7 +69,7 @@ def nice_ceiling(value: float) -> float:
     if value <= 0:
         return 3.0
     if value <= 1:
-        # Rates: 30 %, 60 %, 90 %; and all of them.
+        # Rates.
         return next(each for each in (0.03, 0.06, 0.15, 0.3, 0.6, 0.9, 1.0) if value <= each)
     magnitude = 10.0 ** math.floor(math.log10(value))
     steps = _UNITS if magnitude == 1 else _STEPS
@@ -78,14 +77,14 @@ def nice_ceiling(value: float) -> float:
 
 
 def share(value: Value, of: Value) -> int:
-    """Return how many percent *value* is of *of*, from 0 to 100: the length of a bar."""
+    """Return *value* as percent of *of*, from 0 to 100: the length of a bar."""
     if not value or not of or value < 0:
         return 0
     return max(1, min(100, round(100 * value / of)))
 
 
 def shade(rate: float | None) -> int:
-    """Return which of ten shades stands for *rate* in a heat map; 0 for nothing."""
+    """Return the shade of *rate* in a heat map, from 1 to 10; 0 for none."""
     return 0 if not rate or rate < 0 else max(1, min(10, math.ceil(rate * 10)))
 
 

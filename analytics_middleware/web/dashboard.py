@@ -1,4 +1,4 @@
-"""The dashboard: pages as HTML, as JSON at the same address, and their tables as CSV; closed to strangers."""
+"""The dashboard: pages as HTML, as JSON at the same address, and their tables as CSV; for authorised readers only."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -51,9 +51,9 @@ class Page:
     view: Callable[[Analytics, Scope, dict[str, Any], int], Any]
     parameters: tuple[Parameter, ...] = ()
     shareable: bool = False
-    """Whether a link may open it to strangers: it shows figures, and nobody in person."""
+    """Whether a share link may open it to strangers: it shows figures and no single user."""
     part: str | None = None
-    """The template of what is sent again whenever it changes, where that is done."""
+    """The template of the part that is sent again whenever it changes, if the page has one."""
 
 
 PAGES: Final[tuple[Page, ...]] = (
@@ -88,7 +88,7 @@ class Dashboard:
         self._shared_headers = shared_headers(analytics.settings.frame_ancestors)
 
     def body_limit(self, request: WebRequest) -> int:
-        """Return how many bytes of a form are read."""
+        """Return the most bytes that a form may have."""
         return MAX_BODY
 
     def __call__(self, request: WebRequest) -> WebResponse:
@@ -104,7 +104,7 @@ class Dashboard:
                 response = self._shared(request, path.removeprefix(SHARED)) if shared else self._route(request, path)
         except Refusal as refusal:
             response = self._refused(request, refusal)
-        except Exception:  # noqa: BLE001 - whatever it is, its details are for the log
+        except Exception:  # noqa: BLE001 - the details are for the log, not for whoever asked
             self._analytics.counters.log("dashboard", logger.error, "analytics: the dashboard failed", exc_info=True)
             response = self._refused(request, Refusal(500, "internal", "This failed; the server's log says why."))
         response.headers += self._shared_headers if shared else HEADERS
@@ -117,14 +117,14 @@ class Dashboard:
         if path == "erase" or request.facts.method == "POST":
             return self._change(request, path)
         page = self._pages.get(path)
-        # Strangers are not told which addresses there are.
+        # Checked first, so that strangers don't learn which pages there are.
         caller = self._access.check_reader(request)
         if page is None:
             raise Refusal(404, "not_found", "There is no such page.")
         return self._answer(request, page, caller)
 
     def _answer(self, request: WebRequest, page: Page, caller: Caller) -> WebResponse:
-        # Forms send the fields that were left empty, too; a value may itself end in "=".
+        # Forms also send fields that were left empty. A value itself may end in "=".
         parts = request.facts.query.split("&")
         query = "&".join(part for part in parts if part.partition("=")[1:] != ("=", ""))
         asked = parse(query, (*page.parameters, *COMMON, *FILTER, *_FORMS))
@@ -204,7 +204,7 @@ class Dashboard:
         check_impersonal(read_scope(self._analytics.insights, asked).where, asked.get("breakdown"))
 
     def _change(self, request: WebRequest, path: str) -> WebResponse:
-        """Show or take the form that erases a user, or take one that changes what is saved."""
+        """Show or process the form that erases a user, or process one that changes what is saved."""
         post = request.facts.method == "POST"
         self._access.check_changer(request, form=post)
         if path == "saved":
@@ -250,7 +250,7 @@ class Dashboard:
     def _refused(self, request: WebRequest, refusal: Refusal) -> WebResponse:
         if wants_json(request) or "format=json" in request.facts.query:
             response = refusal.response()
-            # It has the headers of every page.
+            # The headers of every page are added later and include these.
             response.headers = [pair for pair in response.headers if pair not in PRIVATE]
             return response
         values = {"status": refusal.status, "message": str(refusal), "home": f"{request.mount}/"}

@@ -25,7 +25,7 @@ _FIELDS: Final = {"matched_pattern": "route", "name": "event"}
 
 
 def count(value: float | None) -> str:
-    """Return a number with its thousands apart; large ones in short."""
+    """Return a number with thousands separators; large ones shortened, such as 12.3M."""
     if value is None:
         return "–"
     for limit, suffix in ((1e9, "B"), (1e6, "M"), (1e5, "k")):
@@ -63,12 +63,12 @@ def figure(value: float | None, metric: str) -> str:
 
 
 def tick(value: float, metric: str) -> str:
-    """Return the same as short as an axis wants it."""
+    """Return the same in short, for an axis."""
     return figure(value, metric).removesuffix(".00")
 
 
 def change(value: float | None, metric: str) -> str:
-    """Return how *metric* has changed; of rates, by how many percentage points."""
+    """Return a change of *metric* as text: rates in percentage points, others in percent."""
     if value is None:
         return ""
     points = metric.endswith("_rate")
@@ -92,7 +92,7 @@ def seconds(value: float | None) -> str:
 
 
 def bucket(at: datetime, unit: Unit, tz: str) -> str:
-    """Return the name of the stretch of time that begins at *at*."""
+    """Return the name of the bucket that begins at *at*."""
     local = at.astimezone(zone(tz))
     if unit == "hour":
         return f"{local:%a} {local:%H:%M}"
@@ -103,7 +103,7 @@ def bucket(at: datetime, unit: Unit, tz: str) -> str:
 
 
 def short_bucket(at: datetime, unit: Unit, tz: str) -> str:
-    """Return the same as short as an axis wants it."""
+    """Return the same in short, for an axis."""
     local = at.astimezone(zone(tz))
     if unit == "hour":
         return f"{local:%H:%M}"
@@ -143,7 +143,7 @@ def shortened(text: object, most: int = 120) -> str:
 
 
 def condition(each: Filter) -> str:
-    """Return a filter in words."""
+    """Return a filter as words."""
     field = _FIELDS.get(each.field, each.field).replace("_", " ")
     words = f"{field} {_OPERATORS[each.op]}"
     if each.op in ("exists", "not_exists"):

@@ -1,4 +1,4 @@
-"""What browsers and servers send to be recorded: every word of it checked before any of it is kept."""
+"""Events and traits that browsers and servers send: all of a request is checked before any of it is kept."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
@@ -21,7 +21,7 @@ from analytics_middleware.web.http import Refusal, WebRequest
 
 MAX_EVENTS: Final = 1000
 MAX_AGE: Final = timedelta(hours=24)
-"""How old an event may be that anybody sent; see docs/questions.md on late events."""
+"""How old an event may be if its sender has no key; see docs/questions.md on late events."""
 MAX_AHEAD: Final = timedelta(hours=1)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ class SentMoney(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SentEvent(msgspec.Struct, forbid_unknown_fields=True):
-    """One event as it is sent."""
+    """One event, as clients send it."""
 
     name: _Name
     user_id: _Id = None
@@ -47,7 +47,7 @@ class SentEvent(msgspec.Struct, forbid_unknown_fields=True):
     properties: dict[str, Any] | None = None
     timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     age_ms: Annotated[float, msgspec.Meta(ge=0, le=1e13)] | None = None
-    """Milliseconds since it happened: what a client whose clock is wrong still knows."""
+    """Milliseconds since it happened, for clients whose clock may be wrong."""
     event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=36, pattern=_EVENT_ID)] | None = None
     url: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
     referrer: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
@@ -70,7 +70,7 @@ class SentIdentify(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Accepted(msgspec.Struct, omit_defaults=True):
-    """The answer: how many were accepted, and of how many a claim was ignored that the sender may not make."""
+    """The answer: how many were accepted, and of how many an id was ignored because the sender may not claim it."""
 
     accepted: int
     ignored: int = 0
@@ -81,14 +81,14 @@ _identify = msgspec.json.Decoder(SentIdentify)
 
 
 class Ingest:
-    """Takes events and identities in for *analytics*."""
+    """Records events and traits in *analytics*."""
 
     def __init__(self, analytics: Analytics, access: Access) -> None:
         self._analytics = analytics
         self._access = access
 
     def events(self, request: WebRequest, caller: Caller) -> Accepted:
-        """Record the events in *request*. Raises `Refusal` naming the first that is wrong; then none is kept."""
+        """Record the events in *request*. Raises `Refusal`, which names the first wrong one; then none is kept."""
         sent: SentEvents = decoded(request.body, _events)
         signed_in = None if caller is Caller.SERVER else self._access.user_id(request)
         now = datetime.now(UTC)
@@ -101,7 +101,7 @@ class Ingest:
                 ignored += _disbelieve(event, signed_in)
             context = None
             if caller is not Caller.SERVER:
-                # One for each event: enrichment fills what it finds in it.
+                # Each event has one of its own: enrichment writes into it.
                 context = self._context(request, signed_in)
                 if event.url is None:
                     _place(event, request.facts.header("referer"))
@@ -113,7 +113,7 @@ class Ingest:
         return Accepted(len(made) if self._analytics.active else 0, ignored)
 
     def identify(self, request: WebRequest, caller: Caller) -> Accepted:
-        """Record the traits in *request*, unless whoever sent it may not say who they are."""
+        """Record the traits in *request*, unless its sender may not claim to be that user."""
         sent: SentIdentify = decoded(request.body, _identify)
         user_id, anon_id = _identity(sent.user_id), _identity(sent.anon_id)
         if user_id is None:
@@ -126,7 +126,7 @@ class Ingest:
         return Accepted(int(self._analytics.active))
 
     def _context(self, request: WebRequest, signed_in: str | None) -> RequestContext:
-        """Return what the request says of whoever sent it; not where it went, which is the API and no page."""
+        """Return what the request tells about its sender, but not its path, which is the API's and no page's."""
         facts = request.facts
         around = request.context
         if around is not None and not around.finished:
@@ -158,7 +158,7 @@ def _event(sent: SentEvent, field: str, now: datetime, max_age: timedelta | None
     if sent.event_id is not None:
         event.event_id = sent.event_id
     event.user_id, event.anon_id = _identity(sent.user_id), _identity(sent.anon_id)
-    # Counted where it is admitted, so that what is left out there is counted once.
+    # Not cleaned here: that happens where events are admitted, where dropped properties are counted.
     event.properties = sent.properties or {}
     if sent.revenue is not None:
         try:
@@ -180,7 +180,7 @@ def _when(sent: SentEvent, field: str, now: datetime, max_age: timedelta | None)
         raise Refusal(400, "invalid", "timestamp and age_ms say the same; send one of them", f"{field}.age_ms")
     else:
         at, name = sent.timestamp, "timestamp"
-    # Compared before it is converted: the first and last hours of the calendar exist in some zones only.
+    # Compared before the conversion to UTC, which fails in the first and last hours of the calendar.
     if at > now + MAX_AHEAD:
         raise Refusal(400, "future", "an event may lie at most an hour in the future", f"{field}.{name}")
     if at < _EPOCH or (max_age is not None and at < now - max_age):
@@ -195,20 +195,20 @@ def _identity(value: str | int | None) -> str | None:
 
 
 def _disbelieve(event: Event, signed_in: str | None) -> bool:
-    """Take from *event* what a stranger may not claim; return whether there was any."""
+    """Remove the ids that a stranger may not claim from *event*; return whether there were any."""
     ignored = False
     if event.user_id is not None and event.user_id != signed_in:
         event.user_id = None
         ignored = True
     if is_cookieless(event.anon_id):
-        # Nobody is told theirs, so this one is made up.
+        # Such ids are never sent to browsers, so this one is made up.
         event.anon_id = None
         ignored = True
     return ignored
 
 
 def _place(event: Event, url: str | None) -> bool:
-    """Note the page an event happened on; return whether *url* is one."""
+    """Set the page that *event* happened on; return whether *url* is an address of a page."""
     if url is None or not url.startswith(("http://", "https://")):
         return False
     try:
@@ -221,5 +221,5 @@ def _place(event: Event, url: str | None) -> bool:
 
 
 def _is_link(referrer: str) -> bool:
-    # Pages show it as a link: nothing may come in that runs when it is followed.
+    # Pages show it as a link, so no address that runs a script may get in.
     return referrer.startswith(("http://", "https://", "android-app://"))

@@ -1,4 +1,4 @@
-"""URLs of the dashboard: everything that a page shows is in its address."""
+"""URLs of the dashboard: the address of a page says everything that it shows."""
 
 import json
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ from analytics_middleware.web.saved import SavedFilter, SavedFunnel
 _KEPT = frozenset(parameter.name for parameter in COMMON)
 _MAX_VALUE = 200
 SHARED: Final = "shared/"
-"""What shared pages are below."""
+"""The path that the addresses of shared pages begin with."""
 
 
 class Links:
-    """Makes the addresses of pages for one request, for a dashboard mounted at *mount*, from the query it came with."""
+    """Makes the addresses of pages for one request, which came with *query*; the dashboard is mounted at *mount*."""
 
     def __init__(self, mount: str, page: str, query: Iterable[tuple[str, str]], where: Iterable[Filter]) -> None:
         self._mount = mount
@@ -25,14 +25,14 @@ class Links:
         self._where = [_plain(each) for each in where]
 
     fixed = False
-    """Whether there is this one page only, and nothing else to go to."""
+    """Whether this is the only page, with no links to others."""
 
     def page(self, page: str, **changes: Any) -> str:
-        """Return the address of another page about the same part of the events."""
+        """Return the address of another page, with the same dates and filters."""
         return self._address(page, [pair for pair in self._query if pair[0] in _KEPT], changes)
 
     def same(self, **changes: Any) -> str:
-        """Return this page's address with *changes*; None takes a parameter away."""
+        """Return this page's address with *changes*; None removes a parameter."""
         return self._address(self._page, self._query, changes)
 
     def kept(self, *without: str) -> list[tuple[str, str]]:
@@ -40,11 +40,11 @@ class Links:
         return [pair for pair in self._query if pair[0] not in without]
 
     def action(self, page: str | None = None) -> str:
-        """Return where a form goes."""
+        """Return the address that a form is sent to."""
         return self._address(self._page if page is None else page, [], {})
 
     def filtered(self, field: str, value: object) -> str | None:
-        """Return this page's address with one filter more; None for what is too long for an address."""
+        """Return this page's address with one more filter; None if *value* is too long for an address."""
         if value is None or len(str(value)) > _MAX_VALUE:
             return None
         made = {"field": field, "op": "eq", "value": value}
@@ -64,13 +64,13 @@ class Links:
         return self.where([each for at, each in enumerate(self._where) if at != index])
 
     def saved_funnel(self, each: SavedFunnel) -> str:
-        """Return the address of a saved funnel, about the same part of the events."""
+        """Return the address of a saved funnel, with the same dates and filters."""
         pairs = [("step", step) for step in each.steps]
         changes = {"window": each.window, "order": each.order, "breakdown": each.breakdown}
         return self._address("funnels", [pair for pair in self._query if pair[0] in _KEPT] + pairs, changes)
 
     def shows(self, each: SavedFunnel) -> bool:
-        """Return whether this page is about the saved funnel *each*."""
+        """Return whether this page shows the saved funnel *each*."""
         asked = {"order": "ordered", **dict(self.funnel_set())}
         steps = [value for name, value in self._query if name == "step"]
         return steps == list(each.steps) and all(
@@ -78,7 +78,7 @@ class Links:
         )
 
     def saved_filter(self, each: SavedFilter, page: str | None = None) -> str:
-        """Return this page's address with the filters and the days of *each*, or that of another page."""
+        """Return the address of this page, or of *page*, with the filters and the dates of *each*."""
         changes: dict[str, Any] = {"where": _text(list(each.where))}
         if each.period or each.from_ or each.to:
             changes |= {"period": each.period, "from": each.from_, "to": each.to}
@@ -87,11 +87,11 @@ class Links:
         return self.same(**changes)
 
     def filter_set(self) -> list[tuple[str, str]]:
-        """Return the filters and the days of this page, for the form that saves them."""
+        """Return the parameters for filters and dates of this page, for the form that saves them."""
         return [pair for pair in self._query if pair[0] in ("where", "period", "from", "to")]
 
     def funnel_set(self) -> list[tuple[str, str]]:
-        """Return the funnel of this page, for the form that saves it."""
+        """Return the parameters of this page's funnel, for the form that saves it."""
         return [pair for pair in self._query if pair[0] in ("step", "window", "order", "breakdown")]
 
     def to(self, page: str, query: str) -> str:
@@ -120,7 +120,7 @@ class Links:
 
 
 class SharedLinks(Links):
-    """What there is of a page that somebody shares: itself and its twins. No address leads anywhere else."""
+    """The links of a shared page: only to itself, as HTML, JSON and CSV."""
 
     fixed = True
 
@@ -128,7 +128,7 @@ class SharedLinks(Links):
         super().__init__(mount, f"{SHARED}{token}", (), where)
 
     def filtered(self, field: str, value: object) -> str | None:
-        """Return nothing: filters are fixed."""
+        """Return None: filters can't be changed."""
         return None
 
     def _address(self, page: str, query: list[tuple[str, str]], changes: dict[str, Any]) -> str:
@@ -149,7 +149,7 @@ def _plain(condition: Filter) -> dict[str, Any]:
 
 
 def web_address(text: object) -> str | None:
-    """Return *text* when it is the address of a page on the web, which may be linked to; nothing else may."""
+    """Return *text* if it is an http or https address, else None: nothing else may become a link."""
     if not isinstance(text, str) or len(text) > 2000 or any(each <= " " for each in text):
         return None
     try:

@@ -1,6 +1,6 @@
-"""A way in when the site names none: a login URL in the server's log, as Jupyter prints it, good for one use.
+"""The way in for a site that has set up no other: a login URL in the server's log, as Jupyter has it, for one use.
 
-Whoever can read the log may read the figures. The URL's token becomes a cookie that is signed, HttpOnly and
+Whoever can read the log may read the figures. The URL's token is exchanged for a cookie that is signed, HttpOnly and
 SameSite=Strict (draft-ietf-httpbis-rfc6265bis section 5.6.7), so no other site's page can use it.
 """
 
@@ -16,9 +16,9 @@ COOKIE_SECONDS: Final = 7 * 24 * 3600
 
 
 class Login:
-    """Makes tokens and cookies, and knows them again: in every process whose *signer* has the same secret.
+    """Makes and checks tokens and cookies, which are valid in every process whose *signer* has the same secret.
 
-    A token is good once in all processes that share *directory*; without one, once in each.
+    A token can be used once in all processes that share *directory*; without a directory, once in each process.
     """
 
     def __init__(self, signer: Signer, directory: Path | None) -> None:
@@ -31,7 +31,7 @@ class Login:
         return self._signer.token(b"token", self._signer.clock() + TOKEN_SECONDS)
 
     def exchange(self, token: str) -> str | None:
-        """Return the value of the cookie that *token* is good for, and spend it; None when it is good for nothing."""
+        """Use *token* up and return the value of the cookie for it; None if it is not valid any more or never was."""
         nonce = self._signer.nonce(b"token", token)
         if nonce is None or not self._spend(nonce):
             return None
@@ -44,7 +44,7 @@ class Login:
 
     def set_cookie(self, value: str, request: Request) -> tuple[str, str]:
         """Return the header that gives the browser the cookie."""
-        # Behind a proxy that speaks TLS the scheme may be http, and then the attribute would lose the cookie.
+        # If the browser speaks http, it would not keep a cookie with this attribute.
         secure = "; Secure" if request.scheme == "https" else ""
         cookie = f"{COOKIE}={value}; Max-Age={COOKIE_SECONDS}; Path=/; HttpOnly; SameSite=Strict{secure}"
         return ("set-cookie", cookie)
@@ -60,7 +60,7 @@ class Login:
             if old.stat().st_mtime < now - TOKEN_SECONDS:
                 old.unlink(missing_ok=True)
         try:
-            # One file for each, made by whoever comes first, whichever process that is.
+            # Only one process can create the file.
             (spent / nonce).touch(mode=0o600, exist_ok=False)
         except FileExistsError:
             return False

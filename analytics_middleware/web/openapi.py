@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0), from the tables that requests are read by."""
+"""The OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0), from the tables that requests are checked with."""
 
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ _ERROR: Final = {
 
 
 def document(max_body: int) -> dict[str, Any]:
-    """Return the document, without its servers; *max_body* is the longest body accepted of browsers."""
+    """Return the document without its servers; *max_body* is the most bytes of a body that browsers may send."""
     from analytics_middleware import __version__
 
     types = [question.answer for question in QUESTIONS] + [each.grouped for each in QUESTIONS if each.grouped]

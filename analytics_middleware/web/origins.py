@@ -1,7 +1,8 @@
-"""Which pages may talk to the API: same-origin ones and the allow-list, by what browsers say of where they are.
+"""Which pages may call the API: those of the same origin and of the allow-list, as browsers' headers tell.
 
-Browsers send `Origin` with every cross-origin request that is not a mere GET, and `Sec-Fetch-Site` with all of them
-(on trustworthy connections); no page can forge either. What sends neither is no browser, and has no cookies to abuse.
+Browsers send `Origin` with every cross-origin request except plain GETs, and `Sec-Fetch-Site` with all requests (on
+trustworthy connections). No page can forge either. A client that sends neither is no browser, so no page can abuse
+its cookies.
 https://fetch.spec.whatwg.org/#origin-header, https://www.w3.org/TR/fetch-metadata/
 """
 
@@ -15,13 +16,13 @@ _OWN = frozenset({"same-origin", "none"})
 
 
 class Origins:
-    """The origins of *allowed* and the site's own."""
+    """Lets in pages of the *allowed* origins and of the site's own."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self._allowed = frozenset(allowed)
 
     def check(self, request: Request, *, navigation: bool = False) -> None:
-        """Raise `Refusal` when a page of another origin makes this request; with *navigation*, links may lead here."""
+        """Raise `Refusal` if a page of another origin makes this request; with *navigation*, links may lead here."""
         origin = request.header("origin")
         if origin in self._allowed:
             return
@@ -30,15 +31,15 @@ class Origins:
             if site in _OWN or (navigation and request.header("sec-fetch-mode") == "navigate"):
                 return
         elif origin is None or _host(origin) == request.host.lower():
-            # Behind a proxy that speaks TLS, the scheme here may differ from the browser's.
+            # The schemes are not compared: behind a proxy with TLS, ours may differ from the browser's.
             return
         raise Refusal(403, "origin", f"pages of {origin or site or 'other sites'} may not do this: see allowed_origins")
 
     def check_own(self, request: Request) -> None:
-        """Raise `Refusal` unless a page of this very site makes this request, as a browser says of every POST.
+        """Raise `Refusal` unless a page of this very origin makes this request, as browsers tell with every POST.
 
-        What forms may do is for them alone: the allow-list does not count, nor does another host of the same site. A
-        form that says nothing of where it stands is refused, too: browsers that can't say have been gone since 2020.
+        Neither the allow-list nor other hosts of the same site count here. A request without both headers is refused,
+        too: browsers that don't send them have been gone since 2020.
         """
         site, origin = request.header("sec-fetch-site"), request.header("origin")
         own = origin is not None and _host(origin) == request.host.lower() if site is None else site == "same-origin"
@@ -48,12 +49,12 @@ class Origins:
             )
 
     def allowed_host(self, request: Request) -> str | None:
-        """Return the host of the page that sent *request*, if it is another origin's that is allowed."""
+        """Return the host name of the page that sent *request*, if its origin is on the allow-list."""
         origin = request.header("origin")
         return hostname(urlsplit(origin).netloc) if origin is not None and origin in self._allowed else None
 
     def preflight(self, request: Request, methods: Iterable[str]) -> WebResponse:
-        """Return the answer to an OPTIONS request: what the route can do, and whether the asking page may."""
+        """Return the answer to an OPTIONS request: the route's *methods*, and whether the page may use them."""
         response = WebResponse(204, headers=[("allow", ", ".join(methods))])
         if request.header("origin") in self._allowed:
             response.headers += [
@@ -64,7 +65,7 @@ class Origins:
         return response
 
     def mark(self, request: Request, response: WebResponse) -> None:
-        """Let an allowed page read *response*. Cookies are never part of it: no Access-Control-Allow-Credentials."""
+        """Let an allowed page read *response*; never with cookies: there is no Access-Control-Allow-Credentials."""
         response.headers.append(("vary", "Origin, Cookie, Authorization"))
         origin = request.header("origin")
         if origin is not None and origin in self._allowed:

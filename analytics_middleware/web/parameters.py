@@ -1,4 +1,4 @@
-"""Query parameters: what each is called, what it becomes, and how it stands in the OpenAPI document."""
+"""Query parameters: their names, how their values are read, and their schemas in the OpenAPI document."""
 
 import dataclasses
 import re
@@ -12,7 +12,7 @@ from analytics_middleware.store.filters import OPERATORS, QuestionError
 from analytics_middleware.web import shape
 
 MAX_FIELDS: Final = 500
-"""Fields of a query string; a retention alone may ask for 366 offsets."""
+"""The most fields of a query string; a retention alone may have 366 offsets."""
 _MAX_FILTERS: Final = 50
 
 _WHOLE = re.compile(r"-?[0-9]{1,9}", re.ASCII)
@@ -28,7 +28,7 @@ class Parameter:
     read: Callable[[str], Any]
     schema: dict[str, Any]
     to: str
-    """The keyword of the question that it becomes; empty for one that is accepted and has no effect."""
+    """The question's keyword for it; empty for a parameter that is accepted but has no effect."""
     repeated: bool = False
     required: bool = False
 
@@ -129,14 +129,14 @@ def _read_filters(value: str) -> list[Any]:
     for each in listed:
         values: Any = each.get("value") if isinstance(each, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         for scalar in values if isinstance(values, list) else [values]:  # pyright: ignore[reportUnknownVariableType]
-            # Python would have to turn it into a float to compare it with one, and could not.
+            # Filters compare numbers as floats, and a larger one may not fit into a float.
             if isinstance(scalar, int) and scalar not in _INT64:
                 raise ValueError("has a number that does not fit into 64 bits")
     return listed
 
 
 def parse(query: str, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """Return the keywords that *query* stands for. Raises `QuestionError`, which names the parameter."""
+    """Return the question's keywords for *query*. Raises `QuestionError`, which names the parameter."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
@@ -164,6 +164,6 @@ def parse(query: str, parameters: Iterable[Parameter]) -> dict[str, Any]:
 
 
 def renamed(error: QuestionError, parameters: Iterable[Parameter]) -> QuestionError:
-    """Return *error*, which names a question's keyword, with the name of the query's parameter instead."""
+    """Return *error* with the name of the query's parameter in place of the question's keyword."""
     name = next((each.name for each in parameters if each.to == error.field), error.field)
     return QuestionError(name, error.message)

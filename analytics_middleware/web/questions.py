@@ -1,4 +1,4 @@
-"""The questions as routes: one table, from which queries are read and the OpenAPI document is written."""
+"""The questions as routes: the table that queries are read by and that the OpenAPI document is made from."""
 
 import dataclasses
 from collections.abc import Callable
@@ -49,7 +49,7 @@ _UNUSED_FROM = when("from", _UNUSED, "")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """A route that asks a question."""
+    """A route and the question it asks."""
 
     path: str
     about: str
@@ -259,4 +259,4 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         lambda insights, asked: insights.traits(**asked),
     ),
 )
-"""Every question that can be asked over REST."""
+"""Every question of the REST API."""

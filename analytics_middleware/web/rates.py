@@ -1,4 +1,4 @@
-"""How often one address may ask: a bucket of tokens for each, in a table that can't grow."""
+"""Limits how often one address may ask: a token bucket for each, in a table of limited size."""
 
 import threading
 import time
@@ -8,11 +8,11 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 ADDRESSES: Final = 10_000
-"""Addresses remembered; the one that asked longest ago is forgotten first, and starts anew."""
+"""Addresses remembered. The one that asked longest ago is forgotten first."""
 
 
 class RateLimit:
-    """Lets each address make *per_minute* requests at once, and as many again within each minute; 0 is no limit."""
+    """Lets each address make *per_minute* requests at once, and as many again spread over each minute; 0: no limit."""
 
     def __init__(self, per_minute: int, size: int = ADDRESSES, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = float(per_minute)
@@ -25,9 +25,9 @@ class RateLimit:
         return len(self._buckets)
 
     def take(self, address: str | None) -> float:
-        """Count a request of *address*; return 0.0, or after how many seconds the next will be let through.
+        """Count a request of *address*; return 0.0 if it is allowed, else the seconds until the next one will be.
 
-        Requests without an address (a Unix socket whose proxy is not trusted) can't be told apart and are let be.
+        Requests without an address (a Unix socket whose proxy is not trusted) can't be told apart; all are allowed.
         """
         if not self._capacity or address is None:
             return 0.0
@@ -45,5 +45,5 @@ class RateLimit:
 
 
 def _network(address: str) -> str:
-    # A host has a /64 to itself at least (RFC 6177): by single addresses it could ask without end.
+    # One host has at least a /64 (RFC 6177); counted by single addresses it would have no limit.
     return str(ip_network((address, 64), strict=False)) if isinstance(ip_address(address), IPv6Address) else address

@@ -1,6 +1,6 @@
-"""What other hosts send to the instance that holds the store for all: their records as they are, and asks for salts.
+"""What other hosts send to the instance that holds the store for all: records from their logs, and requests for salts.
 
-Only the secret key opens this: whoever has it is believed in every word.
+This needs the secret key; whatever a host that has the key sends is believed.
 """
 
 import base64
@@ -27,15 +27,15 @@ from analytics_middleware.web.http import Refusal
 from analytics_middleware.web.ingest import MAX_EVENTS
 
 MAX_BODY: Final = 2_000_000
-"""Bytes of a body of records: an event with 64 properties of 4,096 characters, at four bytes each, takes 1,050,000, and
-what a host's own log holds must not fail here. Below the 2.5 MB beyond which Django refuses to read a body."""
+"""The most bytes of a body of records. The largest event that a host's log can hold must fit in: 64 properties of 4,096
+characters of four bytes take 1,050,000. Django refuses to read bodies above 2.5 MB."""
 _SOON: Final = ("retry-after", "5")
 _LOOKS: Final = 32
-"""The part of `max_bytes` after which room is looked for anew: several processes fill the other half together."""
+"""Room is checked again after 1/32 of `max_bytes` was taken in, because other processes fill the same log."""
 
 
 class SentRecord(msgspec.Struct, forbid_unknown_fields=True):
-    """A record as another host's log has it."""
+    """A record from another host's log."""
 
     kind: Kind
     record: msgspec.Raw
@@ -58,7 +58,7 @@ _wanted = msgspec.json.Decoder(SaltWanted)
 
 
 class Hub:
-    """Takes in for *analytics* what other hosts have recorded."""
+    """Takes what other hosts have recorded into the log of *analytics*."""
 
     def __init__(self, analytics: Analytics) -> None:
         self._analytics = analytics
@@ -70,7 +70,7 @@ class Hub:
     def records(self, body: bytes) -> Taken:
         """Write the records in *body* into the log before this returns.
 
-        Raises `Refusal` naming the first that is wrong; then none is kept.
+        Raises `Refusal`, which names the first wrong one; then none is kept.
         """
         self._check()
         sent: SentRecords = decoded(body, _records)
@@ -97,7 +97,7 @@ class Hub:
         return Taken(len(sent.records))
 
     def salts(self, body: bytes) -> SharedSalt:
-        """Return the salt that cookieless visitors have on the day named in *body*: today, yesterday or tomorrow."""
+        """Return the salt for ids of cookieless visitors on the day in *body*: today, yesterday or tomorrow."""
         self._check()
         day = decoded(body, _wanted).day
         today = datetime.now(UTC).astimezone(ZoneInfo(self._analytics.settings.timezone)).date()
@@ -111,7 +111,7 @@ class Hub:
 
     def _check(self) -> None:
         if self._analytics.hub is not None:
-            # Nor passed on: two that name each other would do so for ever.
+            # Nor passed on: two hosts that name each other would pass records back and forth for ever.
             raise Refusal(
                 503, "unavailable", "this instance has its own store elsewhere; name that one", headers=[_SOON]
             )
@@ -121,7 +121,7 @@ class Hub:
             raise Refusal(503, "unavailable", "analytics is off here", headers=[_SOON])
 
     def _make_sure_of_room(self, drafts: Sequence[Draft]) -> None:
-        """Refuse for now what the log might have to let go again: what is taken in here is nobody else's care."""
+        """Answer 503 if the log might overflow: the sender forgets what we accept."""
         settings = self._analytics.settings
         now = time.monotonic()
         if now - self._looked_at > 1.0 or self._taken > settings.max_bytes // _LOOKS:
@@ -129,7 +129,7 @@ class Hub:
             stats = self._analytics.outbox.stats()
             store = stats.consumers.get(STORE)
             self._lag = 0 if store is None else store.pending
-            # What else fills the file, for a collector that is down or as dead letters, is taken from nobody here.
+            # Only if the store lags: entries that wait for a collector, and dead letters, are not the senders' problem.
             self._full = self._lag > 0 and stats.bytes_in_use > settings.max_bytes // 2
         if self._full or self._lag > settings.max_pending // 2:
             raise Refusal(503, "busy", "the store lags behind the log", headers=[_SOON])

@@ -1,4 +1,4 @@
-"""What people save: funnels and filters by name, and annotations of days. Checked before any of it is kept."""
+"""What people save: funnels and filters by name, and annotations of days. All is checked before it is kept."""
 
 from datetime import date
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -17,7 +17,7 @@ from analytics_middleware.store.parameters import check_year
 from analytics_middleware.store.questions.journeys import MAX_STEPS
 
 MOST: Final = 100
-"""How many funnels, and how many filters, are kept."""
+"""How many funnels are kept at most, and how many filters."""
 MOST_ANNOTATIONS: Final = 500
 _MAX_TEXT: Final = 200
 
@@ -38,7 +38,7 @@ class SavedFunnel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class SavedFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Filters under a name, with the days that they are looked at for, if any."""
+    """Filters under a name, with or without dates."""
 
     name: Name
     where: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(max_length=50)] = ()
@@ -65,7 +65,7 @@ _KINDS: Final[dict[type, str]] = {SavedFunnel: "funnel", SavedFilter: "filter", 
 class Saved:
     """What is saved on one shelf.
 
-    Saving raises `QuestionError` or `msgspec.ValidationError` for what can't be kept.
+    Saving raises `QuestionError` or `msgspec.ValidationError` for what can't be saved.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -85,7 +85,7 @@ class Saved:
         return sorted(found, key=lambda each: (each.day, each.id))
 
     def save(self, what: Named) -> None:
-        """Keep *what* under its name, instead of what had that name."""
+        """Keep *what* under its name, in place of what had that name."""
         if isinstance(what, SavedFunnel):
             if what.breakdown is not None:
                 check_field(what.breakdown, "breakdown")
@@ -98,7 +98,7 @@ class Saved:
         self._put(what, what.name, MOST)
 
     def rename(self, kind: type[Named], old: str, new: str) -> None:
-        """Give what is called *old* the name *new*, which nothing of its kind may have."""
+        """Give what is called *old* the name *new*, which nothing of the same kind may have yet."""
         kept = {each.name: each for each in self._all(kind)}
         if old not in kept:
             raise QuestionError("name", f"nothing is called {old!r:.120}")
@@ -115,7 +115,7 @@ class Saved:
         return made
 
     def delete(self, kind: type[Named | Annotation], key: str) -> bool:
-        """Forget the funnel or filter of the name *key*, or the annotation of that id; return whether there was one."""
+        """Delete the funnel or filter called *key*, or the annotation with that id; return whether there was one."""
         return self.shelf.remove(_KINDS[kind], key)
 
     def _all(self, kind: type[_T]) -> list[_T]:

@@ -1,4 +1,4 @@
-"""What people save, over REST: listed for readers, saved and deleted for those who may change things."""
+"""What people save, over REST: readers may list it, those who may change things save and delete it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from analytics_middleware.web.saved import Annotation, Named, Saved, SavedFilter
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind of what is saved."""
+    """One kind of thing that people save."""
 
     path: str
     many: str
-    """What they are called."""
+    """The name of several of them, for the documentation."""
     one: str
     type: type[Named | Annotation]
     key: Parameter
-    """Which one to delete."""
+    """The parameter that says which one to delete."""
     list: Callable[[Saved], Any]
     save: Callable[[Saved, Any], Any]
 
@@ -53,27 +53,27 @@ RESOURCES: Final[tuple[Resource, ...]] = (
 
 
 class Saving:
-    """Answers requests about what is saved."""
+    """Answers requests to list, save and delete."""
 
     def __init__(self, analytics: Analytics, access: Access) -> None:
         self._analytics = analytics
         self._access = access
 
     def list(self, resource: Resource, request: WebRequest) -> WebResponse:
-        """Answer with all of them."""
+        """Answer with everything of one kind."""
         self._access.check_reader(request)
         parse(request.facts.query, ())
         return json_response({"data": resource.list(saved_of(self._analytics))})
 
     def save(self, resource: Resource, request: WebRequest) -> WebResponse:
-        """Save what the body says, instead of what has its name."""
+        """Save what is in the body, in place of what has the same name."""
         self._access.check_changer(request)
         parse(request.facts.query, ())
         what = decoded(request.body, msgspec.json.Decoder(resource.type))
         return json_response({"data": resource.save(saved_of(self._analytics), what)})
 
     def delete(self, resource: Resource, request: WebRequest) -> WebResponse:
-        """Delete the one that the query names."""
+        """Delete what the query names."""
         self._access.check_changer(request)
         key: str = parse(request.facts.query, (resource.key,))[resource.key.name]
         if not saved_of(self._analytics).delete(resource.type, key):

@@ -1,4 +1,4 @@
-"""JSON from strangers: how deep and how large it is, known before anything recursive sees it."""
+"""Decodes JSON from strangers, after checking how deep and how large it is: decoders are recursive."""
 
 import re
 from typing import Any, Final
@@ -8,20 +8,20 @@ import msgspec
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 20_000
 
-# A string whole, so that brackets inside count for nothing; one that never ends is skipped to the end of the text at
-# once, or every quote in it would be tried again. Possessive: nothing here is ever tried twice.
+# A string is matched as a whole, so that brackets inside it don't count. One that never ends is matched up to the end
+# of the text; otherwise each quote in it would be tried again. Possessive quantifiers: no backtracking.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]|,', re.DOTALL)
 
 
 class ShapeError(ValueError):
-    """A text that no decoder should be given; the message says why."""
+    """A text that is not JSON, or too deep or too large; the message says which."""
 
 
 def decode(data: bytes, decoder: "msgspec.json.Decoder[Any] | None" = None) -> Any:
-    """Return what the JSON text *data* says.
+    """Return the value of the JSON text *data*.
 
     NaN and infinities are refused, and so are lone surrogates and numbers out of range (RFC 8259 sections 6 and 8.2);
-    of a repeated key the last one counts. Raises `ShapeError`, or `msgspec.ValidationError` for what *decoder* refuses.
+    of a repeated key the last one counts. Raises `ShapeError`, or `msgspec.ValidationError` if *decoder* refuses it.
     """
     _measure(data)
     try:
@@ -35,7 +35,7 @@ def decode(data: bytes, decoder: "msgspec.json.Decoder[Any] | None" = None) -> A
 
 
 def _measure(data: bytes) -> None:
-    # Recursion limits differ between versions of Python and of decoders; this one does not.
+    # Limits of recursion differ between versions of Python and of decoders; this limit is always the same.
     depth = nodes = 0
     for match in _TOKEN.finditer(data):
         token = data[match.start()]

@@ -1,7 +1,7 @@
-"""Share links: each opens one page as it was when it was made, to whoever has it, until it expires or is revoked.
+"""Share links: whoever has one can open one page, as it was shared, until the link expires or is revoked.
 
-The token in it is signed, so that no other can be guessed or made; which page it opens is on the shelf, so that it is
-gone from there when it is revoked. Whoever reads the shelf without the secret can't make a link of what is on it.
+The token in a link is signed, so nobody can guess or make one. The page that it opens is kept on the shelf, from where
+it is removed when the link is revoked. The shelf alone, without the secret, is not enough to make links.
 """
 
 import secrets
@@ -18,7 +18,7 @@ from analytics_middleware.web.signing import NONCE, Signer
 
 MOST: Final = 100
 DAYS: Final = 30
-"""How long a link is good unless its maker says otherwise."""
+"""For how many days a link is valid by default."""
 MAX_DAYS: Final = 366
 
 _KIND: Final = "share"
@@ -27,7 +27,7 @@ _PERSONAL: Final = frozenset({"user_id", "anon_id", "session_id", "trace_id", "u
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """What a link opens."""
+    """A link's page, and until when it is valid."""
 
     id: str
     page: str
@@ -36,20 +36,20 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
     until: int
     name: Name | None = None
-    """What its maker calls it."""
+    """The name that its maker gave it."""
 
 
 class Shares:
-    """The links of one site: made, listed, opened and revoked by every process that has the same shelf and secret."""
+    """The links of one site, the same in every process that has the same shelf and secret."""
 
     def __init__(self, shelf: Shelf, signer: Signer) -> None:
         self._shelf = shelf
         self._signer = signer
 
     def make(self, page: str, query: str, days: int = DAYS, name: str | None = None) -> Share:
-        """Make a link to *page* with *query*, good for so many *days*. Raises `QuestionError` when there are too many.
+        """Make a link to *page* with *query*, valid for so many *days*. Raises `QuestionError` if there are too many.
 
-        What has expired makes room.
+        Expired links are removed first.
         """
         for each in self._all():
             if each.until <= self._signer.clock():
@@ -64,22 +64,22 @@ class Shares:
         return made
 
     def good(self) -> list[Share]:
-        """Return the links that are good now, the newest first."""
+        """Return the links that are valid now, newest first."""
         now = self._signer.clock()
         return sorted((each for each in self._all() if each.until > now), key=lambda each: (-each.made, each.id))
 
     def token(self, share: Share) -> str:
-        """Return what opens *share*."""
+        """Return the token that opens *share*."""
         return self._signer.token(_PURPOSE, share.until, share.id)
 
     def open(self, token: str) -> Share | None:
-        """Return what *token* opens; None when it is none of ours, has expired, or was revoked."""
+        """Return what *token* opens; None if it was not made here, has expired, or was revoked."""
         key = self._signer.nonce(_PURPOSE, token)
         value = None if key is None else self._shelf.get(_KIND, key)
         return None if value is None else _read(value)
 
     def revoke(self, key: str) -> bool:
-        """Have the link with the id *key* open nothing any more; return whether there was one."""
+        """Revoke the link with the id *key*; return whether there was one."""
         return self._shelf.remove(_KIND, key)
 
     def _all(self) -> list[Share]:
@@ -93,7 +93,7 @@ def shares_of(analytics: Analytics) -> Shares:
 
 
 def check_impersonal(where: tuple[Filter, ...], breakdown: str | None) -> None:
-    """Raise `QuestionError` when a page would say who somebody is: links are for figures, not for people."""
+    """Raise `QuestionError` if a page would tell who somebody is: what is shared are figures, not people."""
     for parameter, field in (*(("where", each.field) for each in where), ("breakdown", breakdown or "")):
         if field in _PERSONAL or field.startswith("traits."):
             raise QuestionError(parameter, f"{field!r:.120} says who somebody is, and is not shared")

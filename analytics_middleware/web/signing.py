@@ -1,4 +1,4 @@
-"""Texts that are signed, expire, and are known again by every process that has the same secret."""
+"""Signed tokens that expire, and that every process with the same secret can check."""
 
 import base64
 import hmac
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 NONCE: Final = 12
-"""Bytes in a token that nobody can guess."""
+"""Random bytes in a token."""
 _SIGNATURE: Final = 16
 _LENGTH: Final = 4 + NONCE + _SIGNATURE
 # Base64 for URLs (RFC 4648 section 5) without padding.
@@ -22,8 +22,8 @@ _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{-(-_LENGTH * 4 // 3)}}}")
 class Signer:
     """Makes tokens, each for one purpose.
 
-    *secret* returns the site's secret, if it has one. Without, one is kept in *directory*, the same for all
-    processes; without that, each process has its own, and its tokens are good there alone.
+    *secret* returns the site's secret, if it has one. If not, a secret is kept in *directory* for all processes.
+    Without a directory each process has its own secret, and its tokens are valid only there.
     """
 
     def __init__(
@@ -35,16 +35,16 @@ class Signer:
         self._own = secrets.token_bytes(32)
 
     def token(self, purpose: bytes, until: float, nonce: str | None = None) -> str:
-        """Return a token that is good for *purpose* until then (seconds since the epoch), whose nonce is *nonce*."""
+        """Return a token for *purpose*, valid until then (seconds since the epoch), with *nonce* or a random one."""
         body = struct.pack(">I", int(until)) + (secrets.token_bytes(NONCE) if nonce is None else bytes.fromhex(nonce))
         return base64.urlsafe_b64encode(body + self._sign(purpose, body)).rstrip(b"=").decode()
 
     def nonce(self, purpose: bytes, text: str) -> str | None:
-        """Return the nonce of the token *text*, in hex, when it was made for *purpose* and has not expired."""
+        """Return the nonce (hex) of the token *text* if it was made for *purpose* and has not expired, else None."""
         if not _TOKEN.fullmatch(text):
             return None
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        # One token has one spelling, although the last character may have bits to spare.
+        # The last character has unused bits: of the spellings they allow, only one is accepted.
         if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:
             return None
         body, signature = data[:-_SIGNATURE], data[-_SIGNATURE:]
@@ -54,7 +54,7 @@ class Signer:
         return body[4:].hex() if expires > self.clock() else None
 
     def _sign(self, purpose: bytes, body: bytes) -> bytes:
-        # The label keeps a signature made here from being good for anything else signed with the site's secret.
+        # The label: a signature made here must be valid for nothing else that is signed with the site's secret.
         key = self._secret() or self._shared() or self._own
         return hmac.digest(key, b"analytics-middleware token 1 " + purpose + b":" + body, "sha256")[:_SIGNATURE]
 
@@ -66,12 +66,12 @@ class Signer:
             return path.read_bytes()
         except FileNotFoundError:
             self._directory.mkdir(parents=True, exist_ok=True)
-            # Written whole under another name first: another process must not read half a key.
+            # Written under another name first: another process must not read half a key.
             draft = self._directory / f"login.key.{os.getpid()}.{secrets.token_hex(4)}"
             draft.touch(mode=0o600)
             draft.write_bytes(self._own)
             try:
-                # Unlike a rename, a link does not replace the key of a process that was faster.
+                # Unlike renaming, linking does not replace the key of a process that was faster.
                 os.link(draft, path)
             except FileExistsError:
                 pass

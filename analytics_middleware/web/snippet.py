@@ -14,14 +14,14 @@ _CACHE = "public, max-age=3600, stale-while-revalidate=86400"
 
 
 def serve(request: Request) -> WebResponse:
-    """Return the script, or that the browser has it."""
+    """Return the script, or 304 if the browser has it."""
     script, tag = _script()
     headers = [
         ("content-type", "text/javascript; charset=utf-8"),
         ("cache-control", _CACHE),
         ("etag", tag),
         ("x-content-type-options", "nosniff"),
-        # Pages of allowed origins load it from here; there is nothing of anybody's in it.
+        # Pages of other origins load it from here; it holds nothing private.
         ("cross-origin-resource-policy", "cross-origin"),
     ]
     known = {each.strip().removeprefix("W/") for each in (request.header("if-none-match") or "").split(",")}

@@ -1,8 +1,8 @@
-"""Server-sent events: what has changed on a page, sent to everybody who is looking at it.
+"""Server-sent events: what has changed on a page, sent to everybody who has it open.
 
 The format is https://html.spec.whatwg.org/multipage/server-sent-events.html. One thread of the process asks the
-questions of all pages that are looked at, so an event loop is never held up and ten viewers cost as much as one. A
-connection lasts a minute: the browser then makes the next one by itself, and whether it may is asked anew.
+questions of all open pages, so no event loop is held up and ten viewers cost as much as one. A connection lasts a
+minute. The browser then opens the next one by itself, and its rights are checked again.
 """
 
 import asyncio
@@ -19,41 +19,41 @@ from analytics_middleware.web.stopping import Servers
 
 CONTENT_TYPE: Final = "text/event-stream"
 HEADERS: Final = (("content-type", CONTENT_TYPE), ("x-accel-buffering", "no"))
-"""Of a stream. The last one keeps nginx from collecting it."""
+"""The headers of a stream. The last one keeps nginx from buffering it."""
 
 _ALIVE: Final = b":\n\n"
 _RETRY: Final = b"retry: 1000\n\n"
 _LOOK: Final = 0.25
-"""Seconds between looking whether the server or the process is about to end."""
+"""Seconds between checks whether the server or the process is about to end."""
 _REST: Final = 4
-"""The thread rests at least so many times as long as it worked."""
+"""The thread rests at least this many times as long as it worked."""
 
 _to_json = msgspec.json.Encoder().encode
 
 
 class Pace(NamedTuple):
-    """Seconds."""
+    """How often things happen and how long they last, in seconds."""
 
     interval: float = 1.0
-    """Between asking what has changed."""
+    """Between checks for changes."""
     life: float = 60.0
-    """That a connection lasts."""
+    """The life of a connection."""
     alive: float = 15.0
-    """Between comments that keep proxies from ending a connection on which nothing happens."""
+    """Between comments on an idle connection, which keep proxies from closing it."""
     slow: float = 15.0
-    """After which whoever does not read is let go."""
+    """After which a client that does not read is disconnected."""
 
 
 class State(NamedTuple):
     """What a page shows at one moment."""
 
     news: Any
-    """What it is compared by with the moment before."""
+    """What is compared with the state before; only a difference is sent."""
     html: str
 
 
 class _Listener:
-    """One connection. Its loop's thread takes what the asking thread puts in: only the latest is kept."""
+    """One connection. The asking thread puts parts in, the loop's thread takes them out; only the latest is kept."""
 
     def __init__(self, pace: Pace) -> None:
         self.loop = asyncio.get_running_loop()
@@ -65,14 +65,14 @@ class _Listener:
         self._arrived = asyncio.Event()
 
     def put(self, part: bytes, now: float) -> None:
-        """Have *part* sent next."""
+        """Send *part* next, instead of one that still waits."""
         if self.waiting_since is None:
             self.waiting_since = now
         self._part = part
         self.call(self._arrived.set)
 
     async def take(self) -> bytes | None:
-        """Return what is to be sent next, None when there is nothing for a moment."""
+        """Return what to send next, or None if nothing comes for a moment."""
         try:
             async with asyncio.timeout(_LOOK):
                 await self._arrived.wait()
@@ -83,7 +83,7 @@ class _Listener:
         return part
 
     def call(self, action: Callable[[], object]) -> None:
-        """Have the loop do *action*, unless it has ended."""
+        """Call *action* on the loop, unless that has ended."""
         try:
             self.loop.call_soon_threadsafe(action)
         except RuntimeError:
@@ -91,7 +91,7 @@ class _Listener:
 
 
 class Streams:
-    """The pages that are looked at in this process, each by at most *limit* connections in all."""
+    """The live pages that are open in this process, with at most *limit* connections in all."""
 
     def __init__(
         self, counters: Counters, ended: Callable[[], bool], *, limit: int = 20, pace: Pace | None = None
@@ -106,14 +106,14 @@ class Streams:
         self._servers = Servers()
 
     def __len__(self) -> int:
-        """How many connections are held."""
+        """How many connections are open."""
         with self._lock:
             return sum(len(listeners) for _, listeners in self._pages.values())
 
     def open(self, page: Any, render: Callable[[], State]) -> AsyncGenerator[bytes, None]:
-        """Return a stream of what *render* returns whenever it has changed; equal *page* are one.
+        """Return a stream of what *render* returns, whenever that changes. Equal values of *page* share one *render*.
 
-        Raises `Refusal` when as many are open as there may be.
+        Raises `Refusal` when *limit* connections are open.
         """
         if len(self) >= self._limit:
             self._counters.add("streams_refused")
@@ -153,7 +153,7 @@ class Streams:
                 del self._pages[page]
 
     def _ask(self) -> None:
-        """Ask for every page that is looked at, as long as there is one."""
+        """Render every open page again and again, as long as there is one."""
         while True:
             began = time.monotonic()
             with self._lock:
@@ -163,13 +163,13 @@ class Streams:
                     return
             for render, listeners in pages:
                 self._tell(render, listeners)
-            # Not an event: a second more of a daemon thread delays nothing.
+            # No event is needed to end this: a daemon thread that sleeps a second longer delays nothing.
             time.sleep(max(self._pace.interval, _REST * (time.monotonic() - began)))
 
     def _tell(self, render: Callable[[], State], listeners: list[_Listener]) -> None:
         try:
             state = render()
-        except Exception:  # noqa: BLE001 - whatever it is, its details are for the log, and the next time may do
+        except Exception:  # noqa: BLE001 - the details are for the log, and the next try may succeed
             self._counters.log("streams", logger.error, "analytics: a live page failed", exc_info=True)
             return
         part = b"data: %s\n\n" % _to_json({"html": state.html})
@@ -180,6 +180,6 @@ class Streams:
                 listener.put(part, now)
             since = listener.until if listener.waiting_since is None else listener.waiting_since
             if now - since > self._pace.slow and listener.task is not None:
-                # It waits for a reader who does not read.
+                # The task waits for a client that does not read.
                 self._counters.add("streams_slow")
                 listener.call(listener.task.cancel)

@@ -1,4 +1,4 @@
-"""Tables: what stands on a page, behind a chart, and in a CSV file."""
+"""Tables, as on a page, behind a chart, and in a CSV file."""
 
 import csv
 import dataclasses
@@ -15,7 +15,7 @@ Cell = str | int | float | datetime | None
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under named columns. The first column says what a row is about, the second how much."""
+    """Rows under named columns. The first column names what a row is about, the second has its figure."""
 
     name: str
     """In URLs: ``?format=csv&table=NAME``."""
@@ -23,17 +23,17 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     field: str | None = None
-    """The field that the first column has values of: a click on one filters by it."""
+    """The field whose values are in the first column; a click on one filters by it."""
     page: str | None = None
-    """Or the page that tells more of a row, which is told of it by the parameter `field`."""
+    """Or the page with details of a row, which gets the row's key as its parameter `field`."""
     keys: tuple[str, ...] | None = None
-    """What that parameter is for each row, where it is not the first column."""
+    """The key of each row, if it is not the first column."""
 
 
 def table(
     name: str, title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], field: str | None = None
 ) -> Table:
-    """Return a table, a click on whose rows filters by *field*."""
+    """Return a table; a click on a row filters by *field*."""
     return Table(name=name, title=title, columns=tuple(columns), rows=tuple(tuple(row) for row in rows), field=field)
 
 

@@ -1,4 +1,4 @@
-"""Templates: Jinja2 with everything escaped, for whatever is shown came from strangers."""
+"""Templates: Jinja2 with everything escaped, because strangers sent what the pages show."""
 
 from functools import cache
 from hashlib import blake2b
@@ -15,7 +15,7 @@ _TYPES: Final = {".css": "text/css; charset=utf-8", ".js": "text/javascript; cha
 
 @cache
 def static_files() -> dict[str, tuple[bytes, str, str]]:
-    """Return the content, the type and the version of each file that pages load."""
+    """Return the content, type and version of each file that pages load, by its name."""
     return {
         path.name: (content, _TYPES[path.suffix], blake2b(content, digest_size=6).hexdigest())
         for path in sorted((_HERE / "static").glob("dashboard.*"))
@@ -25,7 +25,7 @@ def static_files() -> dict[str, tuple[bytes, str, str]]:
 
 @cache
 def environment() -> Any:
-    """Return the templates. Raises `MissingExtraError` without Jinja2."""
+    """Return the environment of all templates. Raises `MissingExtraError` without Jinja2."""
     try:
         import jinja2
     except ImportError:
@@ -71,7 +71,7 @@ def environment() -> Any:
 
 
 def render(template: str, values: dict[str, Any]) -> bytes:
-    """Return the page that *template* makes of *values*."""
+    """Return *template* rendered with *values*, in UTF-8."""
     text: str = environment().get_template(template).render(**values)
     # A lone surrogate in a name must not keep the page from being sent.
     return text.encode("utf-8", "replace")

@@ -1,1 +1,1 @@
-"""The pages: each turns parameters into a view model, a frozen dataclass whose JSON is the page's twin."""
+"""The pages: each turns parameters into a frozen dataclass, which is shown as HTML or sent as JSON."""

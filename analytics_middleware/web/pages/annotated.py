@@ -1,4 +1,4 @@
-"""Annotations on a chart: each belongs to the point that its day lies in."""
+"""Annotations on a chart: each belongs to the point whose period includes its day."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from analytics_middleware.web.pages.series import Point
 
 
 def noted(points: Sequence[Point], scope: Scope) -> list[str]:
-    """Return for each of *points* what people have noted of it, or nothing."""
+    """Return the annotations of each of *points* as one text, empty if there are none."""
     times = [point.time for point in points]
     texts: list[list[str]] = [[] for _ in points]
     for each in scope.annotations:
         at = bisect_right(times, day_start(each.day, scope.tz)) - 1
         if points:
-            # A week or month begins before the first day that is looked at.
+            # The first week or month may begin before the first day of the scope.
             texts[max(0, at)].append(each.text)
     return ["; ".join(each) for each in texts]

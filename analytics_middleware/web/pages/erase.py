@@ -1,4 +1,4 @@
-"""Erasing a user: what will go is said first, what went is said afterwards, and who else must be asked."""
+"""The page that erases a user: what will be deleted, then what was, and which vendors must be asked to delete, too."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,12 +12,12 @@ ERASE: Final[tuple[Parameter, ...]] = (text("user_id", "Whom to erase.", require
 
 
 def to_erase(analytics: Analytics, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page shows that asks whether the user is to be erased."""
+    """Return what the page shows before: the question whether to erase the user."""
     return {"user_id": asked["user_id"], "erased": None, **_elsewhere(analytics)}
 
 
 def erased(analytics: Analytics, form: Mapping[str, str]) -> dict[str, Any]:
-    """Erase the user whom *form* names; return what the page shows that says so. Raises `QuestionError`."""
+    """Erase the user in *form*; return what the page shows afterwards. Raises `QuestionError`."""
     user_id = form.get("user_id", "")
     if form.get("sure") != "yes":
         raise QuestionError("sure", "must be ticked: what is erased does not come back")

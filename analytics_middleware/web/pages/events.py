@@ -1,4 +1,4 @@
-"""*Events*: which there are; of one, how often, by whom, with what properties and for how much money."""
+"""*Events*: a list of them; for one, how often it happened, by how many users, its properties and revenue."""
 
 import dataclasses
 from typing import Any, Final
@@ -40,7 +40,7 @@ class Events:
     points: tuple[Point, ...]
     before: tuple[Point, ...]
     properties: tuple[str, ...]
-    """Names of the properties that the event has, the most frequent ones first."""
+    """Names of the event's properties, the most frequent first."""
     tables: dict[str, Table]
 
 

@@ -1,4 +1,4 @@
-"""*Funnels*: how many did one step after the other, where they were lost, and how long it took."""
+"""*Funnels*: how many users did one step after the other, where they stopped, and how long it took."""
 
 import dataclasses
 from datetime import timedelta
@@ -27,10 +27,10 @@ class Step:
     event: str
     count: int
     conversion: float
-    """Of those who entered."""
+    """The fraction of those who did the first step."""
     from_previous: float | None
     lost: int
-    """How many of the step before went no further."""
+    """How many did the step before but not this one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""*Live*: who is here now, and what they do as they do it."""
+"""*Live*: who is on the site now, and what they do."""
 
 import dataclasses
 from datetime import datetime, timedelta
@@ -12,28 +12,28 @@ from analytics_middleware.web.pages.series import active
 from analytics_middleware.web.tables import Table, table
 
 NOW: Final = timedelta(minutes=5)
-"""Who did something in this time is here."""
+"""Users with an event in this time count as present."""
 LATELY: Final = timedelta(minutes=30)
-"""What happened in this time is in the stream."""
+"""The stream shows the events of this time."""
 _SHOWN: Final = 30
 _INSTANT: Final = timedelta(seconds=1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """The page. Filters count; the dates do not."""
+    """The page. Filters apply; dates don't."""
 
     scope: Scope
     now: datetime
     visitors: int
     lately: Totals
-    """Of the last half hour."""
+    """Totals of the last half hour."""
     stream: tuple[LatestEvent, ...]
     tables: dict[str, Table]
 
     @property
     def news(self) -> tuple[Any, ...]:
-        """What makes it another page; that time passes does not."""
+        """What is compared to see whether the page has changed: all but the time."""
         return self.visitors, self.lately, self.stream, self.tables
 
 

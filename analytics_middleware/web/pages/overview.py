@@ -1,4 +1,4 @@
-"""*Overview*: how many came, what they did, where from and with what."""
+"""*Overview*: how many visitors came, what they did, where they came from and with which devices."""
 
 import dataclasses
 from typing import Any, Final
@@ -16,7 +16,7 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
 )
 
 _TABLES: Final = (
-    # Name, title, field, what rows are, what is counted.
+    # Name, title, field, heading of the values, heading of the counts.
     ("pages", "Pages", "matched_pattern", "Route", "Views"),
     ("sources", "Sources", "source", "Source", "Events"),
     ("channels", "Channels", "channel", "Channel", "Events"),
@@ -30,7 +30,7 @@ _TABLES: Final = (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One figure of the whole period, and of the one before."""
+    """One figure of the whole period, compared with the period before."""
 
     metric: str
     label: str
@@ -38,7 +38,7 @@ class Tile:
     """Rates are fractions, money is in minor units."""
     before: float | int | None = None
     change: float | None = None
-    """From the one before, as a fraction of it; of rates, the difference."""
+    """As a fraction of the figure before; for rates, the difference."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Overview:
     bots: int
     """Page views of bots that were left out."""
     cookieless: int
-    """Visitors who were added up day by day."""
+    """Cookieless visitors, who count anew each day."""
     tables: dict[str, Table]
 
 
@@ -108,7 +108,7 @@ def _table(
 ) -> Table:
     asked = scope.asked
     if name == "pages":
-        # A form that is sent has a route, too, but nobody has seen it.
+        # Only page views: forms that were sent have routes, too.
         asked["where"] = (*scope.where, PAGEVIEW)
     found = insights.top_values(field, limit=rows, **asked)
     cells = [(each.key, each.users, each.count) for each in found]

@@ -19,12 +19,12 @@ _PATHS: Final = 25
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sequence:
-    """Events in the order of time, and in how many sessions they came in it; none where a session ends."""
+    """Events in order of time, fewer if sessions ended there, and in how many sessions they came in that order."""
 
     events: tuple[str, ...]
     count: int
     share: float
-    """Of the sequences shown."""
+    """The fraction of the sequences shown."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""*Pipeline*: what became of the events: accepted, delivered by each collector, waiting, or dropped and why."""
+"""*Pipeline*: how many events were accepted, delivered to each collector, are waiting, or were dropped and why."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from analytics_middleware.web.tables import Table, table
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
-    """Where a collector, or the store, stands."""
+    """The state of delivery to a collector or to the store."""
 
     name: str
     accepted: int
@@ -24,7 +24,7 @@ class Consumer:
     last_error: str | None
     oldest_pending: datetime | None
     lag_seconds: float | None
-    """How old the oldest event is that waits."""
+    """The age of the oldest event that waits."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,9 @@ class Pipeline:
     scope: Scope
     durable: bool
     counters: dict[str, int]
-    """Everything that is counted, by name."""
+    """All counters, by name."""
     dropped: dict[str, int]
-    """Events that were dropped before they came into the log, by reason."""
+    """Events that were dropped before they were in the log, by reason."""
     consumers: tuple[Consumer, ...]
     tables: dict[str, Table]
 
@@ -75,5 +75,5 @@ def _consumer(name: str, stats: dict[str, Any], now: datetime) -> Consumer:
 
 
 def reasons(dropped: dict[str, int]) -> str:
-    """Return how many were dropped for which reasons."""
+    """Return as text how many events were dropped for which reasons."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()) if count)

@@ -1,4 +1,4 @@
-"""*Retention*: of those who came first in a day, week or month, how many came back in the ones after it."""
+"""*Retention*: of the users who first came in a day, week or month, how many came back in the following ones."""
 
 import dataclasses
 from datetime import datetime
@@ -22,7 +22,7 @@ _OFFERED: Final = 40
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HeatCell:
-    """How many of a cohort came back in one period, and what fraction of it."""
+    """How many of a cohort came back in one period, and which fraction of the cohort."""
 
     returned: int
     rate: float | None
@@ -31,7 +31,7 @@ class HeatCell:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
-    """The newcomers of one period; None where the period has not begun."""
+    """The newcomers of one period; a cell is None if its period has not begun."""
 
     time: datetime
     size: int
@@ -48,7 +48,7 @@ class Retention:
     return_event: str
     cohorts: tuple[Cohort, ...]
     means: tuple[float | None, ...]
-    """Over all cohorts whose period is over, weighted by their size."""
+    """The mean rate of each period after, over the cohorts for which it has ended, weighted by their size."""
     events: tuple[str, ...]
     tables: dict[str, Table]
 
@@ -62,7 +62,7 @@ def retention(analytics: Analytics, scope: Scope, asked: dict[str, Any], _rows: 
     matrix = insights.retention_matrix(
         period=every, event=event or None, return_event=return_event or None, **scope.asked
     )
-    # What was before the first newcomers is no cohort.
+    # Periods before the first newcomers are left out.
     first = next((at for at, each in enumerate(matrix.cohorts) if each.size), len(matrix.cohorts))
     known = matrix.cohorts[first:]
     columns = min(len(known), _COLUMNS)

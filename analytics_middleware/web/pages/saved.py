@@ -1,4 +1,4 @@
-"""*Saved*: funnels, filters and annotations that people keep, and the links that they have shared."""
+"""*Saved*: the funnels, filters and annotations that people saved, and their share links."""
 
 import dataclasses
 from typing import Any, Final
@@ -17,14 +17,14 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (text("made", "The link that was made
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """The page. What opens a link is not part of it."""
+    """The page. It does not contain the tokens that open links."""
 
     scope: Scope
     made: str
     funnels: tuple[SavedFunnel, ...]
     filters: tuple[SavedFilter, ...]
     annotations: tuple[Annotation, ...]
-    """The latest first."""
+    """Latest first."""
     shares: tuple[Share, ...]
     tables: dict[str, Table]
 

@@ -1,4 +1,4 @@
-"""What every page is asked: the dates, the time zone, the filters, and what to compare with."""
+"""What all pages have in common: dates, time zone, filters, and what to compare with."""
 
 import dataclasses
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +20,7 @@ PERIODS: Final = {
     "month": "This month",
     "custom": "Custom",
 }
-"""The choices of the date picker. Today is the last day of all that end in the present."""
+"""The choices of the date picker. Periods up to now include today."""
 COMMON: Final[tuple[Parameter, ...]] = (
     choice("period", "Which days. Default: 30d, or custom when from is given.", tuple(PERIODS)),
     text("from", "First day of a custom period."),
@@ -30,7 +30,7 @@ COMMON: Final[tuple[Parameter, ...]] = (
     filters("where"),
     flag("bots", "Count page views of bots, too."),
 )
-"""What every page takes; kept when one goes from page to page."""
+"""The parameters of every page; links from page to page keep them."""
 FILTER: Final[tuple[Parameter, ...]] = (
     text("filter_field", "A field to filter by, from the form; it becomes part of where."),
     choice("filter_op", "How to compare.", OPERATORS),
@@ -51,7 +51,7 @@ class Span:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """The part of the events that a page is about."""
+    """The dates and filters that a page is about."""
 
     period: str
     first: date
@@ -64,31 +64,31 @@ class Scope:
     start: datetime
     end: datetime
     unit: Unit
-    """What the time axis counts in."""
+    """The length of a bucket on the time axis."""
     before: Span | None
-    """What it is compared with: as many days before, up to the same time where the period is not over."""
+    """What it is compared with: as many days before; if the period is not over, only up to the same time of day."""
     before_whole: Span | None
-    """The same days in full, for the line in the chart."""
+    """The same days in full, for the second line in the chart."""
     annotations: tuple[Annotation, ...] = ()
-    """What people have noted of these days."""
+    """The annotations of these days."""
 
     @property
     def asked(self) -> dict[str, Any]:
-        """Return the keywords of a question about this part."""
+        """Return the keywords of a question about this scope."""
         return {**self.of(Span(start=self.start, end=self.end))}
 
     @property
     def within(self) -> dict[str, Any]:
-        """Return the keywords that are not the range."""
+        """Return the same keywords without the range."""
         return {"tz": self.tz, "where": self.where, "bots": self.bots}
 
     def of(self, span: Span) -> dict[str, Any]:
-        """Return the keywords of the same question about *span*."""
+        """Return the same keywords with *span* as the range."""
         return {**self.within, "start": span.start, "end": span.end}
 
 
 def read_scope(insights: Insights, asked: dict[str, Any]) -> Scope:
-    """Return the scope that the parameters in *asked* stand for. Raises `QuestionError` for what can't be."""
+    """Return the scope for the parameters in *asked*. Raises `QuestionError` for a wrong one."""
     tz: str = asked.get("tz") or insights.timezone
     check_zone(tz)
     now = insights.now()
@@ -154,7 +154,7 @@ def _before(first: date, last: date, tz: str, now: datetime) -> tuple[Span | Non
     whole = Span(start=day_start(first - length, tz), end=day_start(first, tz))
     start, end = day_start(first, tz), day_start(last + timedelta(days=1), tz)
     if start < now < end:
-        # By the clock on the wall, not by the time gone by: clocks may have changed in between.
+        # By local time of day, not by elapsed time: clocks may have changed in between.
         local = now.astimezone(zone(tz))
         until = datetime.combine(local_day(now, tz) - length, local.time(), local.tzinfo).astimezone(UTC)
         return Span(start=whole.start, end=min(until, whole.end)), whole
@@ -162,7 +162,7 @@ def _before(first: date, last: date, tz: str, now: datetime) -> tuple[Span | Non
 
 
 def added_filter(asked: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the filter that the form in *asked* makes, as `where` has it; None when there is none."""
+    """Return the filter in the form fields of *asked*, in the format of `where`; None if there is none."""
     field: str = (asked.get("filter_field") or "").strip()
     if not field:
         return None

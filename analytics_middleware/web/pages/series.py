@@ -17,14 +17,14 @@ METRICS: Final = {
     "bounce_rate": "Bounce rate",
     "events": "Events",
 }
-"""The figures of the overview; beside them there is ``revenue.CODE`` for each currency."""
+"""The figures of the overview; ``revenue.CODE`` for each currency comes on top."""
 
 PAGEVIEW: Final = Filter("type", "eq", "pageview")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """The figure in one stretch of time; no value where it has not begun, and where there is none."""
+    """The figure of one bucket; no value if the bucket has not begun, or if there is no figure."""
 
     time: datetime
     value: float | int | None
@@ -32,7 +32,7 @@ class Point:
 
 
 def active(insights: Insights, scope: Scope, span: Span, event: str = "") -> int:
-    """Return how many had an event called *event*."""
+    """Return how many users had an event called *event* (``""``: any)."""
     return insights.active_users(span.start, span.end, event, scope.tz, scope.where, bots=scope.bots).count
 
 
@@ -42,7 +42,7 @@ def revenue(insights: Insights, scope: Scope, span: Span, event: str = "") -> li
 
 
 def series(insights: Insights, metric: str, scope: Scope, span: Span, event: str = "") -> tuple[Point, ...]:
-    """Return *metric* in each bucket of *span*; of the events called *event*, where it counts events or money."""
+    """Return *metric* in each bucket of *span*. If it counts events or revenue, only those of *event* are counted."""
     if metric.startswith("revenue."):
         return _revenue(insights, metric.removeprefix("revenue."), scope, span, event)
     if metric == "events":

@@ -1,4 +1,4 @@
-"""*Users*: who was there, and of one of them what is known and what they did."""
+"""*Users*: a list of them; for one, what is known and what they did."""
 
 import dataclasses
 from typing import Any, Final
@@ -26,9 +26,9 @@ class Users:
 
     scope: Scope
     total: int
-    """How many were active, cookieless visitors included."""
+    """How many were active, including cookieless visitors."""
     rows: tuple[UserRow, ...]
-    """Those seen last, the latest first."""
+    """Those seen last, latest first."""
     user: UserRow | None
     asked: str
     """The id that was asked for, if any."""
