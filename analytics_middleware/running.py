@@ -88,7 +88,7 @@ class Running:
 
     def ensure_started(self) -> None:
         """Start this process's threads unless they run: at lifespan start-up, and at the first request of any kind."""
-        if self._pid == os.getpid() or not self.active or self._closed:
+        if self._pid == os.getpid() or not self.active or self._closed or self._immediate is not None:
             return
         with self._starting:
             self._start()

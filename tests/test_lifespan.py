@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from analytics_middleware import Analytics, asgi
-from analytics_middleware.testing import FakeCollector
+from analytics_middleware.testing import FakeCollector, capture_events
 from analytics_middleware_starlette import AnalyticsMiddleware
 
 
@@ -82,6 +82,30 @@ def test_on_trio_a_response_can_wait_for_delivery():
     with TestClient(shop(analytics), backend="trio") as client:
         get(client)
         assert len(collector.events) == 1
+
+
+def test_an_application_that_comes_up_in_a_capture_makes_no_file(tmp_path, analytics_events):
+    with TestClient(shop(Analytics(data_dir=tmp_path / "data"))) as client:
+        get(client)
+    assert len(analytics_events) == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_application_that_comes_up_in_a_capture_delivers_nothing_that_waits(tmp_path):
+    def fail(_events):
+        raise OSError("down")
+
+    former = Analytics([FakeCollector(fail=fail)], data_dir=tmp_path, store=None, enabled=True)
+    former.track("waits")
+    assert not former.flush(0.1)
+    former.close()
+    collector = FakeCollector()
+    analytics = Analytics([collector], data_dir=tmp_path, store=None, enabled=True)
+    with capture_events() as events, TestClient(shop(analytics)) as client:
+        get(client)
+        assert analytics.stats()["collectors"]["fake"]["pending"] == 1
+    assert len(events) == 1
+    assert collector.events == []
 
 
 def _lifespan_of(app):
