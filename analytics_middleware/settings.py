@@ -132,8 +132,12 @@ def by_name(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def under_test_runner() -> bool:
-    """Whether this process runs tests: under pytest, ``python -m unittest`` or ``manage.py test``."""
+    """Whether this process runs tests: under pytest, ``python -m unittest`` or Django's command ``test``."""
     if "PYTEST_VERSION" in os.environ:
         return True
-    program = sys.argv[0] if sys.argv else ""
-    return "unittest" in Path(program).parts or (Path(program).name == "manage.py" and sys.argv[1:2] == ["test"])
+    program = Path(sys.argv[0] if sys.argv else "")
+    # Before it loads the tests, unittest writes "python -m unittest" in the place of its path.
+    if program.name.endswith(" -m unittest") or "unittest" in program.parts:
+        return True
+    django = program.name in {"manage.py", "django-admin"} or program.parts[-2:] == ("django", "__main__.py")
+    return django and sys.argv[1:2] == ["test"]

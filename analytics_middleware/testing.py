@@ -3,6 +3,7 @@
 Installing the package makes the fixture `analytics_events` known to pytest.
 """
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
@@ -71,6 +72,14 @@ try:
 except ImportError:  # the fakes are of use without it
     pass
 else:
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+        """Say that pytest is at work before the first `Analytics` is made; before version 8.2 pytest does not."""
+        if "PYTEST_VERSION" not in os.environ:
+            environment = pytest.MonkeyPatch()
+            environment.setenv("PYTEST_VERSION", pytest.__version__)
+            early_config.add_cleanup(environment.undo)
 
     @pytest.fixture
     def analytics_events() -> Generator[list[Event]]:

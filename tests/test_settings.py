@@ -1,6 +1,8 @@
 """Every setting is checked once, at the start, and what is wrong is said in one line that tells what would be right."""
 
 import dataclasses
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -302,7 +304,12 @@ def test_probes_and_what_browsers_fetch_unasked_are_excluded_by_default(path):
         (["manage.py", "test"], None, False),
         (["/app/manage.py", "test", "shop"], None, False),
         (["/usr/lib/python3.12/unittest/__main__.py"], None, False),
-        (["python -m unittest"], None, True),
+        (["python -m unittest"], None, False),
+        (["python3.12 -m unittest", "discover"], None, False),
+        (["/app/.venv/bin/django-admin", "test", "shop"], None, False),
+        (["/app/.venv/lib/python3.12/site-packages/django/__main__.py", "test"], None, False),
+        (["/app/.venv/bin/django-admin", "runserver"], None, True),
+        (["/app/test/__main__.py", "test"], None, True),
         (["gunicorn"], "9.0", False),
         ([], None, True),
     ],
@@ -316,6 +323,24 @@ def test_recording_is_off_under_a_test_runner_unless_asked_for(monkeypatch, argv
     assert Settings().active is active
     assert Settings(enabled=True).active is True
     assert Settings(enabled=False).active is False
+
+
+@pytest.mark.parametrize("words", [["shop_tests"], ["discover", "-p", "shop_*.py"]], ids=" ".join)
+def test_nothing_is_recorded_under_unittest(tmp_path, words):
+    (tmp_path / "shop_tests.py").write_text(
+        "import unittest\n"
+        "from analytics_middleware import Analytics\n"
+        "analytics = Analytics()\n"
+        "class ShopTest(unittest.TestCase):\n"
+        "    def test_analytics_is_off(self):\n"
+        "        self.assertFalse(analytics.active)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_VERSION"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "unittest", *words], cwd=tmp_path, env=environment, capture_output=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert b"Ran 1 test" in ended.stderr
 
 
 @pytest.mark.parametrize("key", ["read_token", "secret_key", "store_key"])

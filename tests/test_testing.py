@@ -149,6 +149,13 @@ def test_the_plugin_gives_the_fixture_to_any_project(pytester):
     pytester.runpytest_inprocess("-p", "no:randomly").assert_outcomes(passed=1)
 
 
+def test_analytics_is_off_under_a_pytest_that_does_not_name_its_version(pytester):
+    pytester.makepyfile(before_8_2="import os; del os.environ['PYTEST_VERSION']")
+    pytester.makeconftest("from analytics_middleware import Analytics; analytics = Analytics()")
+    pytester.makepyfile("def test_it():\n    from conftest import analytics\n    assert not analytics.active")
+    pytester.runpytest_subprocess("-p", "before_8_2").assert_outcomes(passed=1)
+
+
 def test_the_fake_collector_keeps_events_and_fails_when_told_to():
     fails = [OSError("down"), None]
 
