@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from analytics_middleware.outbox.counting import count
 from analytics_middleware.outbox.database import Database
-from analytics_middleware.outbox.erasure import bury
+from analytics_middleware.outbox.erasure import discard_dead_letter
 
 PURGED = "purged"
 _CHUNK = 500
@@ -90,7 +90,7 @@ def purge_letters(database: Database, consumer: str | None = None) -> Generator[
             chunk = connection.execute(
                 "SELECT id FROM dead WHERE consumer = coalesce(?, consumer) ORDER BY id LIMIT ?", (consumer, _CHUNK)
             ).fetchall()
-            purged = sum(bury(connection, letter, PURGED) for (letter,) in chunk)
+            purged = sum(discard_dead_letter(connection, letter, PURGED) for (letter,) in chunk)
         if not chunk:
             # What was deleted must not stay in the write-ahead log.
             database.truncate()

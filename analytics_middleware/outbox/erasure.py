@@ -164,7 +164,7 @@ def _blank(connection: Connection, table: str, rows: Iterable[_Row]) -> None:
     """Take the content of *rows*, which keep their place; of dead letters nothing has to."""
     if table == "dead":
         for row in rows:
-            bury(connection, row.key, ERASED)
+            discard_dead_letter(connection, row.key, ERASED)
         return
     column, _ = _WHERE[table]
     due = ", due = 0" if table == "retry" else ""
@@ -174,7 +174,7 @@ def _blank(connection: Connection, table: str, rows: Iterable[_Row]) -> None:
     )
 
 
-def bury(connection: Connection, letter: int, reason: str) -> int:
+def discard_dead_letter(connection: Connection, letter: int, reason: str) -> int:
     """Delete the dead letter with the id *letter* and count it as dropped for *reason*; return whether it was there."""
     row = connection.execute("SELECT consumer, kind FROM dead WHERE id = ?", (letter,)).fetchone()
     if row is None:

@@ -25,7 +25,7 @@ def settle_retries(connection: Connection, consumer: str, settlement: Settlement
         )
 
 
-def bury(connection: Connection, consumer: str, dead: Sequence[DeadLetter], now: float) -> None:
+def add_dead_letters(connection: Connection, consumer: str, dead: Sequence[DeadLetter], now: float) -> None:
     """Keep *dead* as letters of *consumer*, for people to look at."""
     if dead:
         connection.executemany(

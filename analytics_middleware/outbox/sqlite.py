@@ -21,7 +21,7 @@ from analytics_middleware.outbox.erasure import erase_revealed, erase_user
 from analytics_middleware.outbox.leases import Leases
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
 from analytics_middleware.outbox.recent import Recent
-from analytics_middleware.outbox.settling import bury, settle_retries
+from analytics_middleware.outbox.settling import add_dead_letters, settle_retries
 from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 
 logger = logging.getLogger("analytics_middleware")
@@ -234,7 +234,7 @@ class SqliteOutbox:
             settle_retries(connection, consumer, settlement)
             if settlement.retries:
                 self._limits.keep_retries(connection, consumer)
-            bury(connection, consumer, settlement.dead, now)
+            add_dead_letters(connection, consumer, settlement.dead, now)
             counts = {f"{consumer}/dropped.{reason}": number for reason, number in settlement.dropped.items()}
             counts[f"{consumer}/delivered"] = settlement.delivered
             counts[f"{consumer}/dead"] = sum(letter.entry.kind == "event" for letter in settlement.dead)
