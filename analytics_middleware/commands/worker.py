@@ -7,8 +7,9 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.commands import target
@@ -106,7 +107,7 @@ def _maintain(analytics: Analytics) -> None:
 
 
 @contextmanager
-def _signals() -> Generator["_Wait"]:
+def _signals() -> Generator[Callable[[], object]]:
     """Yield a wait that SIGTERM and SIGINT end. It uses a pipe, because a signal handler must not take locks."""
     read, write = os.pipe()
 
@@ -115,18 +116,9 @@ def _signals() -> Generator["_Wait"]:
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield _Wait(read)
+        yield partial(select.select, [read], [], [])
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
         os.close(read)
         os.close(write)
-
-
-class _Wait:
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __call__(self) -> None:
-        """Wait until a signal has come."""
-        select.select([self._descriptor], [], [])

@@ -88,7 +88,7 @@ class Runner:
             if pause is None:
                 pause = self._poll
             elif self._poll is not None:
-                pause = min(pause, max(self._poll, 0.0)) if pause > 0 else 0.0
+                pause = min(pause, self._poll) if pause > 0 else 0.0
             if pause != 0.0 and not self._stopping:
                 self._wake.wait(pause)
         try:

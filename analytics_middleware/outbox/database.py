@@ -148,11 +148,6 @@ class Database:
         except FileNotFoundError:
             return True
 
-    def size(self) -> int:
-        """Return the bytes in use, free pages not counted."""
-        with self.read() as connection:
-            return bytes_in_use(connection)
-
     def before_fork(self) -> None:
         """Close the connections and keep every thread out of SQLite until the fork is over.
 

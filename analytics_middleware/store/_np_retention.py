@@ -203,7 +203,7 @@ class StickinessPeople:
 
     def __init__(self, frame: Frame, question: Stickiness) -> None:
         self.periods = buckets(question.start, question.end, question.within, question.tz).all
-        days = Spans(buckets(self.periods[0].start, self.periods[-1].end, question.period, question.tz).all)
+        days = Spans(buckets(self.periods[0].start, self.periods[-1].end, "day", question.tz).all)
         period_of = Spans(self.periods).of_times(days.starts)
         self.lengths: list[int] = np.bincount(period_of, minlength=len(self.periods)).tolist()
         there = presence(frame, question, None, days)

@@ -159,7 +159,7 @@ class StickinessPeople:
     def __init__(self, history: History, question: Stickiness) -> None:
         self.periods = buckets(question.start, question.end, question.within, question.tz)
         first, last = self.periods.all[0], self.periods.all[-1]
-        days = buckets(first.start, last.end, question.period, question.tz)
+        days = buckets(first.start, last.end, "day", question.tz)
         self.days: list[Counter[Visitor]] = [Counter() for _ in self.periods.all]
         self.lengths = [0 for _ in self.periods.all]
         for day, present in zip(days.all, _present(_appearances(history, question), days), strict=True):

@@ -15,7 +15,6 @@ from analytics_middleware.store.identity import identity, is_cookieless
 from analytics_middleware.store.instants import instant, micros
 
 USER, ANON, COOKIELESS = 0, 1, 2
-KINDS: Final = ("user", "anon", "cookieless")
 
 TEXTS: Final = (
     "type",

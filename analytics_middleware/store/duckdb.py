@@ -157,12 +157,6 @@ class DuckDBStore(Store):
         """Return when ids were first seen, where events that tell it may be deleted; of the rest events tell it."""
         return read_first_seen(self._outbox.database, self.segments, now=self._now())
 
-    def forget_answers(self) -> None:
-        """Work out anew what was asked before; for measurements."""
-        frame = self._reader.frame()
-        frame.answers.clear()
-        frame.selections.clear()
-
     def maintain(self) -> bool:
         """Seal, compact and delete what there is; return False when another process does so."""
         return self.sealer.maintain()

@@ -44,11 +44,6 @@ class Insights:
         """Return the current time, in UTC."""
         return self._clock().astimezone(UTC)
 
-    @property
-    def store(self) -> Store:
-        """The store that answers."""
-        return self._store
-
     @overload
     def volume(
         self, event: str = "", start: When | None = None, end: When | None = None, bucket: Unit = "day",
@@ -202,11 +197,11 @@ class Insights:
         return self._store.lifecycle(question, now=self.now())
 
     def stickiness(
-        self, start: When | None = None, end: When | None = None, period: Literal["day"] = "day",
-        within: Literal["week", "month"] = "week", tz: str | None = None, where: Where = (), bots: bool = False,
+        self, start: When | None = None, end: When | None = None, within: Literal["week", "month"] = "week",
+        tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.StickinessPoint]:  # fmt: skip
         """How many users were active on exactly one, two, … days of each week or month."""
-        question = q.Stickiness(**self.range(start, end, tz, where, bots), period=period, within=within)
+        question = q.Stickiness(**self.range(start, end, tz, where, bots), within=within)
         return self._store.stickiness(question, now=self.now())
 
     @overload

@@ -111,18 +111,6 @@ class Sealer:
             return False
         return True
 
-    def seal(self) -> bool:
-        """Seal all there is in the log now; return False when another process holds the lease."""
-        epoch = self._outbox.claim(STORE)
-        if epoch is None:
-            return False
-        try:
-            while self._waiting() is not None:
-                self._seal_log(epoch)
-        except LeaseLost:
-            return False
-        return True
-
     def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
         """Keep first dates; raise `LeaseLost` when another process holds the lease."""
         for _ in range(_TRIES):

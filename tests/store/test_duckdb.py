@@ -13,7 +13,7 @@ from analytics_middleware.store._base import ColumnCache
 from analytics_middleware.store._months import month_name, month_number
 from analytics_middleware.store.columns import SCHEMA, event_hashes, table_of
 
-from .conftest import LoggedStore, damaged, drafts
+from .conftest import LoggedStore, damaged, drafts, seal
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 MARCH = {"start": date(2025, 3, 1), "end": date(2025, 4, 1)}
@@ -79,7 +79,7 @@ def test_the_same_events_sealed_late_and_in_many_pieces_answer_the_same(store):
         store.apply(events(1, first=19 - number, user=f"u{number % 3}"))
         assert total(store) == number + 1
         if number % 7 == 6:
-            store.sealer.seal()
+            seal(store)
         if number == 10:
             store.maintain()
     assert Insights(store).active_users(**MARCH).count == 3
@@ -88,7 +88,7 @@ def test_the_same_events_sealed_late_and_in_many_pieces_answer_the_same(store):
 def test_of_two_events_with_one_id_the_first_counts(store):
     store.apply([Event(event_id="1", event_name="first", timestamp=START)])
     store.apply([Event(event_id="1", event_name="second", timestamp=START + timedelta(days=1))])
-    for change in (lambda: None, store.sealer.seal, store.maintain):
+    for change in (lambda: None, lambda: seal(store), store.maintain):
         change()
         assert [item.key for item in Insights(store).top_events(**MARCH)] == ["first"]
     store.apply([Event(event_id="1", event_name="third", timestamp=START)])
@@ -146,7 +146,7 @@ def test_months_are_files_of_their_own_and_every_file_has_the_same_columns(store
     store.apply([*events(3), *events(2, first=24 * 40)])
     store.maintain()
     store.apply(events(1, first=10))
-    store.sealer.seal()
+    seal(store)
     segments = store.sealer.state().segments
     assert [(segment.month, segment.rows) for segment in segments] == [("2025-03", 3), ("2025-04", 2), (None, 1)]
     for segment in segments:
@@ -185,7 +185,7 @@ def test_answers_are_one_consistent_point_while_others_write_and_seal(store, tmp
             at = START + timedelta(minutes=number)
             store.apply([Event(event_name=name, timestamp=at, user_id=f"u{number % 7}") for name in "ab"])
             if number % 9 == 8:
-                store.sealer.seal()
+                seal(store)
             if number % 25 == 24:
                 store.maintain()
         done.set()

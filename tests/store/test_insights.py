@@ -13,8 +13,13 @@ RANGE = {"start": datetime(2025, 1, 1, tzinfo=UTC), "end": datetime(2025, 1, 2, 
 
 
 @pytest.fixture
-def insights():
-    return Insights(MemoryStore(), timezone="America/New_York", clock=lambda: NOW)
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def insights(store):
+    return Insights(store, timezone="America/New_York", clock=lambda: NOW)
 
 
 def times(points):
@@ -38,11 +43,11 @@ def test_without_a_start_the_range_is_seven_days_up_to_the_end(insights):
     ]
 
 
-def test_a_retention_without_a_start_is_of_the_first_of_the_last_seven_days(insights):
+def test_a_retention_without_a_start_is_of_the_first_of_the_last_seven_days(store, insights):
     events = [
         Event(user_id=name, timestamp=datetime(2025, 3, day, 12, tzinfo=UTC)) for name, day in (("a", 5), ("b", 6))
     ]
-    insights.store.apply(events)
+    store.apply(events)
     assert insights.range()["start"] == datetime(2025, 3, 5, 5, tzinfo=UTC)
     assert [row.returned for row in insights.retention(offsets=(0, 1))] == [1, 0]
 
@@ -135,15 +140,15 @@ def test_an_unknown_default_zone_is_an_error_at_once():
         Insights(MemoryStore(), timezone="Mars/Base")
 
 
-def test_filters_are_objects_or_mappings(insights):
-    insights.store.apply([Event(event_name="a", path="/x", timestamp=NOW), Event(event_name="b", timestamp=NOW)])
+def test_filters_are_objects_or_mappings(store, insights):
+    store.apply([Event(event_name="a", path="/x", timestamp=NOW), Event(event_name="b", timestamp=NOW)])
     as_object = insights.top_events(where=[Filter("path", "eq", "/x")])
     as_mapping = insights.top_events(where=[{"field": "path", "op": "eq", "value": "/x"}])
     assert [item.key for item in as_object] == [item.key for item in as_mapping] == ["a"]
 
 
-def test_answers_have_the_shapes_of_the_seeds_as_json(insights):
-    insights.store.apply([Event(event_name="a", user_id="ann", timestamp=NOW)])
+def test_answers_have_the_shapes_of_the_seeds_as_json(store, insights):
+    store.apply([Event(event_name="a", user_id="ann", timestamp=NOW)])
     assert msgspec.to_builtins(insights.volume()[0]) == {"time": "2025-03-05T05:00:00Z", "count": 0}
     assert msgspec.to_builtins(insights.volume()[-1])["incomplete"] is True
     assert msgspec.to_builtins(insights.top_events()) == [{"key": "a", "count": 1}]

@@ -15,7 +15,7 @@ from analytics_middleware.store.columns import events_of, table_of
 from analytics_middleware.store.instants import micros
 from analytics_middleware.store.spilling import sorted_tables
 
-from .conftest import NOW, LoggedStore
+from .conftest import NOW, LoggedStore, seal
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -71,7 +71,7 @@ def test_a_reading_is_of_the_point_at_which_it_was_asked_for(durable):
     durable.apply(days(5))
     durable.maintain()
     durable.apply(days(5, first=5))
-    durable.sealer.seal()
+    seal(durable)
     reading = durable.events()
     durable.apply([*days(1, first=9, user="bob"), Erase(user_id="ann", timestamp=NOW)])
     durable.maintain()

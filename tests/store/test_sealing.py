@@ -17,7 +17,7 @@ from analytics_middleware.store import Insights
 from analytics_middleware.store.catalogue import Conflict
 from analytics_middleware.store.sealing import Pace
 
-from .conftest import LoggedStore
+from .conftest import LoggedStore, seal
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 SPRING = {"start": date(2025, 1, 1), "end": date(2025, 6, 1)}
@@ -149,7 +149,7 @@ class TestSeveralProcesses:
         other = LoggedStore(tmp_path)
         store.apply(events(2))
         assert (total(store), total(other)) == (2, 2)
-        store.sealer.seal()
+        seal(store)
         store.apply(events(1, first=2))
         assert (total(store), total(other)) == (3, 3)
         store.maintain()
@@ -212,7 +212,7 @@ class TestFiles:
     def test_a_file_that_is_gone_means_a_new_snapshot(self, store, tmp_path):
         other = LoggedStore(tmp_path)
         store.apply(events(2))
-        store.sealer.seal()
+        seal(store)
         state = other.sealer.state()
         reader = other._reader
         assert total(other) == 2
@@ -228,7 +228,7 @@ class TestFiles:
         now = [datetime.now(UTC).timestamp()]
         store = LoggedStore(tmp_path, question_timeout=30, clock=lambda: now[0])
         store.apply(events(2))
-        store.sealer.seal()
+        seal(store)
         [segment] = store.sealer.state().segments
         store.maintain()
         assert store.segments.path(segment.file).exists()
@@ -277,7 +277,7 @@ class TestFiles:
         with monkeypatch.context() as patched:
             patched.setattr("analytics_middleware.store.segments.os.fsync", full)
             with pytest.raises(OSError, match="No space"):
-                store.sealer.seal()
+                seal(store)
         assert list(store.segments.directory.iterdir()) == []
         assert total(store) == 3
         assert store.maintain()
@@ -327,7 +327,8 @@ def killed(*args, **kwargs):
     return answer
 setattr(owner, name, killed)
 store = DuckDBStore(SqliteOutbox(Path({directory!r})), question_timeout=0.0)
-store.sealer.seal()
+while store.sealer.step(hurry=True) == 0.0:
+    pass
 store.maintain()
 store.maintain()
 """
@@ -339,7 +340,7 @@ def test_a_kill_at_any_point_loses_and_doubles_nothing(tmp_path, where, call):
     """Killed (-9) while sealing, compacting or deleting; the next process goes on from there."""
     store = LoggedStore(tmp_path)
     store.apply([*events(8), *events(4, name="b", user=None), Identify(user_id="ann", traits={"plan": "pro"})])
-    store.sealer.seal()
+    seal(store)
     store.apply(events(8, first=6))  # two of them again
     expected = sorted([f"a{number}" for number in range(14)] + [f"b{number}" for number in range(4)])
     assert ids(store) == expected

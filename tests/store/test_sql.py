@@ -8,7 +8,7 @@ from analytics_middleware.event import Erase, Event
 from analytics_middleware.store.sql import SqlError
 from analytics_middleware.store.timeout import QuestionTimeout
 
-from .conftest import LoggedStore
+from .conftest import LoggedStore, seal
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ def store(tmp_path):
         if number == 0:
             store.maintain()
         elif number == 1:
-            store.sealer.seal()
+            seal(store)
     yield store
     store.close()
 
@@ -152,7 +152,6 @@ def test_a_query_that_takes_too_long_is_interrupted(tmp_path):
 
 def test_a_question_that_takes_too_long_is_given_up(tmp_path, store):
     store._timeout = 0.0
-    store.forget_answers()
     with pytest.raises(QuestionTimeout):
         store.top_events(store_question())
 
@@ -173,7 +172,7 @@ def test_memory_is_bounded(tmp_path):
 def test_what_is_erased_is_hidden_before_files_are_rewritten(store):
     store.apply([Erase(user_id="user0", timestamp=START + timedelta(days=9))])
     assert store.sql("SELECT count(*) FROM events").rows == [(2,)]
-    store.sealer.seal()
+    seal(store)
     assert store.sql("SELECT count(*) FROM events WHERE user_id = 'user0'").rows == [(0,)]
     assert store.sealer.state().erased > 0
 

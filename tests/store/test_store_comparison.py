@@ -27,7 +27,7 @@ from analytics_middleware.store import (
 from analytics_middleware.store.columns import events_of, table_of
 
 from .clickhouse_engine import Fresh, TwoShards
-from .conftest import LoggedStore, drafts
+from .conftest import LoggedStore, drafts, seal
 
 EXAMPLES = int(os.environ.get("ANALYTICS_COMPARISONS", "60"))
 CLICKHOUSE_EXAMPLES = int(os.environ.get("ANALYTICS_CLICKHOUSE_COMPARISONS", "2"))
@@ -181,6 +181,10 @@ def answers(store, options, breakdown):
     return found
 
 
+def compact(store):
+    assert store.maintain()
+
+
 class World:
     """One store in a directory, perhaps several times open, and the memory store that says what is right."""
 
@@ -222,7 +226,7 @@ class World:
                 self.store.outbox.append(drafts([record]), {})
             case "seal" | "compact":
                 self.let_go()
-                assert self.store.sealer.seal() if action == "seal" else self.store.maintain()
+                {"seal": seal, "compact": compact}[action](self.store)
             case "merge":
                 self.let_go()
                 epoch = self.store.outbox.claim("store")

@@ -222,7 +222,7 @@ def test_without_a_store_questions_are_a_503_that_says_so(build):
 
 def test_a_failure_inside_is_a_500_that_tells_nothing(build, monkeypatch, caplog):
     site = build("WSGI")
-    monkeypatch.setattr(type(site.analytics.insights.store), "active_users", lambda *_args: 1 / 0)
+    monkeypatch.setattr(type(site.analytics.store), "active_users", lambda *_args: 1 / 0)
     answer = site.get("active")
     assert (answer.status, answer.error["code"]) == (500, "internal")
     assert b"division" not in answer.body

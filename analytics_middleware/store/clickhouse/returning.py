@@ -199,7 +199,7 @@ class StickinessPeople:
 
     def __init__(self, scope: Scope, question: Stickiness) -> None:
         self.periods = buckets(question.start, question.end, question.within, question.tz).all
-        days = buckets(self.periods[0].start, self.periods[-1].end, question.period, question.tz).all
+        days = buckets(self.periods[0].start, self.periods[-1].end, "day", question.tz).all
         self.lengths = [sum(period.start <= day.start < period.end for day in days) for period in self.periods]
         self._scope = scope
         self.people = (

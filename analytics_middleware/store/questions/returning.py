@@ -71,10 +71,8 @@ class Lifecycle(RangeQuestion, frozen=True, kw_only=True):
 class Stickiness(RangeQuestion, frozen=True, kw_only=True):
     """On how many days of each week or month that the range touches users were active."""
 
-    period: Literal["day"] = "day"
     within: Literal["week", "month"] = "week"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("period", self.period, ("day",))
         check_choice("within", self.within, ("week", "month"))
