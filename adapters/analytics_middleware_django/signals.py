@@ -1,20 +1,16 @@
-# mypy: disable-error-code="import-untyped"
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 """What Django tells of its users: whoever signs out is somebody new to the visitor cookie from then on."""
 
 from typing import Any
 
 from analytics_middleware.context import current
+from analytics_middleware_django import _django
 
 _UID = "analytics_middleware_django.signals"
 
 
 def listen() -> None:
     """Hear of sign-outs. Only needed with a visitor cookie, so a project without it never imports Django's auth."""
-    from django.contrib.auth.signals import user_logged_out
-
-    signal: Any = user_logged_out
-    signal.connect(_note, dispatch_uid=_UID)
+    _django.import_string("django.contrib.auth.signals.user_logged_out").connect(_note, dispatch_uid=_UID)
 
 
 def _note(*, user: Any = None, **_: Any) -> None:

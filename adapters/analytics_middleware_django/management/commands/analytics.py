@@ -1,5 +1,3 @@
-# mypy: disable-error-code="import-untyped"
-# pyright: reportMissingTypeStubs=false, reportUntypedBaseClass=false
 """``manage.py analytics …``: the sub-commands of ``analytics-middleware``, for this project."""
 
 import argparse
@@ -7,12 +5,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand
-
 from analytics_middleware import cli
 from analytics_middleware.errors import ConfigurationError
+from analytics_middleware_django import _django
+from analytics_middleware_django._django import ImproperlyConfigured
 from analytics_middleware_django.conf import get_analytics
+
+# Only commands need it.
+BaseCommand: Any = _django.import_string("django.core.management.base.BaseCommand")
 
 
 class Command(BaseCommand):  # type: ignore[misc]  # Django ships no types
