@@ -1,7 +1,8 @@
 """Product analytics middleware for Django, Flask, Starlette and FastAPI."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from analytics_middleware import lazy
 
 if TYPE_CHECKING:
     from analytics_middleware.analytics import Analytics
@@ -60,14 +61,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import the module of *name* when it is first asked for: a view that only calls helpers needs no database."""
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy.importer(globals(), _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -4,9 +4,9 @@ Those that send over the network are imported on first use, so that an applicati
 HTTP client.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from analytics_middleware import lazy
 from analytics_middleware.collectors.base import BaseCollector, BatchCollector, CallableCollector, Collector
 from analytics_middleware.collectors.stdout import StdoutCollector
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from analytics_middleware.collectors.umami import UmamiCollector
     from analytics_middleware.collectors.webhook import WebhookCollector
 
-_LATER = {
+_MODULES = {
     "AmplitudeCollector": "amplitude",
     "CloudEventsCollector": "cloudevents",
     "GA4Collector": "ga4",
@@ -71,13 +71,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    module = _LATER.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{module}"), name)
-    globals()[name] = found
-    return found
+__getattr__ = lazy.importer(globals(), _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -1,12 +1,12 @@
 """The durable outbox: the log, cursors, retries, dead letters and counters in one SQLite database."""
 
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
 
+from analytics_middleware.counters import logger
 from analytics_middleware.outbox.base import (
     Draft,
     Entry,
@@ -23,8 +23,6 @@ from analytics_middleware.outbox.limits import OVERFLOW, Limits
 from analytics_middleware.outbox.recent import Recent
 from analytics_middleware.outbox.settling import add_dead_letters, settle_retries
 from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
-
-logger = logging.getLogger("analytics_middleware")
 
 _BUSY = 50
 """Events of one group from which on the log is pruned with it."""

@@ -1,7 +1,8 @@
 """The embedded store: what it keeps, what it can be asked, and the engines that answer."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from analytics_middleware import lazy
 from analytics_middleware.event import Record
 from analytics_middleware.store.base import FirstSeen, Store
 from analytics_middleware.store.filters import Filter, QuestionError
@@ -121,18 +122,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Loaded when it is asked for: its libraries are optional and take long to import.
-    if name == "DuckDBStore":
-        from analytics_middleware.store.duckdb import DuckDBStore
-
-        return DuckDBStore
-    if name == "HubStore":
-        from analytics_middleware.store.hub import HubStore
-
-        return HubStore
-    if name == "ClickHouseStore":
-        from analytics_middleware.store.clickhouse import ClickHouseStore
-
-        return ClickHouseStore
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Their libraries are optional and take long to import.
+__getattr__ = lazy.importer(globals(), {"ClickHouseStore": "clickhouse", "DuckDBStore": "duckdb", "HubStore": "hub"})
