@@ -1,6 +1,6 @@
-"""What the package serves itself, as views: the API and the dashboard. `analytics_middleware_django.urls` says where.
+"""The API and the dashboard as views; `analytics_middleware_django.urls` has their paths.
 
-They are synchronous: under ASGI Django gives each request a thread for such views, so a long question holds up
+They are synchronous: under ASGI Django runs such views in a thread for each request, so a long question holds up
 neither the event loop nor other requests.
 """
 
@@ -18,7 +18,7 @@ from analytics_middleware_django.conf import get_analytics
 
 
 class Django(Framework):
-    """What django.contrib.auth, where it is used, knows of whoever makes a request."""
+    """What django.contrib.auth, if it is installed, knows about whoever makes a request."""
 
     def __init__(self) -> None:
         self.has_staff = bool(_django.apps.is_installed("django.contrib.auth"))
@@ -39,7 +39,7 @@ class Django(Framework):
         return key if isinstance(key, bytes) else str(key).encode()
 
     def form_fields(self, native: Any) -> tuple[tuple[str, str], ...]:
-        """Return the token that CsrfViewMiddleware looks for, which sets its cookie."""
+        """Return the token that CsrfViewMiddleware checks; asking for the token also sets its cookie."""
         return (("csrfmiddlewaretoken", str(_django.get_token(native))),)
 
 
@@ -49,7 +49,7 @@ def api(request: Any, **_: Any) -> Any:
     return _respond(analytics.parts.get(API, lambda: API(analytics, Django())), request)
 
 
-# The API checks Origin and Sec-Fetch-Site itself, and sendBeacon can send no token.
+# sendBeacon can't send a token, and the API checks Origin and Sec-Fetch-Site itself.
 api.csrf_exempt = True  # type: ignore[attr-defined]
 
 
@@ -64,19 +64,19 @@ def dashboard(request: Any, **_: Any) -> Any:
 
 
 def _respond(app: WebApp, request: Any) -> Any:
-    # Of both handlers META has the names that PEP 3333 gives; an ASGI request keeps its context in its scope.
+    # META has the keys of PEP 3333 under both handlers. Under ASGI the context is in the scope.
     scope: dict[str, Any] = getattr(request, "scope", {})
     environ = {
         **request.META,
         "wsgi.url_scheme": request.scheme,
         ENVIRON_KEY: request.META.get(ENVIRON_KEY) or scope.get(SCOPE_KEY),
     }
-    # To Django a body without a length is empty under WSGI; the server may know where it ends.
+    # Under WSGI Django takes a body without Content-Length for empty, but the server may know where it ends.
     unmeasured = "wsgi.input" in environ and not environ.get("CONTENT_LENGTH")
     answer = respond(app, environ, request, None if unmeasured else request.read, streams=bool(scope))
     content = answer.body
     if isinstance(content, bytes):
-        # Not every server that Django runs under leaves the body of an answer to HEAD out.
+        # Not every server drops the body of an answer to HEAD.
         response = _django.HttpResponse(b"" if request.method == "HEAD" else content, status=answer.status)
         response.headers["Content-Length"] = str(len(content))
     else:

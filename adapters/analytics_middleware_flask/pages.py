@@ -1,4 +1,4 @@
-"""What the package serves itself, as blueprints of the application: the API and the dashboard."""
+"""The API and the dashboard as blueprints of the application."""
 
 import io
 import sys
@@ -13,12 +13,12 @@ from analytics_middleware.web.dashboard import Dashboard
 from analytics_middleware.web.http import Framework, WebApp
 from analytics_middleware.web.wsgi import respond
 
-# Those that are not possible, too: the core says so, and that it was a request for the API.
+# All methods, because the core answers those that a path does not allow, and records no event of such a request.
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class FlaskKnows(Framework):
-    """What *app* and Flask-Login, where it is used, know of whoever makes a request."""
+    """What *app* and Flask-Login, if it is used, know about whoever makes a request."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
@@ -39,7 +39,7 @@ class FlaskKnows(Framework):
 
 
 def register(app: Flask, analytics: Analytics) -> None:
-    """Serve API and dashboard of *analytics* from *app*, at the settings `api_path` and `dashboard_path`."""
+    """Serve the API and the dashboard of *analytics* from *app*, at the settings `api_path` and `dashboard_path`."""
     knows = FlaskKnows(app)
     api, dashboard = API(analytics, knows), Dashboard(analytics, knows)
     app.register_blueprint(_blueprint("analytics_api", api), url_prefix=api.mount)
@@ -51,10 +51,10 @@ def _blueprint(name: str, web_app: WebApp) -> Blueprint:
 
     def serve(path: str = "") -> Response:  # noqa: ARG001 - the core reads it from the environ
         native = cast("Any", current_request)._get_current_object()
-        # What a hook of the application has read already is not in the server's stream any more.
+        # A body that a hook of the application has read is no longer in the server's stream.
         read: bytes | None = getattr(native, "_cached_data", None)
         answer = respond(web_app, native.environ, native, None if read is None else io.BytesIO(read).read)
-        # HEAD and OPTIONS are answered as the core answers them.
+        # The core answers HEAD and OPTIONS, too.
         return Response(cast("Any", answer.body), answer.status, answer.headers)
 
     for rule in ("/", "/<path:path>"):

@@ -1,4 +1,4 @@
-"""What the package serves itself, as ASGI applications to mount: the API and the dashboard."""
+"""The API and the dashboard as ASGI applications to mount."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from analytics_middleware_starlette.middleware import user_id_of
 
 
 class Starlette(Framework):
-    """What Starlette's AuthenticationMiddleware says of whoever makes a request."""
+    """What Starlette's AuthenticationMiddleware knows about whoever makes a request."""
 
     def user_id(self, native: Request) -> str | None:
         """Return the id of the user who is signed in."""
@@ -23,7 +23,7 @@ class Starlette(Framework):
 
 
 class _Mounted(ASGIRunner):
-    """A framework-free application to which a Starlette request is native."""
+    """Runs an application with Starlette's request as its native one."""
 
     def native(self, scope: Scope) -> Any:
         return Request(scope)

@@ -31,20 +31,20 @@ class Login:
         return self._signer.token(b"token", self._signer.clock() + TOKEN_SECONDS)
 
     def exchange(self, token: str) -> str | None:
-        """Use *token* up and return the value of the cookie for it; None if it is not valid any more or never was."""
+        """Use *token* up and return the cookie's value for it; None if the token is not valid."""
         nonce = self._signer.nonce(b"token", token)
         if nonce is None or not self._spend(nonce):
             return None
         return self._signer.token(b"cookie", self._signer.clock() + COOKIE_SECONDS)
 
     def valid(self, request: Request) -> bool:
-        """Return whether *request* has a cookie that `exchange` gave."""
+        """Return whether *request* has a valid cookie that `exchange` made."""
         value = request.cookie(COOKIE)
         return value is not None and self._signer.nonce(b"cookie", value) is not None
 
     def set_cookie(self, value: str, request: Request) -> tuple[str, str]:
-        """Return the header that gives the browser the cookie."""
-        # If the browser speaks http, it would not keep a cookie with this attribute.
+        """Return the header that sets the cookie."""
+        # Over http browsers would not keep such a cookie. Behind a proxy with TLS the scheme may be http, too.
         secure = "; Secure" if request.scheme == "https" else ""
         cookie = f"{COOKIE}={value}; Max-Age={COOKIE_SECONDS}; Path=/; HttpOnly; SameSite=Strict{secure}"
         return ("set-cookie", cookie)

@@ -63,7 +63,7 @@ _KINDS: Final[dict[type, str]] = {SavedFunnel: "funnel", SavedFilter: "filter", 
 
 
 class Saved:
-    """What is saved on one shelf.
+    """What people have saved on one shelf.
 
     Saving raises `QuestionError` or `msgspec.ValidationError` for what can't be saved.
     """

@@ -49,7 +49,7 @@ RESOURCES: Final[tuple[Resource, ...]] = (
         Saved.annotate,
     ),
 )
-"""Every kind."""
+"""All kinds of things that people save."""
 
 
 class Saving:

@@ -43,7 +43,7 @@ def csv_of(table: Table) -> bytes:
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow([_plain(column) for column in table.columns])
     writer.writerows([[_plain(cell) for cell in row] for row in table.rows])
-    # The mark has Excel read UTF-8.
+    # Excel reads UTF-8 only after a byte order mark.
     return out.getvalue().encode("utf-8-sig", "replace")
 
 
@@ -54,8 +54,8 @@ def _plain(cell: Cell) -> str:
         return cell.isoformat()
     if not isinstance(cell, str):
         return str(cell)
-    # Each line of a cell could begin a formula of its own in some readers, so there is only one; and nothing
-    # invisible stands before the character that is looked at.
+    # One line: some readers may take a further line for a cell of its own. Control characters become spaces, so that
+    # none can hide the beginning of a formula.
     text = "".join(" " if unicodedata.category(each) in ("Cc", "Zl", "Zp") else each for each in cell)
     return f"'{text}" if begins_formula(text) or begins_formula(cell) else text
 

@@ -1,9 +1,9 @@
-// The browser's part: events of the page, and the page views that no server saw.
+// The browser's script: it sends events of the page, and page views that the server did not see.
 //
 //   <script defer src="/api/analytics/analytics.js" data-key="WRITE_KEY"></script>
 //
-// data-api: where the API is, when not beside this script. data-key: the write key, where the site has one.
-// data-pages="off": no page views at all. data-first="on": count the first page too, for pages no middleware counts.
+// data-api: the API's URL, if this script is served elsewhere. data-key: the write key, if the site has one.
+// data-pages="off": send no page views. data-first="on": send the first page view, too, if no middleware counts it.
 //
 // analytics.min.js is this file through `terser analytics.js -c passes=3,unsafe_arrows=true,ecma=2020 -m --toplevel`,
 // after the first eight digits of its SHA-256 in a comment: /*01234567*/.
@@ -11,14 +11,14 @@
   const script = document.currentScript;
   const options = script.dataset;
   const api = options.api || new URL(".", script.src).href;
-  // Global Privacy Control (https://w3c.github.io/gpc/) and Do Not Track: then there is nothing to do, for good.
+  // Global Privacy Control (https://w3c.github.io/gpc/) and Do Not Track: if set, nothing is ever sent.
   const objects = navigator.globalPrivacyControl || [navigator.doNotTrack, window.doNotTrack].includes("1");
   let queue = [];
   let count = 0;
   let timer;
-  // Whether the timer is for what did not arrive.
+  // Whether the timer is for sending again.
   let again;
-  // Where the visitor is, without the fragment; and from where they came.
+  // The address of the page without its fragment, and the address the visitor came from.
   const where = () => location.href.split("#")[0];
   let here = where();
   let before = document.referrer;
@@ -27,7 +27,7 @@
   const post = (path, body, leaving, answered) => {
     const url = api.replace(/\/?$/, "/") + path + (options.key ? "?key=" + encodeURIComponent(options.key) : "");
     if (leaving && navigator.sendBeacon && navigator.sendBeacon(url, body)) return;
-    // Kept alive, it outlives the page; but browsers keep 64 KiB alive at a time, and refuse what is more.
+    // With keepalive the request outlives the page; but browsers refuse more than 64 KiB of such requests at a time.
     const go = (keepalive) => fetch(url, { method: "POST", body, keepalive });
     go(true)
       .catch(() => go(false))
@@ -37,7 +37,7 @@
       );
   };
 
-  // The last 200, in the order in which they happened: what comes back may be older than what is here.
+  // Keep the last 200, sorted by time: events that failed to send may be older than those in the queue.
   const keep = (events) => {
     queue = queue
       .concat(events)
@@ -46,21 +46,21 @@
   };
 
   const send = (events, leaving) => {
-    // Ages, not times: many clocks are wrong.
+    // Ages instead of times, because many clocks are wrong.
     const aged = events.map(([at, event]) => ({ ...event, age_ms: Math.max(0, Date.now() - at) }));
     const body = JSON.stringify({ events: aged });
     const halves = (leaving) => {
       send(events.slice(0, events.length / 2), leaving);
       send(events.slice(events.length / 2), leaving);
     };
-    // What browsers let go in the background, and the server takes, is 64 KiB; a character has up to three bytes.
+    // Browsers send at most 64 KiB in the background, and the server takes no more. A character has up to three bytes.
     if (body.length > 2e4 && events[1]) halves(leaving);
     else
       post("events", body, leaving, (status) => {
-        // The server refuses all for one that is wrong: the others are to arrive without it.
+        // The server refuses all events if one is wrong: halving lets the others arrive.
         if (status == 400 && events[1]) halves();
-        // What did not arrive waits for another turn: its id keeps it from counting twice. One event that is more than
-        // servers take does not: their refusal may look like a lost connection, and it would go on for ever.
+        // Events that did not arrive are sent again; their ids keep them from counting twice. But not one that is too
+        // large for the server: a refusal may look like a lost connection, and it would be sent for ever.
         if ((status == 429 || status > 499) && new Blob([body]).size <= 65536) {
           keep(events);
           clearTimeout(timer);
@@ -72,7 +72,7 @@
   const flush = (leaving) => {
     clearTimeout(timer);
     again = timer = 0;
-    // The server takes nothing that is older than a day.
+    // The server refuses events older than a day.
     const events = queue.filter(([at]) => Date.now() - at < 864e5);
     queue = [];
     if (events[0]) send(events, leaving === true);
@@ -80,22 +80,22 @@
 
   const add = (name, more) => {
     try {
-      // A version 4 UUID: crypto.randomUUID is for secure contexts only.
+      // A version 4 UUID; crypto.randomUUID exists in secure contexts only.
       const event_id = "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (digit) =>
         (digit ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (digit / 4)))).toString(16),
       );
-      // The server takes no other names and addresses; what is no text has no trim(), and ends here.
+      // The limits are the server's. A name that is not a string has no trim(): the event is dropped.
       name = name.trim().slice(0, 256);
       if (!name) return;
-      // A copy as of now; what can't be one (a cycle) is no event, and no error of the page.
+      // A copy, because the page may change the object. If that fails (a cycle), the event is dropped without an error.
       const text = JSON.stringify({ name, url: where().slice(0, 2048), event_id, ...more });
-      // Half a character (a lone surrogate, which stringify escapes) is no text to a server.
+      // The server refuses lone surrogates, which stringify escapes.
       const event = JSON.parse(text.replace(/\\\\|\\ud[89a-f]../g, (found) => (found[2] ? "\ufffd" : found)));
-      // A list or a text is no properties. A beacon's answer is never seen, so the event can't wait for the server's no.
+      // The server refuses properties that are no object; a beacon could not see that, so they are dropped here.
       if (Array.isArray(event.properties) || typeof event.properties != "object") delete event.properties;
       keep([[Date.now(), event, count++]]);
       timer = timer || setTimeout(flush, 1e3);
-      // Without network each further event would send all of them.
+      // Not while offline, or each new event would send all of them.
       if (queue.length > 19 && !again) flush();
     } catch {}
   };
@@ -115,14 +115,14 @@
       };
   if (objects) return;
 
-  // A beacon says true without network, too, and is lost: a page that may be seen again keeps what it has.
+  // sendBeacon returns true offline, too, and the events are lost: a page that may be shown again keeps them.
   const leave = (gone) => (gone || navigator.onLine !== false) && flush(true);
   addEventListener("visibilitychange", () => document.visibilityState == "hidden" && leave());
   addEventListener("pagehide", (event) => leave(!event.persisted));
   if (options.pages == "off") return;
 
-  // Pages that the application changes without the server. What replaces only the query (a filter, a scroll
-  // position) is the same page still.
+  // Page views that the application makes without the server. If it replaces only the query (a filter, a scroll
+  // position), it is still the same page.
   const moved = (replaced) => {
     const from = here;
     here = where();
@@ -139,11 +139,11 @@
     };
   }
   addEventListener("popstate", moved);
-  // Shown again from memory, without a request.
+  // The browser shows the page again from memory, without a request.
   addEventListener("pageshow", (event) => event.persisted && page());
 
-  // The server counted this page when it served it, unless that was for a prefetch or a prerendering, which it leaves
-  // out, or unless a cache served it.
+  // The server has counted this page when it served it, except for a prefetch or prerendering, or if the page came
+  // from a cache.
   const first = () => {
     const entry = performance.getEntriesByType("navigation")[0] || {};
     if (options.first == "on" || entry.deliveryType || entry.activationStart) page();

@@ -1,8 +1,8 @@
-// Hover, keyboard, dark and light, live updates. Pages work without any of it.
+// Hovering over charts, shortcuts, dark and light, live updates. Pages work without this script.
 (() => {
   "use strict";
 
-  // Charts: what the pointer or the arrow keys point at, read from the table behind the chart.
+  // Charts: shows the values at the pointer or chosen with arrow keys, from the table behind the chart.
   const place = (figure) => {
     const drawing = figure.querySelector(".drawing");
     const rows = [...figure.querySelectorAll("tbody tr")];
@@ -32,7 +32,7 @@
         entry.textContent = `${heads[number + 1]}: ${text}`;
         tip.append(entry);
       });
-      // Through the object model, which the Content-Security-Policy allows.
+      // The Content-Security-Policy forbids style attributes, but not this.
       line.style.left = `${part * 100}%`;
       tip.style.left = `${part * 100}%`;
       tip.classList.toggle("left", part > 0.6);
@@ -54,10 +54,10 @@
   const charts = () => document.querySelectorAll("[data-chart]").forEach(place);
   charts();
 
-  // On a phone the navigation is wider than the screen.
+  // On phones the navigation is wider than the screen.
   document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
-  // Dark and light: a cookie, so that the server writes it into the page and nothing flickers.
+  // Dark and light: kept in a cookie, so that the server sends pages in the right colours and nothing flickers.
   document.querySelector("[data-theme-toggle]")?.addEventListener("click", () => {
     const root = document.documentElement;
     const dark = root.dataset.theme
@@ -67,19 +67,19 @@
     document.cookie = `analytics_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
   });
 
-  // Keyboard: whatever says data-key is clicked by that key.
+  // Shortcuts: a key clicks the element with that data-key.
   const help = document.getElementById("help");
   document.querySelector("[data-help]")?.addEventListener("click", () => help.showModal());
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
     if (event.key === "Escape") {
       document.querySelectorAll("details.menu[open]").forEach((each) => {
-        // The focus must not stay in what is not there any more.
+        // The focus must not stay in an element that is hidden now.
         if (each.contains(document.activeElement)) each.querySelector("summary").focus();
         each.removeAttribute("open");
       });
     } else if (event.target.closest("input, select, textarea")) {
-      // Somebody is writing.
+      // Keys are text here.
     } else if (event.key === "?") {
       help?.showModal();
     } else if (/^[a-z0-9]$/.test(event.key)) {
@@ -100,13 +100,13 @@
     });
   });
 
-  // Share links: an address that can be sent to somebody, not only a path.
+  // Share links: the full address instead of the path.
   document.querySelectorAll("[data-address]").forEach((each) => {
     each.value = new URL(each.value, location.href).href;
     each.addEventListener("focus", () => each.select());
   });
 
-  // Live: what has changed is put in its place. The server escapes it all, and a parsed document runs no scripts.
+  // Live: replace the part that changed. The server escapes everything, and DOMParser runs no scripts.
   const shown = () => document.querySelector("[data-live]");
   const put = (html) => {
     const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("[data-live]");
@@ -122,7 +122,7 @@
     charts();
     document.dispatchEvent(new CustomEvent("analytics:refreshed"));
   };
-  // Not under somebody's pointer, open menu, or focus, unless it is where a click left it or on a tab, which gets it back.
+  // Don't replace what has an open menu, the pointer on a chart, or visible focus, except on tabs, which get it back.
   const busy = () =>
     document.hidden ||
     document.querySelector("[data-live] :is(:focus-visible:not([type=radio]), details[open], .pointed)");
@@ -135,7 +135,7 @@
   const poll = () => setInterval(() => refresh().catch(() => {}), seconds * 1000);
   const address = shown()?.dataset.stream;
   if (address && window.EventSource) {
-    // The server sends it. Hidden pages hold no connection; the browser makes a new one whenever it ends.
+    // The server sends changes. Hidden pages close the connection; the browser reopens one that has ended.
     let source = null;
     let waiting = null;
     const listen = () => {
@@ -167,7 +167,7 @@
   }
   setInterval(() => {
     document.querySelectorAll("time[data-ago]").forEach((each) => {
-      // From what the server said on: clocks differ.
+      // Counted from the age that the server sent, because clocks differ.
       each.since ??= Date.now() - Number(each.dataset.ago) * 1000;
       const past = Math.floor((Date.now() - each.since) / 1000);
       each.textContent = past < 1 ? "now" : past < 60 ? `${past}s ago` : `${Math.floor(past / 60)}m ago`;
