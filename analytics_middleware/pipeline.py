@@ -71,9 +71,9 @@ class Pipeline:
         seen = self._each(self._see, items)
         try:
             self._enricher.assign_sessions([made for made in seen if isinstance(made, Seen)])
-        except FAILURES:
+        except FAILURES as error:
             # Sessions are shared through the database; without it events have none, and are kept all the same.
-            self._counters.log("sessions", logger.warning, "analytics: sessions can't be shared", exc_info=True)
+            self._counters.log("sessions", logger.warning, "analytics: events without a session: %s", error)
         return self._each(self._draft, seen)
 
     def _each(self, step: Callable[[Any], R | None], items: Iterable[Any]) -> list[R]:

@@ -347,13 +347,17 @@ def test_a_directory_that_can_not_be_written_is_told_in_a_few_lines_without_trac
     result = run(
         f"""
         analytics = Analytics([File()], data_dir={str(tmp_path / "file" / "data")!r}, shutdown_timeout=0.2)
-        analytics.track("x")
+        from analytics_middleware.web.access import access_of
+        access_of(analytics)
+        analytics.track("x", user_id="ann")
         until(lambda: analytics._engine._spill.waiting)
         """
     )
     assert "the data directory can't be written" in result.stderr
+    assert "/api/analytics/login?token=" in result.stderr
     assert "1 events were lost at exit; the data directory could not be written" in result.stderr
     assert "Traceback" not in result.stderr
+    assert result.stderr.count(" file failed: ") == 1
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first event ever", "started before"])

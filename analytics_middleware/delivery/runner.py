@@ -94,7 +94,7 @@ class Runner:
         try:
             self.consumer.close()
         except Exception as error:  # noqa: BLE001 - the last thing that this thread does
-            self._log(logging.WARNING, "closing %s failed", error)
+            self._log(logging.DEBUG if failing else logging.WARNING, "closing %s failed", error)
 
     def _log(self, level: int, what: str, error: Exception) -> None:
         # The disk's troubles are told in a line; only what may be a bug needs its traceback.

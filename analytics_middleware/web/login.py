@@ -4,6 +4,7 @@ Whoever can read the log may read the figures. The URL's token is exchanged for 
 SameSite=Strict (draft-ietf-httpbis-rfc6265bis section 5.6.7), so no other site's page can use it.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ COOKIE_SECONDS: Final = 7 * 24 * 3600
 class Login:
     """Makes and checks tokens and cookies, which are valid in every process whose *signer* has the same secret.
 
-    A token can be used once in all processes that share *directory*; without a directory, once in each process.
+    A token can be used once in all processes that share *directory*; without one that can be written, once in each.
     """
 
     def __init__(self, signer: Signer, directory: Path | None) -> None:
@@ -51,17 +52,22 @@ class Login:
 
     def _spend(self, nonce: str) -> bool:
         now = self._signer.clock()
-        if self._directory is None:
-            self._spent = {each: at for each, at in self._spent.items() if at > now - TOKEN_SECONDS}
-            return self._spent.setdefault(nonce, now) is now
-        spent = self._directory / "logins"
-        spent.mkdir(parents=True, exist_ok=True)
-        for old in spent.iterdir():
-            if old.stat().st_mtime < now - TOKEN_SECONDS:
-                old.unlink(missing_ok=True)
-        try:
-            # Only one process can create the file.
-            (spent / nonce).touch(mode=0o600, exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
+        if self._directory is not None:
+            with suppress(OSError):
+                return _spend_file(self._directory / "logins", nonce, now)
+        self._spent = {each: at for each, at in self._spent.items() if at > now - TOKEN_SECONDS}
+        return self._spent.setdefault(nonce, now) is now
+
+
+def _spend_file(spent: Path, nonce: str, now: float) -> bool:
+    """Return whether *nonce* has no file in the directory *spent* yet, and make one. Raises `OSError`."""
+    spent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Only one process can create the file.
+        (spent / nonce).touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        return False
+    for old in spent.iterdir():
+        if old.stat().st_mtime < now - TOKEN_SECONDS:
+            old.unlink(missing_ok=True)
+    return True

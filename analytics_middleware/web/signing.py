@@ -8,6 +8,7 @@ import secrets
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ class Signer:
     """Makes tokens, each for one purpose.
 
     *secret* returns the site's secret, if it has one. If not, a secret is kept in *directory* for all processes.
-    Without a directory each process has its own secret, and its tokens are valid only there.
+    Without a directory, or if it can't be used, each process has its own secret, and its tokens are valid only there.
     """
 
     def __init__(
@@ -61,20 +62,26 @@ class Signer:
     def _shared(self) -> bytes | None:
         if self._directory is None:
             return None
-        path = self._directory / "login.key"
+        try:
+            return self._kept(self._directory)
+        except OSError:
+            # That the directory can't be written is said where events are written.
+            return None
+
+    def _kept(self, directory: Path) -> bytes:
+        path = directory / "login.key"
         try:
             return path.read_bytes()
         except FileNotFoundError:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            # Written under another name first: another process must not read half a key.
-            draft = self._directory / f"login.key.{os.getpid()}.{secrets.token_hex(4)}"
-            draft.touch(mode=0o600)
+            directory.mkdir(parents=True, exist_ok=True)
+        # Written under another name first: another process must not read half a key.
+        draft = directory / f"login.key.{os.getpid()}.{secrets.token_hex(4)}"
+        draft.touch(mode=0o600)
+        try:
             draft.write_bytes(self._own)
-            try:
-                # Unlike renaming, linking does not replace the key of a process that was faster.
+            # Unlike renaming, linking does not replace the key of a process that was faster.
+            with suppress(FileExistsError):
                 os.link(draft, path)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-            return path.read_bytes()
+        finally:
+            draft.unlink()
+        return path.read_bytes()

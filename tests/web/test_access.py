@@ -170,6 +170,18 @@ def test_processes_that_share_a_data_directory_share_logins_and_spend_them_toget
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["login.key", "logins"]
 
 
+def test_a_data_directory_that_can_not_be_used_is_no_obstacle_to_logging_in_once(tmp_path):
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    for directory in (in_the_way, in_the_way / "data"):
+        login = Login(Signer(lambda: None, directory), directory)
+        token = login.token()
+        cookie = login.exchange(token)
+        assert cookie is not None
+        assert login.valid(request_with(cookie))
+        assert login.exchange(token) is None
+
+
 def test_another_secret_makes_other_tokens():
     one, other = (Login(Signer(lambda secret=secret: secret * 32, None), None) for secret in (b"a", b"b"))
     assert one.exchange(other.token()) is None
