@@ -129,7 +129,10 @@ def _scrub(url: str, allow: Collection[str]) -> str | None:
         clean += f"//{authority.rpartition('@')[2]}"
     elif scheme:
         return None  # http:path is a relative reference nobody sends
-    clean += scrub_path(path)
+    path = scrub_path(path)
+    if match[2] is None and path.startswith("//"):
+        return None  # ;//host without its parameter would read as another URL
+    clean += path
     kept = _scrub_query(query, frozenset(name.lower() for name in allow)) if query else ""
     # What went may have had spaces before it.
     return (f"{clean}?{kept}" if kept else clean).rstrip() or None

@@ -181,6 +181,7 @@ def test_the_usual_random_tokens_are_found_in_paths(kind):
 @example("https://[/?utm_source=%ff%fe&&==&utm_=")
 @example("0 #")
 @example("0?utm_source= #")
+@example(";//ann:secret@host/")
 def test_any_text_is_scrubbed_without_an_error_and_for_good(url):
     once = scrub_url(url)
     assert once is None or scrub_url(once) == once
