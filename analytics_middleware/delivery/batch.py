@@ -113,7 +113,7 @@ class BatchSender:
             except DeliveryError as error:
                 outcome.add(self._refused([(entry, item)], error))
             except Exception as error:  # noqa: BLE001 - the collector's code; it says which entry it can't take
-                raised.append((entry, _describe(error)))
+                raised.append((entry, error_text(error)))
                 outcome.error = error
         if raised and len(raised) == len(items):
             # It takes nothing at all, so it is the destination that is at fault and not these events.
@@ -190,5 +190,6 @@ class BatchSender:
 Items = list[tuple[Entry, Record]]
 
 
-def _describe(error: Any) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+def error_text(error: Exception | None) -> str:
+    """Return *error* in at most 300 characters, as `Settlement` keeps it for people to read."""
+    return "unknown" if error is None else f"{type(error).__name__}: {error}"[:300]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from analytics_middleware.collectors.base import Collector, option
 from analytics_middleware.delivery.backoff import LONGEST, Backoff
-from analytics_middleware.delivery.batch import BatchSender, Outcome
+from analytics_middleware.delivery.batch import BatchSender, Outcome, error_text
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.outbox.base import DeadLetter, Entry, LeaseLost, Outbox, Retry, Settlement
 
@@ -151,7 +151,7 @@ class Consumer:
             self._up_since_retry = not self._unsure
             if not self._unsure:
                 self._backoff.succeeded()
-        again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
+        again = outcome.again + [(entry, error_text(outcome.error)) for entry in outcome.held]
         self._settle(epoch, self._settlement(outcome, again, now, cursor=entries[-1].seq))
         if outcome.held or outcome.pause or (outcome.offered and self._unsure):
             self._backoff.failed(now, outcome.retry_after)
@@ -163,7 +163,7 @@ class Consumer:
             # Nothing got through since the last try, so the destination is down: no attempt is used up.
             self._failed(outcome, epoch, now)
             due = self._backoff.until
-            waiting = [Retry(entry, due, _error_text(outcome)) for entry in outcome.held]
+            waiting = [Retry(entry, due, error_text(outcome.error)) for entry in outcome.held]
             self._settle(epoch, Settlement(retries=waiting))
             return max(0.0, due - now)
         if outcome.offered:
@@ -171,7 +171,7 @@ class Consumer:
             self._up_since_retry = not outcome.down and not self._unsure
             if self._up_since_retry:
                 self._backoff.succeeded()
-        again = outcome.again + [(entry, _error_text(outcome)) for entry in outcome.held]
+        again = outcome.again + [(entry, error_text(outcome.error)) for entry in outcome.held]
         self._settle(epoch, self._settlement(outcome, again, now, settled=entries))
         if outcome.pause or (outcome.offered and self._unsure):
             self._backoff.failed(now, outcome.retry_after)
@@ -209,7 +209,7 @@ class Consumer:
         # It says no again, so nothing is lost by offering it a batch.
         self._unsure = False
         self._backoff.failed(now, outcome.retry_after)
-        message = _error_text(outcome)
+        message = error_text(outcome.error)
         level = logging.WARNING if self._backoff.failures == 1 else logging.DEBUG
         # A destination's troubles are told in a line; what the collector's own code raised may be a bug in it.
         bug = None if isinstance(outcome.error, (DeliveryError, OSError)) else outcome.error
@@ -241,11 +241,6 @@ class Consumer:
             dropped=Counter(reason for entry, reason in outcome.dropped if entry.kind == "event"),
             retries=retries,
             dead=dead,
-            error=None if outcome.error is None else _error_text(outcome),
+            error=None if outcome.error is None else error_text(outcome.error),
             breaker=self._backoff.state,
         )
-
-
-def _error_text(outcome: Outcome) -> str:
-    error = outcome.error
-    return "unknown" if error is None else f"{type(error).__name__}: {error}"[:300]

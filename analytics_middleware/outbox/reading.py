@@ -6,6 +6,7 @@ from typing import Final
 from uuid import uuid4
 
 from analytics_middleware.outbox.base import Entry
+from analytics_middleware.outbox.counting import last_seq
 from analytics_middleware.outbox.database import Database
 
 TTL: Final = 10.0
@@ -25,9 +26,7 @@ class Reader:
         self._database = database
         self._name = uuid4().hex
         with database.write(durable=False) as connection:
-            (self._cursor,) = connection.execute(
-                "SELECT coalesce(max(seq), 0) FROM (SELECT seq FROM sqlite_sequence WHERE name = 'log')"
-            ).fetchone()
+            self._cursor = last_seq(connection)
             if since is not None:
                 (first,) = connection.execute("SELECT min(seq) FROM log WHERE timestamp >= ?", (since,)).fetchone()
                 self._cursor = self._cursor if first is None else first - 1

@@ -6,6 +6,7 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from analytics_middleware.outbox.base import STORE
+from analytics_middleware.outbox.counting import last_seq
 
 
 class Segment(NamedTuple):
@@ -75,9 +76,7 @@ def read_state(connection: Connection) -> State:
 def read_cursor(connection: Connection) -> int:
     """Return the last sequence number of the log that is sealed; before the store is registered, the last one."""
     row = connection.execute("SELECT cursor FROM consumer WHERE name = ?", (STORE,)).fetchone()
-    if row is None:
-        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
-    return 0 if row is None else int(row[0])
+    return last_seq(connection) if row is None else int(row[0])
 
 
 def advance(connection: Connection, expected: int) -> int:

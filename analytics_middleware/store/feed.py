@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from analytics_middleware.delivery.backoff import Backoff
+from analytics_middleware.delivery.batch import error_text
 from analytics_middleware.event import Event, Record
 from analytics_middleware.outbox.base import STORE, Entry, LeaseLost, Outbox, Settlement
 from analytics_middleware.outbox.records import decode_record
@@ -55,7 +56,7 @@ class StoreFeed:
         except Exception as error:  # noqa: BLE001 - the store may be a server that is down; the log waits for it
             self._backoff.failed(self._clock(), None)
             logger.warning("analytics: the store can't take events, they wait: %s", error)
-            settlement = Settlement(error=f"{type(error).__name__}: {error}"[:300], breaker=self._backoff.state)
+            settlement = Settlement(error=error_text(error), breaker=self._backoff.state)
         else:
             self._backoff.succeeded()
             settlement = settlement_of(entries, records)
