@@ -101,7 +101,7 @@ class Analytics(Running):
         self.ensure_started()
         erased = self._outbox.erase(name, record, progress)
         # Nor need it wait for the next event to come to the record.
-        self._engine.look()
+        self._engine.wake_delivery()
         return erased
 
     def context(self, event_name: str | None = None, **fields: Any) -> AbstractContextManager[RequestContext]:

@@ -92,7 +92,7 @@ class RequestContext:
     def __init__(self, analytics: "Analytics") -> None:
         self.analytics = analytics
 
-    def look(self) -> None:
+    def read_framework_facts(self) -> None:
         """Ask the framework for route, user and locale as they are now."""
         describe = self.describe
         if describe is not None:
@@ -174,7 +174,7 @@ class RequestContext:
     def sign_out(self) -> None:
         """Note that the user signs out: the visitor cookie is for somebody new then. Nothing if nobody is signed in."""
         if not self.set_user_id and self.user_id is None:
-            self.look()
+            self.read_framework_facts()
         if self.user_id if self.set_user_id is None else self.set_user_id:
             self.signed_out = True
 
@@ -198,7 +198,7 @@ class RequestContext:
         if self.finished:
             return
         self.duration = duration
-        self.look()
+        self.read_framework_facts()
         self.finished = True
         # The framework's request must not live on in the queue; it also ends a reference cycle.
         self.source = self.describe = self.root = None

@@ -12,7 +12,7 @@ from analytics_middleware.delivery.runner import Feed, Runner
 from analytics_middleware.delivery.withhold import withholding
 from analytics_middleware.enrich.needs import check_needs
 from analytics_middleware.enrich.salts import PrivateSalts, SaltRecords, SaltSource
-from analytics_middleware.enrich.sessions import PrivateRecords, SessionRecords
+from analytics_middleware.enrich.sessions import PrivateSessions, SessionRecords
 from analytics_middleware.enrich.visit import Enricher
 from analytics_middleware.event import Event
 from analytics_middleware.housekeeping import Housekeeping
@@ -22,7 +22,7 @@ from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.spill import FAILURES, Spill
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.outbox.visitors import SharedSalts, SharedSessions
-from analytics_middleware.pipeline import Handed, Pipeline
+from analytics_middleware.pipeline import Pipeline, Submission
 from analytics_middleware.relay.client import Relay
 from analytics_middleware.relay.facts import is_event
 from analytics_middleware.relay.server import RelayServer
@@ -52,7 +52,7 @@ class Engine:
         needs = {each.name: check_needs(each.name, option(each, "needs")) for each in collectors}
         database: Database | None = None
         salts: SaltRecords = PrivateSalts()
-        sessions: SessionRecords = PrivateRecords()
+        sessions: SessionRecords = PrivateSessions()
         if isinstance(outbox, SqliteOutbox):
             salts, sessions = SharedSalts(outbox.database), SharedSessions(outbox.database)
             database = outbox.database
@@ -75,7 +75,7 @@ class Engine:
             reads_private[feed.name] = False
         self._spill = Spill(outbox, reads_private, self.counters, settings.queue_size)
         self._writer = Writer(self._write, settings.queue_size, self.counters, self._tick)
-        self.put: Callable[[Handed], None] = self._writer.put
+        self.put: Callable[[Submission], None] = self._writer.put
         self._recording = threading.RLock()
         """Held by whoever uses pipeline and spill: the writer thread, and in the worker those who record for others."""
         self._relay: Relay | None = None
@@ -108,8 +108,8 @@ class Engine:
             runner.start()
             self._runners.append(runner)
 
-    def look(self) -> None:
-        """Have what is in the log read on, which somebody else has written to, and `flush` wait for it."""
+    def wake_delivery(self) -> None:
+        """Wake the delivery threads, and make `flush` wait for entries that other processes wrote."""
         self._last_seq = self._outbox.append((), {})
         for runner in self._runners:
             runner.wake()
@@ -122,7 +122,7 @@ class Engine:
             self.put = self._writer.put
         if not self._runners:
             self.start_delivery()
-        self.look()
+        self.wake_delivery()
 
     def record_for_others(self) -> None:
         """Take from now on what other processes of the host hand over; after `work`."""
@@ -231,7 +231,7 @@ class Engine:
             self._last_seq = max(self._last_seq, self._relay.last_seq)
         self._record(items)
 
-    def _record(self, items: Sequence[Handed]) -> None:
+    def _record(self, items: Sequence[Submission]) -> None:
         with self._recording:
             last = self._spill.write(self._pipeline.drafts(items))
         if last is not None:
@@ -239,7 +239,7 @@ class Engine:
             for runner in self._runners:
                 runner.wake()
 
-    def _take_items(self, items: Sequence[Handed]) -> int:
+    def _take_items(self, items: Sequence[Submission]) -> int:
         with self._recording:
             drafts = self._pipeline.drafts(items)
         if drafts:
@@ -248,7 +248,7 @@ class Engine:
 
     def _tick(self) -> None:
         if self._relay is not None:
-            self._relay.look()
+            self._relay.connect_if_due()
         with self._recording:
             with loading():
                 self.enricher.warm_up()
@@ -289,12 +289,12 @@ class Engine:
             logger.warning("analytics: %d events were lost at exit; %s", lost, why)
 
 
-def immediate(settings: Settings, counters: Counters, sink: Callable[[Event], None]) -> Callable[[Handed], None]:
+def immediate(settings: Settings, counters: Counters, sink: Callable[[Event], None]) -> Callable[[Submission], None]:
     """Return what takes the place of a hand-off in tests: events go to *sink* at once, with the client's address."""
-    enricher = Enricher(settings, PrivateSalts(), PrivateRecords(), counters)
+    enricher = Enricher(settings, PrivateSalts(), PrivateSessions(), counters)
     pipeline = Pipeline(settings, counters, enricher, keep_address=True)
 
-    def put(item: Handed) -> None:
+    def put(item: Submission) -> None:
         for draft in pipeline.drafts([item]):
             if draft.kind == "event":
                 sink(Event.decode(draft.payload))

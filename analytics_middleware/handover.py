@@ -82,7 +82,7 @@ def headers() -> dict[str, str]:
         return {}
     if not context.finished:
         # The framework knows by now whose request it is.
-        context.look()
+        context.read_framework_facts()
     passport = _passport(context)
     encoded = _encode(passport).decode()
     if len(encoded) > _MAX:

@@ -10,7 +10,7 @@ from analytics_middleware.classify import classify
 from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.enrich.locale import accept_language
-from analytics_middleware.enrich.visit import Enricher, Seen
+from analytics_middleware.enrich.visit import EnrichedEvent, Enricher
 from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.ids import uuid7
 from analytics_middleware.outbox.base import Draft
@@ -25,18 +25,16 @@ from analytics_middleware.tracking import Identified, Tracked
 
 R = TypeVar("R")
 
-Handed = RequestContext | Tracked | Identified | Erase
-"""What can be handed off from a request."""
+Submission = RequestContext | Tracked | Identified | Erase
+"""What a request, or a call outside of one, hands to the writer thread."""
 
 
-class Said(NamedTuple):
-    """A record that is no event, with what must be known of it besides."""
+class RecordWithFlags(NamedTuple):
+    """Traits or an erasure, and the flags of its log entry."""
 
     record: Identify | Erase
     flags: int = 0
 
-
-Made = Seen | Said
 
 _LOOKED_AT_FOR_PROXIES = 1000
 """Requests of a process after which no more signs of a proxy are looked for."""
@@ -66,15 +64,15 @@ class Pipeline:
         self._client_ip = enricher.client_ip
         self._look_for_proxies = 0 if settings.trusted_proxies else _LOOKED_AT_FOR_PROXIES
 
-    def drafts(self, items: Iterable[Handed]) -> list[Draft]:
+    def drafts(self, items: Iterable[Submission]) -> list[Draft]:
         """Return the log entries that *items* make. What fails is counted and logged, and holds up nothing else."""
-        seen = self._each(self._see, items)
+        enriched = self._each(self._enrich, items)
         try:
-            self._enricher.assign_sessions([made for made in seen if isinstance(made, Seen)])
+            self._enricher.assign_sessions([each for each in enriched if isinstance(each, EnrichedEvent)])
         except FAILURES as error:
             # Sessions are shared through the database; without it events have none, and are kept all the same.
             self._counters.log("sessions", logger.warning, "analytics: events without a session: %s", error)
-        return self._each(self._draft, seen)
+        return self._each(self._draft, enriched)
 
     def _each(self, step: Callable[[Any], R | None], items: Iterable[Any]) -> list[R]:
         results: list[R] = []
@@ -89,28 +87,28 @@ class Pipeline:
                     results.append(result)
         return results
 
-    def _see(self, item: Handed) -> Made | None:
+    def _enrich(self, item: Submission) -> EnrichedEvent | RecordWithFlags | None:
         if isinstance(item, RequestContext):
             event = self._automatic(item)
         elif isinstance(item, Tracked):
             event = self._custom(item)
         elif isinstance(item, Identified):
-            return Said(item.record, self._enricher.flags(_request_of(item.context)))
+            return RecordWithFlags(item.record, self._enricher.flags(_request_of(item.context)))
         else:
-            return Said(item)
+            return RecordWithFlags(item)
         if event is None:
             return None
         address = event.client_ip
         context = item if isinstance(item, RequestContext) else item.context
         # In a task all people with one browser would be one visitor, who is none of them.
         nobody = address is None and context is not None and context.handed_over
-        seen = self._enricher.enrich(event, event.request, automatic=context is item, nobody=nobody)
+        enriched = self._enricher.enrich(event, event.request, automatic=context is item, nobody=nobody)
         if self._keep_address:
             event.client_ip = address
-        return seen
+        return enriched
 
-    def _draft(self, item: "Made") -> Draft | None:
-        if isinstance(item, Said):
+    def _draft(self, item: EnrichedEvent | RecordWithFlags) -> Draft | None:
+        if isinstance(item, RecordWithFlags):
             return draft_of(item.record, flags=item.flags)
         event = self._process(item.event) if self._processors else item.event
         return None if event is None else draft_of(event, item.private, item.flags)

@@ -1,4 +1,4 @@
-"""Admission: names and property values from anywhere are made safe to encode before they go any further.
+"""Names and property values from anywhere are made safe to encode before they go any further.
 
 A property value is a JSON scalar. Whatever else a caller hands over is turned into one here, so that no value in
 the log can refuse to be encoded later, in a thread where nobody could do anything about it.

@@ -13,7 +13,7 @@ from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.engine import Engine, immediate
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.base import Outbox
-from analytics_middleware.pipeline import Handed
+from analytics_middleware.pipeline import Submission
 from analytics_middleware.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Running:
         self._hub = hub
         self._begin()
         self._at_start: list[Callable[[], None]] = []
-        self._immediate: Callable[[Handed], None] | None = None
+        self._immediate: Callable[[Submission], None] | None = None
         self.active = settings.active
         """Whether requests are recorded at all."""
         if self.active:
@@ -71,7 +71,7 @@ class Running:
         """Whether a test collects the events."""
         return self._immediate is not None
 
-    def submit(self, item: Handed) -> None:
+    def submit(self, item: Submission) -> None:
         """Hand *item* over to the writer thread. Never blocks and never raises."""
         try:
             if self._immediate is not None:

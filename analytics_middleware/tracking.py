@@ -50,7 +50,7 @@ def tracked(
         event = event_of(required(event, "event name"), {**fields, "properties": properties or {}}, counters)
     if context is not None and not context.finished:
         # The framework's request is at hand only now; the writer thread must not touch it.
-        context.look()
+        context.read_framework_facts()
         context.anticipate()
         context = context.as_known()
     return Tracked(event, context)

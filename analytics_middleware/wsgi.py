@@ -163,7 +163,7 @@ def bridged(environ: WSGIEnvironment) -> RequestContext | None:
     if outer.method != environ["REQUEST_METHOD"] or outer.path != wsgi_path(environ):
         return None
     _, root_path = outer.root or (None, "")
-    outer.look()
+    outer.read_framework_facts()
     script_name: str = environ.get("SCRIPT_NAME", "")
     outer.mount = outer.mount or script_name[len(root_path) :]
     outer.root = script_name

@@ -86,6 +86,6 @@ def _look(_error: BaseException | None) -> None:
     """Note what Flask knows of the request, after the response is made and before the context is gone."""
     context = current_request.environ.get(ENVIRON_KEY)
     if context is not None and not context.finished:
-        context.look()
+        context.read_framework_facts()
         if context.analytics.settings.get_user_id is None:
             describe_session(context)

@@ -9,7 +9,7 @@ from analytics_middleware.commands import target
 from analytics_middleware.commands.text import when
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.base import Entry
-from analytics_middleware.outbox.reading import Reader
+from analytics_middleware.outbox.reading import LogTail
 from analytics_middleware.outbox.records import decode_record
 from analytics_middleware.plain_text import safe
 
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print events until somebody interrupts."""
     database = target.find(arguments).durable.database
     since = 0.0 if arguments.no_follow and arguments.since is None else arguments.since
-    reader = Reader(database, since)
+    reader = LogTail(database, since)
     printer = StdoutCollector(pretty=not arguments.json)
     if not arguments.no_follow:
         print("Waiting for events; Ctrl-C ends it.", file=sys.stderr, flush=True)

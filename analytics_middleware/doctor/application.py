@@ -63,7 +63,7 @@ def _worker(settings: Settings) -> Finding:
     if settings.data_dir is None:
         return Finding("ok", "delivery", "background is False: web processes deliver nothing", advice)
     relay = Relay(settings.data_dir, Counters())
-    relay.look()
+    relay.connect_if_due()
     up = relay.up
     relay.end(0.0)
     if up:

@@ -36,7 +36,7 @@ class SessionRecords(Protocol):
         ...
 
 
-class PrivateRecords:
+class PrivateSessions:
     """Sessions of this process alone, for when there is no data directory."""
 
     def __init__(self) -> None:

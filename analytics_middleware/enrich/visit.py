@@ -47,7 +47,7 @@ _CACHED_PAGES = 8192
 _CACHED_AGENTS = 4096
 
 
-class Seen(NamedTuple):
+class EnrichedEvent(NamedTuple):
     """An event with what must be known of it besides."""
 
     event: Event
@@ -116,7 +116,9 @@ class Enricher:
         parse("Mozilla/5.0")
         is_crawler("Mozilla/5.0")
 
-    def enrich(self, event: Event, request: Request | None, *, automatic: bool = True, nobody: bool = False) -> Seen:
+    def enrich(
+        self, event: Event, request: Request | None, *, automatic: bool = True, nobody: bool = False
+    ) -> EnrichedEvent:
         """Fill *event* from *request* (None: from nothing but itself) and make it fit to be kept.
 
         Only *automatic* page views can be bots'; what somebody tracked is somebody's. With *nobody* what is known of
@@ -145,7 +147,7 @@ class Enricher:
         self._describe(event, visit)
         if address is not None and self._privacy != "raw":
             event.client_ip = None if self._privacy == "strict" else truncate_ip(address)
-        return Seen._make((event, flags_of(event), private, at))
+        return EnrichedEvent._make((event, flags_of(event), private, at))
 
     def flags(self, request: Request | None) -> int:
         """Return what decides who may get what was said of a user in *request*; outside of one nobody consents."""
@@ -153,7 +155,7 @@ class Enricher:
             return 0
         return OPTED_OUT * opted_out(request) | CONSENTED * self._consent.given(request)
 
-    def assign_sessions(self, seen: Sequence[Seen]) -> None:
+    def assign_sessions(self, seen: Sequence[EnrichedEvent]) -> None:
         """Give the events their session ids, all at once."""
         visits: list[Visit] = []
         sightings: list[tuple[str, float]] = []

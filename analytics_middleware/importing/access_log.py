@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-from analytics_middleware.enrich.visit import Seen
+from analytics_middleware.enrich.visit import EnrichedEvent
 from analytics_middleware.event import Event, EventType
 from analytics_middleware.importing.enriching import Enrichment
 from analytics_middleware.importing.records import Item, Items, Left, Refused, Repetitions, derived_id
@@ -54,7 +54,7 @@ def read(source: Source, enrichment: Enrichment, hostname: str) -> Items:
     return enrichment.with_sessions(_read(source, enrichment, hostname))
 
 
-def _read(source: Source, enrichment: Enrichment, hostname: str) -> Iterator[Item | Seen]:
+def _read(source: Source, enrichment: Enrichment, hostname: str) -> Iterator[Item | EnrichedEvent]:
     repetitions = Repetitions()
     for line in source.lines():
         if not line.strip():

@@ -6,8 +6,8 @@ from typing import Final
 
 from analytics_middleware.admission import admit
 from analytics_middleware.counters import Counters
-from analytics_middleware.enrich.sessions import PrivateRecords
-from analytics_middleware.enrich.visit import Enricher, Seen
+from analytics_middleware.enrich.sessions import PrivateSessions
+from analytics_middleware.enrich.visit import EnrichedEvent, Enricher
 from analytics_middleware.event import Event
 from analytics_middleware.importing.records import Item, Items
 from analytics_middleware.request import Request
@@ -53,21 +53,21 @@ class Enrichment:
                 timezone=settings.timezone,
             ),
             ThrownAwaySalts(),
-            PrivateRecords(),
+            PrivateSessions(),
             Counters(),
         )
         self.exclusions = self._enricher.exclusions
 
-    def see(self, event: Event, request: Request | None) -> Seen:
+    def see(self, event: Event, request: Request | None) -> EnrichedEvent:
         """Return *event* enriched from *request*, without its address and still without a session."""
         admit(event)
         seen = self._enricher.enrich(event, request)
         seen.event.client_ip = None
         return seen
 
-    def with_sessions(self, items: Iterable[Item | Seen]) -> Items:
-        """Yield *items*, each `Seen` as its event with a session."""
-        waiting: list[Item | Seen] = []
+    def with_sessions(self, items: Iterable[Item | EnrichedEvent]) -> Items:
+        """Yield *items*, each `EnrichedEvent` as its event with a session."""
+        waiting: list[Item | EnrichedEvent] = []
         for item in items:
             waiting.append(item)
             if len(waiting) >= _BATCH:
@@ -75,7 +75,7 @@ class Enrichment:
                 waiting = []
         yield from self._assigned(waiting)
 
-    def _assigned(self, items: list[Item | Seen]) -> Items:
-        self._enricher.assign_sessions([item for item in items if isinstance(item, Seen)])
+    def _assigned(self, items: list[Item | EnrichedEvent]) -> Items:
+        self._enricher.assign_sessions([item for item in items if isinstance(item, EnrichedEvent)])
         for item in items:
-            yield item.event if isinstance(item, Seen) else item
+            yield item.event if isinstance(item, EnrichedEvent) else item

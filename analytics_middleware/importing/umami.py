@@ -7,7 +7,7 @@ once a month, becomes the anonymous id; ``distinct_id``, by which the site ident
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from analytics_middleware.enrich.visit import Seen
+from analytics_middleware.enrich.visit import EnrichedEvent
 from analytics_middleware.event import Event, EventType, Visit
 from analytics_middleware.importing.enriching import Enrichment
 from analytics_middleware.importing.own import moment, rows_of
@@ -95,7 +95,7 @@ def _read_events(source: Source, data: dict[str, dict[str, Any]], enrichment: En
     return enrichment.with_sessions(_seen(source, data, enrichment))
 
 
-def _seen(source: Source, data: dict[str, dict[str, Any]], enrichment: Enrichment) -> Iterator[Item | Seen]:
+def _seen(source: Source, data: dict[str, dict[str, Any]], enrichment: Enrichment) -> Iterator[Item | EnrichedEvent]:
     for row in rows_of(source):
         if isinstance(row, Refused):
             yield row

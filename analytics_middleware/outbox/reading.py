@@ -16,7 +16,7 @@ _CHUNK = 500
 _ENTRY = "seq, kind, record_id, timestamp, payload, NULL, flags"
 
 
-class Reader:
+class LogTail:
     """Reads each entry of the log once, from its end on, or from the first entry after *since* that is still there.
 
     What it has not read yet is not pruned meanwhile. Reading takes nothing from anybody and changes no counter.

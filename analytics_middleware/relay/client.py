@@ -13,7 +13,7 @@ from analytics_middleware.ids import first_of_many
 from analytics_middleware.relay import facts, wire
 
 if TYPE_CHECKING:
-    from analytics_middleware.pipeline import Handed
+    from analytics_middleware.pipeline import Submission
 
 _PATIENCE = 0.25
 """Seconds that the writer thread waits for the worker. What comes while a group is unanswered is recorded here."""
@@ -46,7 +46,7 @@ class Relay:
         self.last_seq = 0
         """The log's last sequence number, as the worker told it."""
 
-    def preparing(self, put: "Callable[[Handed | bytes], None]") -> "Callable[[Handed], None]":
+    def preparing(self, put: "Callable[[Submission | bytes], None]") -> "Callable[[Submission], None]":
         """Return what hands an item to *put* ready to be sent, or as it is when there is no worker or it can't travel.
 
         Called in the request: one object of bytes keeps its memory warm, where a request's many objects, kept for
@@ -54,7 +54,7 @@ class Relay:
         """
         encode = facts.encode
 
-        def prepare(item: "Handed") -> None:
+        def prepare(item: "Submission") -> None:
             if self._connection is not None:
                 try:
                     put(encode(item))
@@ -75,8 +75,8 @@ class Relay:
         """Whether something was sent that is not known to be in the log."""
         return self._unanswered is not None
 
-    def look(self) -> None:
-        """Connect to the worker unless that is done, or was tried in vain a moment ago."""
+    def connect_if_due(self) -> None:
+        """Connect to the worker unless connected already, or the last try failed a moment ago."""
         if self._connection is None and not self._closed and time.monotonic() >= self._try_at:
             try:
                 self._connection = self._connected()
@@ -86,7 +86,7 @@ class Relay:
             except OSError as error:
                 self._failed(error)
 
-    def send(self, items: "Sequence[Handed | bytes]") -> "list[Handed]":
+    def send(self, items: "Sequence[Submission | bytes]") -> "list[Submission]":
         """Have the worker record *items*; return those that are to be recorded here, perhaps of an earlier group."""
         prepared = [item for item in items if isinstance(item, bytes)]
         rest = [item for item in items if not isinstance(item, bytes)]
@@ -101,7 +101,7 @@ class Relay:
                 here += facts.decode_each(first_id, prepared, self._counters)
         return here + rest
 
-    def end(self, patience: float) -> "list[Handed]":
+    def end(self, patience: float) -> "list[Submission]":
         """End the connection for good; return what was not answered for within *patience* seconds."""
         here = self._settled(patience)
         self._closed = True
@@ -121,7 +121,7 @@ class Relay:
         self._unanswered = None
         self._disconnect()
 
-    def _settled(self, patience: float) -> "list[Handed]":
+    def _settled(self, patience: float) -> "list[Submission]":
         """Look for the answer; return what is to be recorded here, for none will come."""
         group = self._unanswered
         if group is None:
@@ -138,7 +138,7 @@ class Relay:
             self._failed(error)
         return self._taken_back()
 
-    def _taken_back(self) -> "list[Handed]":
+    def _taken_back(self) -> "list[Submission]":
         group, self._unanswered = self._unanswered, None
         return [] if group is None else facts.decode_each(group.first_id, group.items, self._counters)
 

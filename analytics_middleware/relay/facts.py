@@ -17,7 +17,7 @@ from analytics_middleware.money import Money
 from analytics_middleware.tracking import Identified, Tracked
 
 if TYPE_CHECKING:
-    from analytics_middleware.pipeline import Handed
+    from analytics_middleware.pipeline import Submission
 
 _FIELDS: Final = (
     "method",
@@ -66,7 +66,7 @@ _decode = msgspec.msgpack.Decoder(list[Any]).decode
 _decode_frame = msgspec.msgpack.Decoder(tuple[str, list[list[Any]]]).decode
 
 
-def encode(item: "Handed") -> bytes:
+def encode(item: "Submission") -> bytes:
     """Return *item* in MessagePack.
 
     Raises what msgspec raises for what does not go into it: headers that are no list, text with lone surrogates.
@@ -83,18 +83,18 @@ def encode(item: "Handed") -> bytes:
     return _encode((_ERASE, item.encode(), None))
 
 
-def decode(body: bytes, counters: Counters) -> "list[Handed]":
+def decode(body: bytes, counters: Counters) -> "list[Submission]":
     """Return the items of a frame. Raises `msgspec.DecodeError` when *body* is none."""
     first_id, records = _decode_frame(body)
     return _items(first_id, records, counters)
 
 
-def decode_each(first_id: str, items: Iterable[bytes], counters: Counters) -> "list[Handed]":
+def decode_each(first_id: str, items: Iterable[bytes], counters: Counters) -> "list[Submission]":
     """Return what `encode` made each of *items* of, as `decode` does with a frame of them."""
     return _items(first_id, map(_decode, items), counters)
 
 
-def is_event(item: "Handed | bytes") -> bool:
+def is_event(item: "Submission | bytes") -> bool:
     """Whether *item*, encoded or not, is an event or a request, and not a record beside events."""
     if isinstance(item, bytes):
         return _decode(item)[0] in (_REQUEST, _TRACKED)
@@ -116,8 +116,8 @@ def _proper(event: Event) -> Event:
     return event
 
 
-def _items(first_id: str, records: Iterable[list[Any]], counters: Counters) -> "list[Handed]":
-    items: list[Handed] = []
+def _items(first_id: str, records: Iterable[list[Any]], counters: Counters) -> "list[Submission]":
+    items: list[Submission] = []
     for number, record in enumerate(records):
         try:
             item = _item(*record)
@@ -131,7 +131,7 @@ def _items(first_id: str, records: Iterable[list[Any]], counters: Counters) -> "
     return items
 
 
-def _item(kind: int, said: Any, known: list[Any] | None) -> "Handed":
+def _item(kind: int, said: Any, known: list[Any] | None) -> "Submission":
     if kind == _ERASE:
         return Erase.decode(said)
     context = None if known is None else _restored(known)

@@ -15,7 +15,7 @@ from analytics_middleware.counters import Counters, logger
 from analytics_middleware.relay import facts, wire
 
 if TYPE_CHECKING:
-    from analytics_middleware.pipeline import Handed
+    from analytics_middleware.pipeline import Submission
 
 _LOCK = "worker.lock"
 _LOOK_EVERY = 1.0
@@ -31,7 +31,7 @@ class RelayServer:
     Of several workers of a directory one listens, and another takes over when it ends.
     """
 
-    def __init__(self, directory: Path, record: "Callable[[Sequence[Handed]], int]", counters: Counters) -> None:
+    def __init__(self, directory: Path, record: "Callable[[Sequence[Submission]], int]", counters: Counters) -> None:
         self._directory = directory
         self._record = record
         self._counters = counters
@@ -142,7 +142,7 @@ class RelayServer:
             self._lock = None
 
     def _serve(self, timeout: float) -> None:
-        frames: list[tuple[_Connection, list[Handed]]] = []
+        frames: list[tuple[_Connection, list[Submission]]] = []
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._listener:
                 self._accept()
@@ -154,7 +154,7 @@ class RelayServer:
         if frames:
             self._take(frames)
 
-    def _take(self, frames: "list[tuple[_Connection, list[Handed]]]") -> None:
+    def _take(self, frames: "list[tuple[_Connection, list[Submission]]]") -> None:
         try:
             # One transaction for whatever came together, from all processes.
             last = self._record([item for _, items in frames for item in items])

@@ -28,7 +28,7 @@ from analytics_middleware.store.identity import identity, is_cookieless
 from analytics_middleware.store.reading import Wanted, read_first_seen, read_people, read_tables
 from analytics_middleware.store.sealing import Pace, Sealer
 from analytics_middleware.store.segments import Segments
-from analytics_middleware.store.snapshot import Reader
+from analytics_middleware.store.snapshot import FrameReader
 from analytics_middleware.store.sql import Rows, run_sql
 from analytics_middleware.store.tail import Taken
 from analytics_middleware.store.timeout import time_limit
@@ -76,7 +76,7 @@ class DuckDBStore(Store):
         self.sealer = Sealer(
             outbox, self.segments, compactor, pace=pace or Pace(), clock=clock, keep_replaced=2 * question_timeout
         )
-        self._reader = Reader(outbox.database, self.segments, self._now, cache_bytes, disk_from)
+        self._reader = FrameReader(outbox.database, self.segments, self._now, cache_bytes, disk_from)
         self._traits = Traits(outbox.database)
         self._refused = 0
         self._applying = threading.Lock()

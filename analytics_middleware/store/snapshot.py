@@ -49,7 +49,7 @@ class _Sealed(NamedTuple):
     tables: list[Table]
 
 
-class Reader:
+class FrameReader:
     """Makes frames, one at a time; frames are then used by any number of threads."""
 
     def __init__(

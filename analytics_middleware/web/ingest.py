@@ -130,7 +130,7 @@ class Ingest:
         facts = request.facts
         around = request.context
         if around is not None and not around.finished:
-            around.look()
+            around.read_framework_facts()
         context = RequestContext(self._analytics)
         context.automatic = False
         context.given = Event(

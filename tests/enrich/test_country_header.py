@@ -6,7 +6,7 @@ from analytics_middleware import Analytics, ConfigurationError
 from analytics_middleware.counters import Counters
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.salts import PrivateSalts
-from analytics_middleware.enrich.sessions import PrivateRecords
+from analytics_middleware.enrich.sessions import PrivateSessions
 from analytics_middleware.enrich.visit import Enricher
 from analytics_middleware.event import Event
 from analytics_middleware.request import Request
@@ -15,7 +15,7 @@ from analytics_middleware.settings import Settings
 
 def country(peer, trusted):
     settings = Settings(country_header="cf-ipcountry", trusted_proxies=trusted)
-    enricher = Enricher(settings, PrivateSalts(), PrivateRecords(), Counters())
+    enricher = Enricher(settings, PrivateSalts(), PrivateSessions(), Counters())
     request = Request(peer=peer, headers=[(b"cf-ipcountry", b"NZ"), (b"x-forwarded-for", b"198.51.100.1")])
     return enricher.enrich(Event(), request).event.visit.country
 
@@ -42,7 +42,7 @@ def test_the_header_is_believed_when_a_trusted_proxy_brought_it(peer, trusted, e
 
 def test_what_the_caller_says_of_the_country_stays():
     enricher = Enricher(
-        Settings(country_header="cf-ipcountry", trusted_proxies=["unix"]), PrivateSalts(), PrivateRecords(), Counters()
+        Settings(country_header="cf-ipcountry", trusted_proxies=["unix"]), PrivateSalts(), PrivateSessions(), Counters()
     )
     event = Event()
     event.visit.country = "IT"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics_middleware.enrich.sessions import PrivateRecords, Sessions
+from analytics_middleware.enrich.sessions import PrivateSessions, Sessions
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.visitors import SharedSessions
 
@@ -13,7 +13,7 @@ NOON = 1_750_000_000.0
 @pytest.fixture(params=["private", "shared"])
 def sessions(request, tmp_path):
     database = Database(tmp_path)
-    yield Sessions(PrivateRecords() if request.param == "private" else SharedSessions(database), TIMEOUT)
+    yield Sessions(PrivateSessions() if request.param == "private" else SharedSessions(database), TIMEOUT)
     database.close()
 
 

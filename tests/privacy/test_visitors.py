@@ -16,7 +16,7 @@ from privacy_site import BROWSER, Page
 from analytics_middleware import set_user
 from analytics_middleware.counters import Counters
 from analytics_middleware.enrich.salts import PrivateSalts
-from analytics_middleware.enrich.sessions import PrivateRecords
+from analytics_middleware.enrich.sessions import PrivateSessions
 from analytics_middleware.enrich.visit import Enricher
 from analytics_middleware.enrich.visitor import is_cookieless
 from analytics_middleware.event import Event
@@ -225,7 +225,7 @@ def test_housekeeping_comes_once_a_minute_and_again_at_once_while_somebody_reads
     calls = []
     database = Database(tmp_path)
     monkeypatch.setattr(database, "truncate", lambda: calls.append(now[0]) or next(answers))
-    enricher = Enricher(Settings(), PrivateSalts(), PrivateRecords(), Counters())
+    enricher = Enricher(Settings(), PrivateSalts(), PrivateSessions(), Counters())
     keeping = Housekeeping(enricher, database, monotonic=lambda: now[0])
     for now[0] in range(125):
         keeping.tick()
@@ -238,7 +238,7 @@ def test_a_disk_that_fails_does_not_end_housekeeping(tmp_path, monkeypatch):
 
     database = Database(tmp_path)
     monkeypatch.setattr(database, "truncate", fail)
-    enricher = Enricher(Settings(), PrivateSalts(), PrivateRecords(), Counters())
+    enricher = Enricher(Settings(), PrivateSalts(), PrivateSessions(), Counters())
     keeping = Housekeeping(enricher, database, monotonic=iter([0.0, 60.0, 61.0]).__next__)
     keeping.tick()
     keeping.tick()

@@ -11,7 +11,7 @@ from analytics_middleware import Event, Money
 from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters
 from analytics_middleware.enrich.salts import PrivateSalts
-from analytics_middleware.enrich.sessions import PrivateRecords
+from analytics_middleware.enrich.sessions import PrivateSessions
 from analytics_middleware.enrich.visit import Enricher
 from analytics_middleware.event import Erase, EventType, Identify, Visit
 from analytics_middleware.ids import first_of_many, successor
@@ -115,7 +115,7 @@ handed = (
 def made_of(items):
     """What the log gets of *items*, but for the session, which is drawn."""
     counters, defaults = Counters(), Settings()
-    enricher = Enricher(defaults, SALTS, PrivateRecords(), counters)
+    enricher = Enricher(defaults, SALTS, PrivateSessions(), counters)
     drafts = Pipeline(defaults, counters, enricher).drafts(items)
     assert "dropped.internal_error" not in counters.peek()
     return [draft._replace(payload=without_session(draft.payload)) for draft in drafts]
