@@ -101,7 +101,7 @@ class Access:
         if caller is Caller.STRANGER:
             raise Refusal(401, "unauthorized", "this is for authorised readers only: sign in", headers=_CHALLENGE)
         if not self.may_change(request, caller):
-            raise Refusal(403, "read_only", "reading is all that is allowed here: see authorize_changes")
+            raise Refusal(403, "read_only", "you may only read here: see the setting authorize_changes")
         if caller is Caller.READER:
             if form:
                 self.origins.check_own(request.facts)
@@ -146,15 +146,15 @@ class Access:
         usable = self.by_login and request.facts.method == "GET"
         cookie = self.login.exchange(token) if usable else None
         if cookie is None:
-            raise Refusal(401, "token", "this login URL was used, has expired, or never was one", "token")
+            raise Refusal(401, "token", "this login URL was used already, has expired, or is wrong", "token")
         return self.login.set_cookie(cookie, request.facts)
 
     def announce(self) -> None:
         """Log the login URL if it is the way in. Only its path: anybody can send any Host header."""
         if self.by_login:
             logger.warning(
-                "analytics: reading is closed; to sign in, open %s on this site within a day, once. "
-                "The settings authorize and read_token open it to others.",
+                "analytics: reading is closed; to sign in, open %s on this site, once, within a day. "
+                "The settings authorize and read_token let others read.",
                 self.login_path(self.entrance),
             )
 

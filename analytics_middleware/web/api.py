@@ -20,8 +20,8 @@ from analytics_middleware.web.saving import RESOURCES, Saving
 
 Handler = Callable[[WebRequest], WebResponse]
 
-KEY: Final = text("key", "The write key, where sendBeacon can send no X-Analytics-Key header.")
-TOKEN: Final = text("token", "What the login URL in the server's log says.", required=True)
+KEY: Final = text("key", "The write key, for sendBeacon, which can't send the header X-Analytics-Key.")
+TOKEN: Final = text("token", "The token of the login URL in the server's log.", required=True)
 
 _BODY_TYPES = frozenset({"", "application/json", "text/plain"})
 _ANSWER_HEADERS = (("content-type", "application/json"), *PRIVATE)

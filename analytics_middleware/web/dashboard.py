@@ -28,7 +28,7 @@ from analytics_middleware.web.templating import environment, render, static_file
 _FORMS: Final[tuple[Parameter, ...]] = (
     choice(
         "format",
-        "html, json, csv, or stream: what changes, as server-sent events. Default: by the Accept header, else html.",
+        "html, json, csv, or stream (changes as server-sent events). Default: by the Accept header, else html.",
         ("html", "json", "csv", "stream"),
     ),
     text("table", "With format=csv: which table of the page."),
@@ -144,7 +144,7 @@ class Dashboard:
         share = self._shares.open(token)
         page = None if share is None else self._pages.get(share.page)
         if share is None or page is None or not page.shareable:
-            raise Refusal(410, "expired", "This link has expired or was revoked, or is not whole.")
+            raise Refusal(410, "expired", "This link has expired or was revoked, or it is incomplete.")
         asked = {**parse(share.query, (*page.parameters, *COMMON)), **parse(request.facts.query, _FORMS)}
         scope = read_scope(self._analytics.insights, asked)
         return self._show(request, page, scope, asked, SharedLinks(request.mount, token, scope.where))
@@ -199,7 +199,7 @@ class Dashboard:
     def _check_shareable(self, name: str, query: str) -> None:
         page = self._pages.get(name)
         if page is None or not page.shareable:
-            raise QuestionError("page", f"{name!r:.100} is none that is shared")
+            raise QuestionError("page", f"{name!r:.100} is not a page that can be shared")
         asked = parse(query, (*page.parameters, *COMMON))
         check_impersonal(read_scope(self._analytics.insights, asked).where, asked.get("breakdown"))
 

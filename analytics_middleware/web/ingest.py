@@ -166,7 +166,7 @@ def _event(sent: SentEvent, field: str, now: datetime, max_age: timedelta | None
         except (ValueError, TypeError, OverflowError) as error:
             raise Refusal(400, "invalid", f"{error!s:.200}", f"{field}.revenue") from None
     if sent.url is not None and not _place(event, sent.url):
-        raise Refusal(400, "invalid", "a url begins with http:// or https://", f"{field}.url")
+        raise Refusal(400, "invalid", "a url must begin with http:// or https://", f"{field}.url")
     if sent.referrer and _is_link(sent.referrer):
         event.referrer = sent.referrer
     return event
@@ -177,14 +177,14 @@ def _when(sent: SentEvent, field: str, now: datetime, max_age: timedelta | None)
         at = now if sent.age_ms is None else now - timedelta(milliseconds=sent.age_ms)
         name = "age_ms"
     elif sent.age_ms is not None:
-        raise Refusal(400, "invalid", "timestamp and age_ms say the same; send one of them", f"{field}.age_ms")
+        raise Refusal(400, "invalid", "send timestamp or age_ms, not both", f"{field}.age_ms")
     else:
         at, name = sent.timestamp, "timestamp"
     # Compared before the conversion to UTC, which fails in the first and last hours of the calendar.
     if at > now + MAX_AHEAD:
-        raise Refusal(400, "future", "an event may lie at most an hour in the future", f"{field}.{name}")
+        raise Refusal(400, "future", "an event may be at most an hour in the future", f"{field}.{name}")
     if at < _EPOCH or (max_age is not None and at < now - max_age):
-        oldest = "be of 1970 at the earliest" if max_age is None else "be 24 hours old at most without a key"
+        oldest = "not be from before 1970" if max_age is None else "be at most 24 hours old if it is sent without a key"
         raise Refusal(400, "too_old", f"an event must {oldest}", f"{field}.{name}")
     return at.astimezone(UTC)
 

@@ -15,11 +15,11 @@ _ERRORS: Final = {
     "400": "The request is wrong; field says where.",
     "401": "A token, a key or a login is missing or wrong.",
     "403": "Pages of that origin may not do this, or the caller may only read.",
-    "404": "There is nothing of that name.",
+    "404": "There is nothing with that name.",
     "405": "The method is not possible here.",
     "408": "The body took too long to arrive.",
     "413": "The body is too long.",
-    "415": "The body is compressed or of another type.",
+    "415": "The body is compressed, or of a type that is not accepted.",
     "429": "Too many requests; Retry-After says when to come back.",
     "503": "There is no store to ask, or the log can't be written.",
 }
@@ -54,8 +54,8 @@ def document(max_body: int) -> dict[str, Any]:
     paths["/events"] = {
         "post": _taking(
             "events",
-            "Record events. Either all are accepted or none. A user_id is believed of servers (secret key), authorised "
-            "requests, and of the user who is signed in; else it is ignored.",
+            "Record events, all or none. A user_id is accepted from servers (secret key), from authorised requests, "
+            "and if it is that of the user who is signed in; otherwise it is ignored.",
             named[repr(ingest.SentEvents)],
             max_body,
         )
@@ -63,7 +63,7 @@ def document(max_body: int) -> dict[str, Any]:
     paths["/identify"] = {
         "post": _taking(
             "identify",
-            "Merge traits into what is known of a user; null removes one. Believed of the same.",
+            "Merge traits into what is known of a user; null removes one. A user_id is accepted as with events.",
             named[repr(ingest.SentIdentify)],
             max_body,
         )
@@ -71,8 +71,7 @@ def document(max_body: int) -> dict[str, Any]:
     paths["/records"] = {
         "post": _between_hosts(
             "records",
-            "Take over what another host has recorded, event for event as its log has it; all are on disk before the "
-            "answer, or none is kept.",
+            "Take records from another host's log. All are on disk before the answer, or none is kept.",
             named[repr(records.SentRecords)],
             named[repr(Taken)],
             max(max_body, records.MAX_BODY),
@@ -81,7 +80,7 @@ def document(max_body: int) -> dict[str, Any]:
     paths["/salts"] = {
         "post": _between_hosts(
             "salts",
-            "The salt of cookieless visitors' ids on a day, in Base64: hosts that share it agree on who is who.",
+            "The salt of cookieless visitors' ids on a day, in Base64: hosts that share it give a visitor the same id.",
             named[repr(records.SaltWanted)],
             named[repr(SharedSalt)],
             max_body,

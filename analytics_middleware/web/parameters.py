@@ -131,7 +131,7 @@ def _read_filters(value: str) -> list[Any]:
         for scalar in values if isinstance(values, list) else [values]:  # pyright: ignore[reportUnknownVariableType]
             # Filters compare numbers as floats, and a larger one may not fit into a float.
             if isinstance(scalar, int) and scalar not in _INT64:
-                raise ValueError("has a number that does not fit into 64 bits")
+                raise ValueError("has a number of more than 64 bits")
     return listed
 
 
@@ -146,7 +146,7 @@ def parse(query: str, parameters: Iterable[Parameter]) -> dict[str, Any]:
     for name, value in pairs:
         parameter = known.get(name)
         if parameter is None:
-            raise QuestionError(name[:100], f"is no parameter of this; there are {', '.join(known)}")
+            raise QuestionError(name[:100], f"is not a parameter here; there are {', '.join(known)}")
         if name in found and not parameter.repeated:
             raise QuestionError(name, "may be given only once")
         try:

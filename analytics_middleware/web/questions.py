@@ -30,19 +30,21 @@ BUCKET = choice("bucket", "Length of a bucket.", UNITS)
 TIMEOUT = span("timeout", "Time without an event after which a session ends. Default: 30m.")
 PERIOD = choice("period", "Length of a period.", q.PERIODS)
 STEP = text("step", "Names of the events, one after the other.", "steps", repeated=True, required=True)
-WINDOW = span("window", "Time from the first step within which all must happen: 30m, 24h, 7d.")
-ORDER = choice("order", "Whether anything may lie between the steps, nothing, or order does not matter.", q.ORDERS)
+WINDOW = span("window", "Time within which all steps must follow the first: 30m, 24h, 7d.")
+ORDER = choice(
+    "order", "ordered: other events may lie between the steps; strict: none may; any: in any order.", q.ORDERS
+)
 OFFSETS = whole("offset", "Number of days after.", 0, 3660, "offsets", repeated=True)
-COHORT = text("event", "Name of the event that makes a newcomer. Default: any.")
+COHORT = text("event", "Name of the event that makes a user a newcomer. Default: any.")
 RETURN = text("return_event", "Name of the event that counts as coming back. Default: any.")
 FIELD = text("field", "The field, such as matched_pattern, source or country.", required=True)
 FIRST = text("event", "Name of the event to begin at.", required=True)
-DIRECTION = choice("direction", "Whether to follow what comes after it, or before it.", ("after", "before"))
+DIRECTION = choice("direction", "Whether the sequences come after the event or before it.", ("after", "before"))
 PERIODS = whole("periods", "Number of cells of each cohort. Default: the number of cohorts.", 1, 500)
 WITHIN = choice("within", "Whether days are counted per week or per month.", ("week", "month"))
 
 RANGE: Final = (FROM, TO, TZ, WHERE, BOTS)
-_UNUSED: Final = "Accepted by every question; of no effect here."
+_UNUSED: Final = "Accepted, as by every question, but has no effect here."
 _UNUSED_TO = when("to", _UNUSED, "")
 _UNUSED_FROM = when("from", _UNUSED, "")
 
@@ -72,7 +74,7 @@ def _top(insights: Insights, **asked: Any) -> list[r.Count]:
     if "prop" in asked:
         return insights.top_properties(asked.pop("event", ""), asked.pop("prop"), **asked)
     if asked.pop("event", ""):
-        raise QuestionError("event", "goes with property: whose values to count")
+        raise QuestionError("event", "may be given only together with property")
     return insights.top_events(**asked)
 
 
@@ -124,7 +126,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     _question(
         "/top",
         _top,
-        "The most frequent events; with property, the most frequent values of it.",
+        "The most frequent events; with property, its most frequent values.",
         (EVENT, text("property", "Name of a property.", "prop"), LIMIT),
         list[r.Count],
     ),
@@ -181,7 +183,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     ),
     Question(
         "/retention",
-        "How many of the newcomers of the day of from came back so many days later.",
+        "How many of the newcomers on the day of from came back the given numbers of days later.",
         (OFFSETS, FROM, TZ, WHERE, BOTS, _UNUSED_TO),
         list[r.RetentionRow],
         lambda insights, asked: insights.retention(**asked),
@@ -241,7 +243,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         "/timeline",
         Insights.timeline,
         "What one user did, newest first.",
-        (text("user_id", "The user."), text("anon_id", "Or an anonymous id of theirs."), LIMIT),
+        (text("user_id", "The user."), text("anon_id", "Or one of the user's anonymous ids."), LIMIT),
         r.Timeline,
     ),
     _question(

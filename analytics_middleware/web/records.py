@@ -102,7 +102,7 @@ class Hub:
         day = decoded(body, _wanted).day
         today = datetime.now(UTC).astimezone(ZoneInfo(self._analytics.settings.timezone)).date()
         if abs((day - today).days) > 1:
-            raise Refusal(400, "invalid", f"{day} is not within a day of {today}, which it is here", "day")
+            raise Refusal(400, "invalid", f"{day} is not within a day of {today}, today's date here", "day")
         try:
             salt = self._analytics.shared_salt(day)
         except FAILURES:
@@ -113,7 +113,7 @@ class Hub:
         if self._analytics.hub is not None:
             # Nor passed on: two hosts that name each other would pass records back and forth for ever.
             raise Refusal(
-                503, "unavailable", "this instance has its own store elsewhere; name that one", headers=[_SOON]
+                503, "unavailable", "this instance keeps its events elsewhere; send yours there, too", headers=[_SOON]
             )
         if self._analytics.store is None:
             raise Refusal(503, "unavailable", "there is no store here", headers=[_SOON])

@@ -131,7 +131,7 @@ class Saved:
     def _put(self, what: Named | Annotation, key: str, most: int, instead_of: str | None = None) -> None:
         kind = _KINDS[type(what)]
         if not self.shelf.put(kind, key, msgspec.json.encode(what), most, instead_of=instead_of):
-            raise QuestionError("name", f"there are {most} {kind}s, which is all that are kept; delete one first")
+            raise QuestionError("name", f"there are {most} {kind}s, the most that are kept; delete one first")
 
 
 def saved_of(analytics: Analytics) -> Saved:

@@ -60,7 +60,7 @@ class Shares:
         )
         kept = msgspec.convert(msgspec.to_builtins(made), Share)
         if not self._shelf.put(_KIND, made.id, msgspec.json.encode(kept), MOST):
-            raise QuestionError("page", f"there are {MOST} links, which is all that are kept; revoke one first")
+            raise QuestionError("page", f"there are {MOST} links, the most that are kept; revoke one first")
         return made
 
     def good(self) -> list[Share]:
@@ -96,7 +96,7 @@ def check_impersonal(where: tuple[Filter, ...], breakdown: str | None) -> None:
     """Raise `QuestionError` if a page would tell who somebody is: what is shared are figures, not people."""
     for parameter, field in (*(("where", each.field) for each in where), ("breakdown", breakdown or "")):
         if field in _PERSONAL or field.startswith("traits."):
-            raise QuestionError(parameter, f"{field!r:.120} says who somebody is, and is not shared")
+            raise QuestionError(parameter, f"{field!r:.120} would tell who somebody is, and can't be shared")
 
 
 def _read(value: bytes) -> Share | None:

@@ -117,7 +117,7 @@ class Streams:
         """
         if len(self) >= self._limit:
             self._counters.add("streams_refused")
-            message = "as many live pages are looked at as this process holds connections for"
+            message = "this process has no connection left for another live page"
             raise Refusal(503, "streams", message, headers=[("retry-after", "5")])
         return self._stream(page, render)
 

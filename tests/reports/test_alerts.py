@@ -524,7 +524,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "an unknown key": ([{**PLAIN, "threshold": 3}], r"alert 0 \('orders'\): 'threshold' is unknown; there are name"),
     "no question": ([{**PLAIN, "question": None}], "'question' is None; it must be one of volume, top"),
     "an unknown question": ([{**PLAIN, "question": "volumes"}], "'question' is 'volumes'"),
-    "a parameter": ([{**PLAIN, "parameters": {"evnt": "x"}}], "'parameters' is .* evnt: is no parameter"),
+    "a parameter": ([{**PLAIN, "parameters": {"evnt": "x"}}], "'parameters' is .* evnt: is not a parameter"),
     "a parameter's value": ([{**PLAIN, "parameters": {"bucket": "year"}}], "'parameters' is .* bucket: 'year'"),
     "a filter": ([{**PLAIN, "parameters": {"where": [{"field": "x", "op": "eq"}]}}], "'parameters' is"),
     "a range": ([{**PLAIN, "parameters": {"from": "2025-01-01"}}], "which 'window' says"),

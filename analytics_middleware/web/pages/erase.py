@@ -20,7 +20,7 @@ def erased(analytics: Analytics, form: Mapping[str, str]) -> dict[str, Any]:
     """Erase the user in *form*; return what the page shows afterwards. Raises `QuestionError`."""
     user_id = form.get("user_id", "")
     if form.get("sure") != "yes":
-        raise QuestionError("sure", "must be ticked: what is erased does not come back")
+        raise QuestionError("sure", "must be ticked: erasing can't be undone")
     try:
         gone = analytics.erase(user_id)
     except ValueError as error:

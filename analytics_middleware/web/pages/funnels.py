@@ -13,8 +13,8 @@ from analytics_middleware.web.tables import Table, table
 
 PARAMETERS: Final[tuple[Parameter, ...]] = (
     text("step", "Names of the events, one after the other.", "steps", repeated=True),
-    span("window", "Time from the first step within which all must happen: 30m, 24h, 7d."),
-    choice("order", "Whether anything may lie between the steps, nothing, or order does not matter.", q.ORDERS),
+    span("window", "Time within which all steps must follow the first: 30m, 24h, 7d."),
+    choice("order", "ordered: other events may lie between the steps; strict: none may; any: in any order.", q.ORDERS),
     text("breakdown", "A field: one funnel for each of its values."),
 )
 _OFFERED: Final = 40

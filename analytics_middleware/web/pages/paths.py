@@ -10,7 +10,7 @@ from analytics_middleware.web.tables import Table, table
 
 PARAMETERS: Final[tuple[Parameter, ...]] = (
     text("event", "Name of the event to begin at. Default: the most frequent one."),
-    choice("direction", "Whether to follow what comes after it, or before it.", ("after", "before")),
+    choice("direction", "Whether the sequences come after the event or before it.", ("after", "before")),
     whole("depth", "Number of events in a sequence.", 1, 10),
 )
 _OFFERED: Final = 40

@@ -12,8 +12,8 @@ from analytics_middleware.web.parameters import Parameter, choice, text
 from analytics_middleware.web.tables import Cell, Table, table
 
 PARAMETERS: Final[tuple[Parameter, ...]] = (
-    choice("every", "Length of a cohort's period. Default: by the range.", q.PERIODS),
-    text("event", "Name of the event that makes a newcomer. Default: any."),
+    choice("every", "Length of a cohort's period. Default: depends on the range.", q.PERIODS),
+    text("event", "Name of the event that makes a user a newcomer. Default: any."),
     text("return_event", "Name of the event that counts as coming back. Default: any."),
 )
 _COLUMNS: Final = 15

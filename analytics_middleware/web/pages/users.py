@@ -15,7 +15,7 @@ from analytics_middleware.web.tables import Table, table
 
 PARAMETERS: Final[tuple[Parameter, ...]] = (
     text("user_id", "Show what this user did."),
-    text("anon_id", "Or the one that this anonymous id belongs to."),
+    text("anon_id", "Or show the user whom this anonymous id belongs to."),
 )
 _SHOWN: Final = 50
 
