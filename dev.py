@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Everything a newcomer needs: sets up a virtual environment beside this file and runs something in it.
+"""Everything a newcomer needs: sets up a virtual environment next to this file and runs something in it.
 
     python3 dev.py demo          the demo: an app, traffic, its events
-    python3 dev.py test          all tests; further words go to pytest
+    python3 dev.py test          all tests; further arguments go to pytest
     python3 dev.py check         what CI runs: tests on every supported Python, linters, types, the built wheel
 
 Needs nothing but Python 3.11 or later; works from any directory.
@@ -18,10 +18,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
-# One more than processors: many tests wait for a server.
+# One more than the number of CPUs: many tests wait for a server.
 WORKERS = f"-n{(os.cpu_count() or 1) + 1}"
-# What only makes sense in a checkout; and what takes long and is about browsers, servers of others and whole hosts
-# rather than about Python's versions: all tests together must not take longer than people wait for them.
+# Tests that only make sense in a checkout, and slow tests whose result does not depend on the Python version (browsers,
+# other servers, whole hosts): running them for each version would take too long.
 NOT_FOR_THE_WHEEL = (
     "--ignore=tests/test_packaging.py",
     "--ignore=tests/test_demo.py",
@@ -59,10 +59,10 @@ def main() -> int:
 
 
 def environment(name: str, python: str = sys.executable, install: str = "-e .[dev]") -> Path:
-    """Return a virtual environment with *install* in it, made or brought up to date as needed."""
+    """Return a virtual environment with *install* in it, created or updated as needed."""
     directory = ROOT / name
     if not bin_of(directory, "python").exists():
-        say(f"making {name} with {python}")
+        say(f"creating {name} with {python}")
         must(python, "-m", "venv", str(directory))
     stamp = directory / "installed"
     wanted = (ROOT / "pyproject.toml").read_text() + install
@@ -95,7 +95,7 @@ def check() -> int:
         step("build the wheel", bin_of(here, "uv"), "build", "-q", "--out-dir", scratch, "--python", python)
         wheels = list(Path(scratch).glob("*.whl"))
         step(f"tests on {'.'.join(map(str, sys.version_info[:2]))}", bin_of(here, "pytest"), "-q", WORKERS)
-        # Without the packages beside them, the tests can only find the installed ones.
+        # Copied without the packages' sources, the tests can only import the installed wheel.
         tree = Path(scratch) / "tree"
         for name in ("tests", "examples", "docs", "pyproject.toml", "README.md", "CHANGELOG.md"):
             copy(ROOT / name, tree / name)
@@ -105,7 +105,7 @@ def check() -> int:
                 title = f"tests against the installed wheel on {version}"
                 step(title, bin_of(other, "pytest"), "-q", WORKERS, *NOT_FOR_THE_WHEEL, cwd=tree)
     minutes = (time.monotonic() - began) / 60
-    say(f"failed: {', '.join(failed)}" if failed else f"all is well, after {minutes:.1f} minutes")
+    say(f"failed: {', '.join(failed)}" if failed else f"all passed, after {minutes:.1f} minutes")
     return len(failed)
 
 
@@ -124,14 +124,14 @@ def pythons() -> dict[str, str]:
 
 
 def works(python: str, version: str) -> bool:
-    """Whether *python* runs and is of *version* (pyenv's shims exist for versions that are not selected)."""
+    """Return whether *python* runs and has *version* (pyenv's shims exist for versions that are not selected)."""
     code = "import sys, venv, ensurepip; print('.'.join(map(str, sys.version_info[:2])))"
     result = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     return result.stdout.strip() == version
 
 
 def install_browser() -> None:
-    """Install Chromium with the system's package manager where it is missing and we may."""
+    """Install Chromium with the system's package manager if it is missing and we have the rights."""
     if shutil.which("chromium") or shutil.which("google-chrome") or not (ROOT / "tests" / "browser").exists():
         return
     if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -165,7 +165,7 @@ def run(*command: "str | Path", cwd: Path = ROOT) -> int:
 
 
 def must(*command: "str | Path") -> None:
-    """Run *command*; end when it fails."""
+    """Run *command*; exit if it fails."""
     if code := run(*command):
         sys.exit(code)
 

@@ -1,13 +1,13 @@
-"""Analytics in Celery tasks, under prefork as well: nothing is lost when a worker process ends.
+"""Analytics in Celery tasks, also under prefork: no event is lost when a worker process ends.
 
     celery --workdir examples -A celery_jobs worker
 
 Three things make it work:
 
-- One `Analytics` with a data directory, made at import. It starts no thread before a process sends its first event, so
-  that prefork is no trouble; each worker process writes into the same log.
-- Celery ends its processes without running Python's exit handlers: `worker_process_shutdown` writes what is handed off.
-- The request that sends a task goes along in the task's headers, so that its events say whose they are.
+- One `Analytics` with a data directory, created at import. It starts no thread before a process records its first
+  event, so it works under prefork. All worker processes write to the same log.
+- Celery ends its processes without running Python's exit handlers. So `worker_process_shutdown` writes waiting events.
+- The task's headers describe the request that sent the task, so that the task's events have its user and page.
 """
 
 import os
@@ -26,7 +26,7 @@ app.conf.task_ignore_result = True
 analytics = Analytics(
     [StdoutCollector(pretty=True)],
     data_dir=os.environ.get("JOBS_DATA_DIR", "analytics-data"),
-    # One process delivers; the workers only write. Without `analytics-middleware worker`, leave this line out.
+    # Set JOBS_BACKGROUND=no if `analytics-middleware worker` runs: it delivers, and Celery's workers only record.
     background=os.environ.get("JOBS_BACKGROUND", "yes") == "yes",
 )
 
@@ -43,7 +43,7 @@ def write_what_is_left(**_: Any) -> None:
 
 
 class Tracked(app.Task):  # type: ignore[misc, name-defined]
-    """A task whose `track` calls know the request that sent it; without one (beat, a shell) they say what they say."""
+    """A task whose `track` calls know the request that sent it, if any did (not beat, not a shell)."""
 
     abstract = True
 
@@ -59,6 +59,6 @@ def send_invoice(order: int) -> None:
 
 @app.task
 def nightly_report() -> None:
-    # No request sent this one: the block is its context, and an event of its own with a duration.
+    # No request sent this task: the block gives it a context, and is recorded as an event with a duration.
     with analytics.context("report.made", user_id="reporting"):
         track("report.section", {"name": "orders"})

@@ -1,4 +1,4 @@
-"""A blog with a checkout on Django in one file, and what its visitors do printed as they do it.
+"""A blog with a checkout on Django, in one file, that prints what its visitors do.
 
 One middleware records page views and actions; the helpers add what only a view knows. ``application`` is for WSGI
 servers, ``asgi_application`` for ASGI servers.
@@ -27,17 +27,17 @@ settings.configure(
     ALLOWED_HOSTS=["localhost", "127.0.0.1"],
     ROOT_URLCONF=__name__,
     INSTALLED_APPS=["analytics_middleware_django"],
-    # A real site has CsrfViewMiddleware too; here SameSite cookies have to do, and the forms stay plain.
+    # A real site also needs CsrfViewMiddleware; here SameSite cookies must do, to keep the forms simple.
     MIDDLEWARE=[
-        "analytics_middleware_django.AnalyticsMiddleware",  # first: it times everything, and sees every answer
+        "analytics_middleware_django.AnalyticsMiddleware",  # first: it times everything, and sees every response
         "django.contrib.sessions.middleware.SessionMiddleware",
     ],
     SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
     ANALYTICS={
         "COLLECTORS": [StdoutCollector(pretty=True)],
         "DATA_DIR": os.environ.get("BLOG_DATA_DIR"),
-        "READ_TOKEN": os.environ.get("BLOG_READ_TOKEN"),  # without one, the log shows an address to sign in with
-        # With django.contrib.auth there is no need for this line.
+        "READ_TOKEN": os.environ.get("BLOG_READ_TOKEN"),  # without it, the log shows a login address
+        # Not needed with django.contrib.auth.
         "GET_USER_ID": lambda request: request.session.get("user"),
     },
 )
@@ -123,7 +123,7 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
 def search(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "")
     found = [slug for slug, texts in POSTS.items() if query.lower() in " ".join(texts).lower()]
-    set_event_name("search.submitted")  # a page view no longer, but an event of its own
+    set_event_name("search.submitted")  # turns the page view into a named event
     add_property("query", query)
     add_property("results", len(found))
     return html(request, "Search", SEARCH + links(found))
@@ -135,14 +135,14 @@ def archive(request: HttpRequest) -> StreamingHttpResponse:
         yield head
         for slug in POSTS:
             yield links([slug])
-        add_property("posts", len(POSTS))  # the event waits for the last byte
+        add_property("posts", len(POSTS))  # still in time: the event is made after the last byte
         yield tail
 
     return StreamingHttpResponse(chunks())
 
 
 async def quote(request: HttpRequest) -> HttpResponse:
-    await asyncio.sleep(0.02)  # another service's answer
+    await asyncio.sleep(0.02)  # stands for a call to another service
     return html(request, "Quote", "<blockquote>Tea is drunk to forget the din of the world.</blockquote>")
 
 
@@ -170,7 +170,7 @@ def newsletter(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def subscribe(request: HttpRequest) -> HttpResponse:
-    track("newsletter.joined", {"list": "weekly"})  # one more event, beside the request's own
+    track("newsletter.joined", {"list": "weekly"})  # one more event, in addition to the request's own
     return html(request, "Welcome", "<p>See you on Sunday.</p>")
 
 
@@ -181,7 +181,7 @@ def login(request: HttpRequest) -> HttpResponse:
 @require_POST
 def sign_in(request: HttpRequest) -> HttpResponse:
     request.session["user"] = request.POST.get("name", "guest")
-    set_user(request.session["user"])  # outranks GET_USER_ID; other requests need no such line
+    set_user(request.session["user"])  # overrides GET_USER_ID; only this request needs it
     return see_other("/")
 
 

@@ -1,4 +1,4 @@
-"""A blog with a checkout on FastAPI, and what its visitors do printed as they do it.
+"""A blog with a checkout on FastAPI that prints what its visitors do.
 
 One middleware records page views and actions; the helpers add what only a view knows.
 """
@@ -22,12 +22,12 @@ analytics = Analytics(
     [StdoutCollector(pretty=True)],
     data_dir=os.environ.get("BLOG_DATA_DIR"),
     get_user_id=lambda request: request.session.get("user"),
-    read_token=os.environ.get("BLOG_READ_TOKEN"),  # without one, the log shows an address to sign in with
+    read_token=os.environ.get("BLOG_READ_TOKEN"),  # without it, the log shows a login address
 )
 app = FastAPI(
     default_response_class=HTMLResponse,
     middleware=[
-        Middleware(AnalyticsMiddleware, analytics=analytics),  # first: it times everything, and sees every answer
+        Middleware(AnalyticsMiddleware, analytics=analytics),  # first: it times everything, and sees every response
         Middleware(SessionMiddleware, secret_key=os.environ.get("BLOG_SECRET", "only for trying it out")),
     ],
 )
@@ -109,9 +109,9 @@ async def post(request: Request, slug: str) -> HTMLResponse:
 
 
 @app.get("/search")
-def search(request: Request, q: str = "") -> HTMLResponse:  # runs in a thread; the helpers still find its request
+def search(request: Request, q: str = "") -> HTMLResponse:  # runs in a thread, where the helpers still work
     found = [slug for slug, texts in POSTS.items() if q.lower() in " ".join(texts).lower()]
-    set_event_name("search.submitted")  # a page view no longer, but an event of its own
+    set_event_name("search.submitted")  # turns the page view into a named event
     add_property("query", q)
     add_property("results", len(found))
     return html(request, "Search", SEARCH + links(found))
@@ -124,7 +124,7 @@ async def archive() -> StreamingResponse:
         yield head
         for slug in POSTS:
             yield links([slug])
-        add_property("posts", len(POSTS))  # the event waits for the last byte
+        add_property("posts", len(POSTS))  # still in time: the event is made after the last byte
         yield tail
 
     return StreamingResponse(chunks(), media_type="text/html")
@@ -132,7 +132,7 @@ async def archive() -> StreamingResponse:
 
 @app.get("/quote")
 async def quote(request: Request) -> HTMLResponse:
-    await asyncio.sleep(0.02)  # another service's answer
+    await asyncio.sleep(0.02)  # stands for a call to another service
     return html(request, "Quote", "<blockquote>Tea is drunk to forget the din of the world.</blockquote>")
 
 
@@ -162,7 +162,7 @@ async def newsletter(request: Request) -> HTMLResponse:
 
 @app.post("/subscribe")
 async def subscribe(request: Request) -> HTMLResponse:
-    track("newsletter.joined", {"list": "weekly"})  # one more event, beside the request's own
+    track("newsletter.joined", {"list": "weekly"})  # one more event, in addition to the request's own
     return html(request, "Welcome", "<p>See you on Sunday.</p>")
 
 
@@ -174,7 +174,7 @@ async def login(request: Request) -> HTMLResponse:
 @app.post("/sign-in")
 async def sign_in(request: Request, name: Annotated[str, Form()] = "guest") -> RedirectResponse:
     request.session["user"] = name
-    set_user(name)  # outranks get_user_id; other requests need no such line
+    set_user(name)  # overrides get_user_id; only this request needs it
     return RedirectResponse("/", 303)
 
 

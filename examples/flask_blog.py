@@ -1,4 +1,4 @@
-"""A blog with a checkout on Flask, and what its visitors do printed as they do it.
+"""A blog with a checkout on Flask that prints what its visitors do.
 
 One extension records page views and actions; the helpers add what only a view knows.
 """
@@ -20,10 +20,10 @@ app.secret_key = os.environ.get("BLOG_SECRET", "only for trying it out")
 app.config["ANALYTICS"] = {
     "collectors": [StdoutCollector(pretty=True)],
     "data_dir": os.environ.get("BLOG_DATA_DIR"),
-    "read_token": os.environ.get("BLOG_READ_TOKEN"),  # without one, the log shows an address to sign in with
-    "get_user_id": lambda _request: session.get("user"),  # with Flask-Login there is no need for this line
+    "read_token": os.environ.get("BLOG_READ_TOKEN"),  # without it, the log shows a login address
+    "get_user_id": lambda _request: session.get("user"),  # not needed with Flask-Login
 }
-FlaskAnalytics(app)  # with the API at /api/analytics and the pages at /analytics
+FlaskAnalytics(app)  # also serves the API at /api/analytics and the pages at /analytics
 
 PLANS = {"monthly": "3.50", "yearly": "29.99"}
 POSTS = {
@@ -103,7 +103,7 @@ def post(slug: str) -> str | tuple[str, int]:
 def search() -> str:
     query = request.args.get("q", "")
     found = [slug for slug, texts in POSTS.items() if query.lower() in " ".join(texts).lower()]
-    set_event_name("search.submitted")  # a page view no longer, but an event of its own
+    set_event_name("search.submitted")  # turns the page view into a named event
     add_property("query", query)
     add_property("results", len(found))
     return html("Search", SEARCH + links(found))
@@ -116,7 +116,7 @@ def archive() -> Response:
         yield head
         for slug in POSTS:
             yield links([slug])
-        add_property("posts", len(POSTS))  # the event waits for the last byte
+        add_property("posts", len(POSTS))  # still in time: the event is made after the last byte
         yield tail
 
     return Response(chunks(), mimetype="text/html")
@@ -124,7 +124,7 @@ def archive() -> Response:
 
 @app.get("/quote")
 async def quote() -> str:
-    await asyncio.sleep(0.02)  # another service's answer
+    await asyncio.sleep(0.02)  # stands for a call to another service
     return html("Quote", "<blockquote>Tea is drunk to forget the din of the world.</blockquote>")
 
 
@@ -155,7 +155,7 @@ def newsletter() -> str:
 
 @app.post("/subscribe")
 def subscribe() -> str:
-    track("newsletter.joined", {"list": "weekly"})  # one more event, beside the request's own
+    track("newsletter.joined", {"list": "weekly"})  # one more event, in addition to the request's own
     return html("Welcome", "<p>See you on Sunday.</p>")
 
 
@@ -167,7 +167,7 @@ def login() -> str:
 @app.post("/sign-in")
 def sign_in() -> AnyResponse:
     session["user"] = request.form.get("name", "guest")
-    set_user(session["user"])  # outranks get_user_id; other requests need no such line
+    set_user(session["user"])  # overrides get_user_id; only this request needs it
     return redirect("/", 303)
 
 

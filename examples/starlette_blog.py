@@ -1,4 +1,4 @@
-"""A blog with a checkout on Starlette, and what its visitors do printed as they do it.
+"""A blog with a checkout on Starlette that prints what its visitors do.
 
 One middleware records page views and actions; the helpers add what only a view knows.
 """
@@ -24,7 +24,7 @@ from analytics_middleware_starlette import AnalyticsAPI, AnalyticsDashboard, Ana
 analytics = Analytics(
     [StdoutCollector(pretty=True)],
     data_dir=os.environ.get("BLOG_DATA_DIR"),
-    read_token=os.environ.get("BLOG_READ_TOKEN"),  # without one, the log shows an address to sign in with
+    read_token=os.environ.get("BLOG_READ_TOKEN"),  # without it, the log shows a login address
 )
 
 PLANS = {"monthly": "3.50", "yearly": "29.99"}
@@ -101,10 +101,10 @@ async def post(request: Request) -> Response:
     return html(request, title, f"<p>{escape(text)}</p>")
 
 
-def search(request: Request) -> Response:  # not async: it runs in a thread, and the helpers still find its request
+def search(request: Request) -> Response:  # not async: runs in a thread, where the helpers still work
     query = request.query_params.get("q", "")
     found = [slug for slug, texts in POSTS.items() if query.lower() in " ".join(texts).lower()]
-    set_event_name("search.submitted")  # a page view no longer, but an event of its own
+    set_event_name("search.submitted")  # turns the page view into a named event
     add_property("query", query)
     add_property("results", len(found))
     return html(request, "Search", SEARCH + links(found))
@@ -116,14 +116,14 @@ async def archive(request: Request) -> Response:
         yield head
         for slug in POSTS:
             yield links([slug])
-        add_property("posts", len(POSTS))  # the event waits for the last byte
+        add_property("posts", len(POSTS))  # still in time: the event is made after the last byte
         yield tail
 
     return StreamingResponse(chunks(), media_type="text/html")
 
 
 async def quote(request: Request) -> Response:
-    await asyncio.sleep(0.02)  # another service's answer
+    await asyncio.sleep(0.02)  # stands for a call to another service
     return html(request, "Quote", "<blockquote>Tea is drunk to forget the din of the world.</blockquote>")
 
 
@@ -149,7 +149,7 @@ async def newsletter(request: Request) -> Response:
 
 
 async def subscribe(request: Request) -> Response:
-    track("newsletter.joined", {"list": "weekly"})  # one more event, beside the request's own
+    track("newsletter.joined", {"list": "weekly"})  # one more event, in addition to the request's own
     return html(request, "Welcome", "<p>See you on Sunday.</p>")
 
 
@@ -160,7 +160,7 @@ async def login(request: Request) -> Response:
 async def sign_in(request: Request) -> Response:
     name = str((await request.form()).get("name", "guest"))
     request.session["user"] = name
-    set_user(name)  # from the next request on, the session says so
+    set_user(name)  # later requests get the user from the session
     return RedirectResponse("/", 303)
 
 
@@ -199,7 +199,7 @@ app = Starlette(
         Route("/broken", broken),
     ],
     middleware=[
-        Middleware(AnalyticsMiddleware, analytics=analytics),  # first: it times everything, and sees every answer
+        Middleware(AnalyticsMiddleware, analytics=analytics),  # first: it times everything, and sees every response
         Middleware(SessionMiddleware, secret_key=os.environ.get("BLOG_SECRET", "only for trying it out")),
         Middleware(AuthenticationMiddleware, backend=SessionUser()),
     ],
