@@ -104,21 +104,42 @@ class Running:
             self.after_fork()
         self._pid = pid
         lifecycle.register_exit()
+        self._say_what_is_missing()
+        self._engine.start()
+        for tell in self._at_start:
+            self._tell(tell)
+
+    def _say_what_is_missing(self) -> None:
         if not self._outbox.durable:
             nowhere = "" if self._collectors else " There are no collectors either; try collectors=[StdoutCollector()]."
             logger.warning(
                 "analytics: no data_dir: events live in the memory of this process (%d) alone, and end with it.%s",
-                pid,
+                self._pid,
                 nowhere,
             )
-        elif not self._collectors and self._store is None and self._hub is None:
+            return
+        if self._store is None and self._hub is None:
+            nowhere = "" if self._collectors else " There are no collectors either: events go nowhere."
+            if self.settings.store is not None:
+                logger.warning(
+                    "analytics: no store: questions and the dashboard need pip install "
+                    "'analytics-middleware[insights]'; store=None says that they are not wanted.%s",
+                    nowhere,
+                )
+            elif nowhere:
+                logger.warning("analytics: no store.%s", nowhere)
+        if any(isinstance(each, Running) and each._shares_directory(self) for each in lifecycle.living()):
             logger.warning(
-                "analytics: no collector and no store: events go nowhere; the embedded store needs "
-                "pip install 'analytics-middleware[insights]'"
+                "analytics: two Analytics objects of this process (%d) use the data_dir %s; make one, and pass it as "
+                "analytics=... wherever it is needed",
+                self._pid,
+                self.settings.data_dir,
             )
-        self._engine.start()
-        for tell in self._at_start:
-            self._tell(tell)
+
+    def _shares_directory(self, other: "Running") -> bool:
+        """Whether this and *other* are two that run in this process with one data directory."""
+        running = self._pid == os.getpid() and not self._closed
+        return self is not other and running and self.settings.data_dir == other.settings.data_dir
 
     def close(self, timeout: float = 2.0) -> None:
         """End this process's part: write what is handed off, deliver what can be within *timeout* seconds.

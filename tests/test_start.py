@@ -1,0 +1,62 @@
+"""What the log says when a process begins to record: what is missing, and what is there twice."""
+
+import sys
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+
+from analytics_middleware import Analytics
+from analytics_middleware.testing import FakeCollector
+from analytics_middleware_starlette import AnalyticsMiddleware
+
+
+def said_at_start(caplog, analytics):
+    analytics.begin_serving()
+    analytics.close()
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """An installation without the extra insights."""
+    monkeypatch.setitem(sys.modules, "analytics_middleware.store.duckdb", None)
+
+
+@pytest.mark.usefixtures("bare")
+def test_without_the_extra_a_line_says_that_questions_need_it(tmp_path, caplog):
+    (line,) = said_at_start(caplog, Analytics([FakeCollector()], data_dir=tmp_path, enabled=True))
+    assert "no store" in line
+    assert "pip install 'analytics-middleware[insights]'" in line
+    assert "nowhere" not in line
+
+
+@pytest.mark.usefixtures("bare")
+def test_without_extra_and_collectors_the_line_says_that_events_go_nowhere(tmp_path, caplog):
+    (line,) = said_at_start(caplog, Analytics(data_dir=tmp_path, enabled=True))
+    assert "pip install 'analytics-middleware[insights]'" in line
+    assert "events go nowhere" in line
+
+
+def test_where_no_store_is_wanted_only_a_lack_of_collectors_is_said(tmp_path, caplog):
+    assert said_at_start(caplog, Analytics([FakeCollector()], data_dir=tmp_path, store=None, enabled=True)) == []
+    (line,) = said_at_start(caplog, Analytics(data_dir=tmp_path, store=None, enabled=True))
+    assert "events go nowhere" in line
+    assert "insights" not in line
+
+
+def test_two_objects_on_one_data_directory_are_told_of_and_one_after_the_other_are_not(tmp_path, caplog):
+    def options(path):
+        return {"collectors": [FakeCollector()], "data_dir": path, "store": None, "enabled": True}
+
+    one = [Middleware(AnalyticsMiddleware, **options(tmp_path / "one"))]
+    for middleware in (one, [*one, Middleware(AnalyticsMiddleware, **options(tmp_path / "other"))]):
+        with TestClient(Starlette(middleware=middleware)):
+            pass
+    assert caplog.messages == []
+    with TestClient(Starlette(middleware=[*one, *one])):
+        pass
+    (line,) = caplog.messages
+    assert "two Analytics objects" in line
+    assert str(tmp_path / "one") in line
