@@ -15,7 +15,7 @@ from analytics_middleware.store._np_select import Spans, passing, within
 from analytics_middleware.store._tables import Table
 from analytics_middleware.store.columns import ANON, COOKIELESS, USER, actor_kind, from_json
 from analytics_middleware.store.identity import identity
-from analytics_middleware.store.instants import instant, micros
+from analytics_middleware.store.instants import from_micros, micros
 from analytics_middleware.store.questions import (
     ActiveUsers,
     Funnel,
@@ -136,8 +136,8 @@ def _row(
     return UserRow(
         user_id=text if known else None,
         anon_id=None if known else text,
-        first_seen=instant(first),
-        last_seen=instant(max(first, last)),
+        first_seen=from_micros(first),
+        last_seen=from_micros(max(first, last)),
         traits=dict(traits.get(text, {})) if known else {},
         day=day,
     )
@@ -224,7 +224,7 @@ def _known(frame: Frame, kind: int, text: str) -> int | None:
 def _event(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "event_id": row["event_id"],
-        "time": instant(row["timestamp"]),
+        "time": from_micros(row["timestamp"]),
         "name": row["name"],
         "type": row["type"],
         "path": row["path"],

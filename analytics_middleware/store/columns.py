@@ -12,7 +12,7 @@ from analytics_middleware.money import Money
 from analytics_middleware.store._arrays import Hashes, np, pa
 from analytics_middleware.store.filters import EVENT_FIELDS, VISIT_FIELDS
 from analytics_middleware.store.identity import identity, is_cookieless
-from analytics_middleware.store.instants import instant, micros
+from analytics_middleware.store.instants import from_micros, micros
 
 USER, ANON, COOKIELESS = 0, 1, 2
 
@@ -96,7 +96,7 @@ def events_of(table: Any) -> Iterator[Event]:
         yield Event(
             event_id=event_id,
             type=EventType(kind),
-            timestamp=instant(at),
+            timestamp=from_micros(at),
             user_id=user_id,
             anon_id=anon_id,
             revenue=None if currency is None else Money.from_minor(minor, currency),

@@ -25,14 +25,14 @@ from analytics_middleware.store.catalogue import segment_directory
 from analytics_middleware.store.columns import events_of
 from analytics_middleware.store.compaction import Compactor
 from analytics_middleware.store.identity import identity, is_cookieless
-from analytics_middleware.store.reading import Wanted, read_first_seen, read_people, read_tables
-from analytics_middleware.store.sealing import Pace, Sealer
+from analytics_middleware.store.reading import EventSelection, read_first_seen, read_people, read_tables
+from analytics_middleware.store.sealing import Sealer, SealingPace
 from analytics_middleware.store.segments import Segments
 from analytics_middleware.store.snapshot import FrameReader
 from analytics_middleware.store.sql import Rows, run_sql
-from analytics_middleware.store.tail import Taken
+from analytics_middleware.store.tail import TableCounts
 from analytics_middleware.store.timeout import time_limit
-from analytics_middleware.store.traits import Stale, Traits
+from analytics_middleware.store.traits import Stale, TraitReader
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class DuckDBStore(Store):
         disk_from: int = 1_000_000,
         memory_limit: str = "1GB",
         threads: int = 2,
-        pace: Pace | None = None,
+        pace: SealingPace | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if retention_days is not None and retention_days < 1:
@@ -74,10 +74,15 @@ class DuckDBStore(Store):
         self.segments = Segments(segment_directory(outbox.database.directory))
         compactor = Compactor(outbox, self.segments, retention_days=retention_days, clock=clock)
         self.sealer = Sealer(
-            outbox, self.segments, compactor, pace=pace or Pace(), clock=clock, keep_replaced=2 * question_timeout
+            outbox,
+            self.segments,
+            compactor,
+            pace=pace or SealingPace(),
+            clock=clock,
+            keep_replaced=2 * question_timeout,
         )
         self._reader = FrameReader(outbox.database, self.segments, self._now, cache_bytes, disk_from)
-        self._traits = Traits(outbox.database)
+        self._traits = TraitReader(outbox.database)
         self._refused = 0
         self._applying = threading.Lock()
 
@@ -104,7 +109,7 @@ class DuckDBStore(Store):
         with self._applying:
             self.sealer.apply_first_seen(known)
 
-    def append_table(self, table: Any) -> Taken:
+    def append_table(self, table: Any) -> TableCounts:
         """Take in events as an Arrow table of `columns.SCHEMA`, for loading history fast; `maintain` compacts it.
 
         Its ids must be checked already: what names nobody is null. Events that are known, erased, too old or of the
@@ -141,7 +146,7 @@ class DuckDBStore(Store):
         return read_tables(
             self._outbox.database,
             self.segments,
-            Wanted.of(start, end, user_id, after),
+            EventSelection.of(start, end, user_id, after),
             now=self._now(),
         )
 

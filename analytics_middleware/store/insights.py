@@ -11,7 +11,7 @@ from analytics_middleware.store.base import Store
 from analytics_middleware.store.calendar import Unit, day_start, local_day
 from analytics_middleware.store.filters import Filter, QuestionError
 from analytics_middleware.store.parameters import check_zone
-from analytics_middleware.store.when import When, instant
+from analytics_middleware.store.when import When, read_instant
 
 Where = Iterable[Filter | Mapping[str, Any]]
 T = TypeVar("T")
@@ -284,11 +284,11 @@ class Insights:
         if end is None:
             until = day_start(local_day(self.now(), zone) + timedelta(days=1), zone)
         else:
-            until = instant("end", end, zone)
+            until = read_instant("end", end, zone)
         if start is None:
             begin = day_start(local_day(until - timedelta(microseconds=1), zone) - timedelta(days=6), zone)
         else:
-            begin = instant("start", start, zone)
+            begin = read_instant("start", start, zone)
         return {**scope, "start": begin, "end": until}
 
 

@@ -11,7 +11,7 @@ def micros(at: datetime) -> int:
     return ((at.replace(tzinfo=UTC) if at.tzinfo is None else at) - _EPOCH) // _MICROSECOND
 
 
-def instant(at: int) -> datetime:
+def from_micros(at: int) -> datetime:
     """Return the aware datetime that *at* microseconds are."""
     return _EPOCH + at * _MICROSECOND
 

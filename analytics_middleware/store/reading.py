@@ -19,14 +19,14 @@ from analytics_middleware.store._sources import numbers_of, plain
 from analytics_middleware.store.base import FirstSeen
 from analytics_middleware.store.columns import ANON, COLUMNS, COOKIELESS, USER, table_of
 from analytics_middleware.store.identities import Identities, Moment
-from analytics_middleware.store.instants import instant, micros
+from analytics_middleware.store.instants import from_micros, micros
 from analytics_middleware.store.people import people
 from analytics_middleware.store.point import Point, read_point
 from analytics_middleware.store.segments import Segments
 from analytics_middleware.store.spilling import sorted_tables
 
 
-class Wanted(NamedTuple):
+class EventSelection(NamedTuple):
     """Which events are read: of ``[low, high)`` in microseconds, after the moment *after*, of one user."""
 
     low: int
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
         end: datetime | None,
         user_id: str | None,
         after: tuple[datetime, str] | None,
-    ) -> "Wanted":
+    ) -> "EventSelection":
         """Return what is wanted in the words of `DuckDBStore.events`."""
         moment = (ALWAYS, "") if after is None else (micros(after[0]), after[1])
         low = ALWAYS if start is None else micros(start)
@@ -64,7 +64,7 @@ class Wanted(NamedTuple):
         return _mask(pc.or_(own, pc.and_(pc.is_null(table.column("user_id")), nameless)))
 
 
-def read_tables(database: Database, segments: Segments, wanted: Wanted, *, now: int) -> Iterator[Any]:
+def read_tables(database: Database, segments: Segments, wanted: EventSelection, *, now: int) -> Iterator[Any]:
     """Return the *wanted* events that there are at the time *now*, as Arrow tables in order of time and event id."""
     with database.read() as reading:
         point = read_point(reading, segments, now)
@@ -77,7 +77,7 @@ def read_tables(database: Database, segments: Segments, wanted: Wanted, *, now: 
     return _tables(database, files, table_of(point.tail.surviving()), wanted)
 
 
-def _tables(database: Database, files: list["_File"], unsealed: Any, wanted: Wanted) -> Iterator[Any]:
+def _tables(database: Database, files: list["_File"], unsealed: Any, wanted: EventSelection) -> Iterator[Any]:
     newest = numbers_of(unsealed.column("timestamp"), "timestamp")
     months = {number for file in files for number in file.months} | set(np.unique(month_numbers(newest)).tolist())
     for month in sorted(months):
@@ -113,18 +113,18 @@ class _File:
         statistics = self._file.metadata.row_group(index).column(place).statistics
         return micros(statistics.min), micros(statistics.max)
 
-    def _groups(self, wanted: Wanted) -> Iterator[int]:
+    def _groups(self, wanted: EventSelection) -> Iterator[int]:
         for index, (first, last) in enumerate(self._bounds):
             if first < wanted.high and last >= wanted.low:
                 yield index
 
-    def times(self, wanted: Wanted) -> Int64s:
+    def times(self, wanted: EventSelection) -> Int64s:
         """Return the times of events in the wanted range."""
         table = self._file.read_row_groups(list(self._groups(wanted)), columns=["timestamp"])
         times = numbers_of(table.column(0), "timestamp")
         return times[(times >= wanted.low) & (times < wanted.high)]
 
-    def batches(self, wanted: Wanted) -> Iterator[Any]:
+    def batches(self, wanted: EventSelection) -> Iterator[Any]:
         """Yield the wanted rows that are not erased."""
         for index in self._groups(wanted):
             # Few groups hold anything of one user.
@@ -172,13 +172,13 @@ def read_people(
         known = read_point(reading, segments, now).tail.identities
         all_ties, all_traits = known.all_ties(reading), known.all_traits(reading)
     ties = [
-        (anon_id, owner, (instant(at), event_id))
+        (anon_id, owner, (from_micros(at), event_id))
         for anon_id, owners in all_ties.items()
         for owner, tie in owners.items()
         for at, event_id in {tie.first, *tie.identified}
     ]
-    traits = {item: ((instant(at), event_id), value) for item, ((at, event_id), value) in all_traits.items()}
-    erased = {name: instant(until) for name, until in known.erased_users.items()}
+    traits = {item: ((from_micros(at), event_id), value) for item, ((at, event_id), value) in all_traits.items()}
+    erased = {name: from_micros(until) for name, until in known.erased_users.items()}
     records = people(erased, known.erased_anons, ties, traits)
     return (record for record in records if user_id in (None, record.user_id))
 
@@ -202,4 +202,6 @@ def _first_seen(file: Any, point: Point) -> Iterator[FirstSeen]:
             times = [at for at in (row["first"], row["first_human"]) if gone < at < NEVER]
             if times:
                 human = row["first_human"] if row["first_human"] in times else None
-                yield FirstSeen(user_id, anon_id, instant(min(times)), None if human is None else instant(human))
+                yield FirstSeen(
+                    user_id, anon_id, from_micros(min(times)), None if human is None else from_micros(human)
+                )

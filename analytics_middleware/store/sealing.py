@@ -19,7 +19,7 @@ from analytics_middleware.store.columns import event_hashes, table_of
 from analytics_middleware.store.compaction import Compactor
 from analytics_middleware.store.feed import settlement_of
 from analytics_middleware.store.segments import Segments
-from analytics_middleware.store.tail import Tail, Taken
+from analytics_middleware.store.tail import TableCounts, Tail
 
 logger = logging.getLogger("analytics_middleware.store")
 
@@ -31,7 +31,7 @@ _TRIES = 20
 T = TypeVar("T")
 
 
-class Pace(NamedTuple):
+class SealingPace(NamedTuple):
     """When the sealer does what."""
 
     seal_after: float = 60.0
@@ -61,7 +61,7 @@ class Sealer:
         segments: Segments,
         compactor: Compactor,
         *,
-        pace: Pace,
+        pace: SealingPace,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         keep_replaced: float = 120.0,
@@ -132,7 +132,7 @@ class Sealer:
         """Seal *records* that are in no log; return how many were refused."""
         return self._committed(lambda: self._prepare(records), self._commit)
 
-    def append_table(self, table: Any) -> Taken:
+    def append_table(self, table: Any) -> TableCounts:
         """Seal the rows of *table*, which has the columns of a segment, but for those that are known or must not be."""
         return self._committed(lambda: self._prepare_table(table), self._commit)
 
@@ -155,7 +155,7 @@ class Sealer:
         with self._outbox.database.write() as connection:
             prepared.commit(connection)
 
-    def _prepare_table(self, table: Any) -> "tuple[_Prepared, Taken]":
+    def _prepare_table(self, table: Any) -> "tuple[_Prepared, TableCounts]":
         with self._outbox.database.read() as connection:
             state = catalogue.read_state(connection)
             tail = Tail(connection, self._segments, state)

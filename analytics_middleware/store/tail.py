@@ -19,7 +19,7 @@ from analytics_middleware.store.segments import Segments
 _FUTURE = FUTURE // timedelta(microseconds=1)
 
 
-class Taken(NamedTuple):
+class TableCounts(NamedTuple):
     """What became of the rows of a table."""
 
     taken: int
@@ -65,7 +65,7 @@ class Tail:
         self._events += taken
         return taken
 
-    def take_table(self, connection: Connection, table: Any, now: int) -> tuple[Hashes, Mask, Taken]:
+    def take_table(self, connection: Connection, table: Any, now: int) -> tuple[Hashes, Mask, TableCounts]:
         """Take in the rows of *table*; return the hashes of their event ids, which of them count, and how many."""
         hashes = event_hashes(table.column("event_id").to_pylist())
         times = numbers_of(table.column("timestamp"), "timestamp")
@@ -94,7 +94,7 @@ class Tail:
                 refused["erased"] += 1
         known = len(keep) - int(keep.sum()) - sum(refused.values())
         counted = {reason: count for reason, count in refused.items() if count}
-        return hashes, keep, Taken(int(keep.sum()), known, counted)
+        return hashes, keep, TableCounts(int(keep.sum()), known, counted)
 
     def surviving(self) -> list[Event]:
         """Return the events taken in that no later record erased."""

@@ -17,7 +17,7 @@ class Stale(Exception):  # noqa: N818 - nothing is wrong
     """The catalogue has moved on since the frame was made: to be asked again with a new one."""
 
 
-class Traits:
+class TraitReader:
     """What is known of users, read from *database*."""
 
     def __init__(self, database: Database) -> None:

@@ -13,7 +13,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
-def instant(name: str, when: When, tz: str) -> datetime:
+def read_instant(name: str, when: When, tz: str) -> datetime:
     """Return *when*, the value of parameter *name*, as an aware datetime.
 
     Raises `QuestionError` for what is none of the three, or has no time zone.

@@ -15,7 +15,7 @@ from analytics_middleware.event import Erase, Event, Identify, Visit
 from analytics_middleware.outbox.base import LeaseLost
 from analytics_middleware.store import Insights
 from analytics_middleware.store.catalogue import Conflict
-from analytics_middleware.store.sealing import Pace
+from analytics_middleware.store.sealing import SealingPace
 
 from .conftest import LoggedStore, seal
 
@@ -57,7 +57,7 @@ def store(tmp_path):
 class TestPace:
     def test_events_wait_in_the_log_until_they_are_many_or_old(self, tmp_path):
         clock = [0.0]
-        store = LoggedStore(tmp_path, pace=Pace(seal_after=60, seal_events=10))
+        store = LoggedStore(tmp_path, pace=SealingPace(seal_after=60, seal_events=10))
         store.sealer._monotonic = lambda: clock[0]
         store.apply(events(5))
         store.sealer.step()
@@ -81,7 +81,7 @@ class TestPace:
 
     def test_an_erasure_is_sealed_at_once_and_files_are_rewritten_within_an_hour(self, tmp_path):
         clock = [0.0]
-        store = LoggedStore(tmp_path, pace=Pace(tend_every=0))
+        store = LoggedStore(tmp_path, pace=SealingPace(tend_every=0))
         store.sealer._monotonic = lambda: clock[0]
         store.apply(events(3))
         store.maintain()
@@ -126,7 +126,7 @@ class TestPace:
         store.close()
 
     def test_small_segments_are_merged_and_many_events_are_compacted(self, tmp_path):
-        store = LoggedStore(tmp_path, pace=Pace(merge_files=4, compact_events=12, tend_every=0))
+        store = LoggedStore(tmp_path, pace=SealingPace(merge_files=4, compact_events=12, tend_every=0))
         for number in range(6):
             store.apply(events(1, first=number))
             store.sealer.step(hurry=True)

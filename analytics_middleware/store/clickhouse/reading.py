@@ -13,7 +13,7 @@ from analytics_middleware.store.clickhouse.rows import name_of
 from analytics_middleware.store.clickhouse.schema import ANON_HASH, TEXTS, USER, USER_HASH
 from analytics_middleware.store.clickhouse.scope import AT, Scope
 from analytics_middleware.store.filters import EVENT_FIELDS
-from analytics_middleware.store.instants import instant, micros
+from analytics_middleware.store.instants import from_micros, micros
 from analytics_middleware.store.people import people
 
 _HOUR: Final = 3_600_000_000
@@ -78,7 +78,7 @@ def _event(row: tuple[Any, ...]) -> Event:
     return Event(
         event_id=values["event_id"],
         type=EventType(values["type"]),
-        timestamp=instant(at),
+        timestamp=from_micros(at),
         user_id=values["user_id"] or None,
         anon_id=values["anon_id"] or None,
         duration=values["duration"],
@@ -92,13 +92,15 @@ def _event(row: tuple[Any, ...]) -> Event:
 
 def read_people(scope: Scope, user_id: str | None) -> Iterator[Identify | Erase]:
     """Return what is known of everybody, or of one user, as the records that tell it, erasures first."""
-    erased = {name: instant(until) for name, until in scope.ask(scope.erased_users())}
+    erased = {name: from_micros(until) for name, until in scope.ask(scope.erased_users())}
     browsers: dict[str, list[str]] = {}
     for anon_id, owner in scope.ask(scope.erased_anons()) if erased else ():
         browsers.setdefault(anon_id, []).append(owner)
-    ties = [(anon_id, owner, (instant(at), event_id)) for anon_id, owner, at, event_id in scope.ask(scope.all_ties())]
+    ties = [
+        (anon_id, owner, (from_micros(at), event_id)) for anon_id, owner, at, event_id in scope.ask(scope.all_ties())
+    ]
     traits = {
-        (owner, key): ((instant(at), event_id), msgspec.json.decode(text))
+        (owner, key): ((from_micros(at), event_id), msgspec.json.decode(text))
         for owner, key, at, event_id, text in scope.ask(scope.all_traits())
     }
     records = people(erased, browsers, ties, traits)
@@ -114,8 +116,8 @@ def read_first_seen(ask: Callable[[], Scope]) -> Iterator[FirstSeen]:
             yield FirstSeen(
                 name if kind == USER else None,
                 None if kind == USER else name,
-                instant(at),
-                instant(human) if has_human else None,
+                from_micros(at),
+                from_micros(human) if has_human else None,
             )
 
 

@@ -24,7 +24,7 @@ _to_json = msgspec.json.Encoder().encode
 _identity = lru_cache(8192)(identity)
 
 
-class Taken(msgspec.Struct, frozen=True):
+class EventRow(msgspec.Struct, frozen=True):
     """An event that counts: its time, and the ids that name somebody, empty without one."""
 
     at: int
@@ -33,7 +33,7 @@ class Taken(msgspec.Struct, frozen=True):
     event: Event
 
     @classmethod
-    def of(cls, event: Event) -> "Taken":
+    def of(cls, event: Event) -> "EventRow":
         """Return *event* as it is to be kept."""
         return cls(micros(event.timestamp), name_of(event.user_id), name_of(event.anon_id), event)
 
@@ -68,7 +68,7 @@ def name_of(value: str | None) -> str:
     return "" if known is None else storable(known)
 
 
-def event_columns(rows: Sequence[Taken]) -> Columns:
+def event_columns(rows: Sequence[EventRow]) -> Columns:
     """Return the columns of ``events``."""
     events = [row.event for row in rows]
     visits = [event.visit for event in events]

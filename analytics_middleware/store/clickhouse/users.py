@@ -19,7 +19,7 @@ from analytics_middleware.store.clickhouse.rows import name_of
 from analytics_middleware.store.clickhouse.schema import ANON_HASH, COOKIELESS, USER, USER_HASH
 from analytics_middleware.store.clickhouse.scope import AT, Scope
 from analytics_middleware.store.identity import is_cookieless
-from analytics_middleware.store.instants import instant
+from analytics_middleware.store.instants import from_micros
 from analytics_middleware.store.questions import (
     ActiveUsers,
     Funnel,
@@ -69,10 +69,10 @@ def _row(
     return UserRow(
         user_id=name if kind == USER else None,
         anon_id=None if kind == USER else name,
-        first_seen=instant(first),
-        last_seen=instant(last),
+        first_seen=from_micros(first),
+        last_seen=from_micros(last),
         traits=traits.get(name, {}) if kind == USER else {},
-        day=None if day is None else instant(day),
+        day=None if day is None else from_micros(day),
     )
 
 
@@ -152,7 +152,7 @@ def _event(row: tuple[Any, ...]) -> TimelineEvent:
     event_id, at, name, kind, path, pattern, referrer, status, properties, currency, minor = row
     return TimelineEvent(
         event_id=event_id,
-        time=instant(at),
+        time=from_micros(at),
         name=name,
         type=kind,
         path=path,

@@ -15,7 +15,7 @@ from analytics_middleware.store._records import FUTURE
 from analytics_middleware.store.base import FirstSeen
 from analytics_middleware.store.clickhouse.connection import Connection
 from analytics_middleware.store.clickhouse.erasing import Erased, erase, erase_revealed, erased_among
-from analytics_middleware.store.clickhouse.rows import Moment, Taken, event_columns, name_of, storable, trait_of
+from analytics_middleware.store.clickhouse.rows import EventRow, Moment, event_columns, name_of, storable, trait_of
 from analytics_middleware.store.clickhouse.schema import (
     ANON,
     EVENTS,
@@ -83,7 +83,7 @@ class Writer:
         now = self._clock()
         latest = now + length(FUTURE)
         earliest = None if self._retention is None else now - self._retention * _DAY
-        events = [Taken.of(event) for event in records if isinstance(event, Event)]
+        events = [EventRow.of(event) for event in records if isinstance(event, Event)]
         copies = [row for row in events if row.at <= latest and (earliest is None or row.at >= earliest)]
         identifies = [
             (
@@ -123,7 +123,7 @@ class Writer:
         self._write_first_seen(kept, erased)
         self._insert(TAKEN, {"event_id": [row.event_id for row in kept], "timestamp": [row.at for row in kept]})
 
-    def _unknown(self, rows: list[Taken]) -> list[Taken]:
+    def _unknown(self, rows: list[EventRow]) -> list[EventRow]:
         found = self._connection.query_for(
             f"SELECT event_id FROM {self._layout.table('taken')} WHERE event_id IN {{ids:Array(String)}}",
             "ids",
@@ -150,7 +150,7 @@ class Writer:
                 first[key] = min(first.get(key, moment), moment)
         self._insert(TIES, _columns(TIES, [(*key, moment) for key, moment in first.items()]))
 
-    def _write_first_seen(self, rows: Iterable[Taken], erased: Erased) -> None:
+    def _write_first_seen(self, rows: Iterable[EventRow], erased: Erased) -> None:
         first: dict[tuple[int, str, bool, int], int] = {}
         for row in rows:
             if row.kind in (USER, ANON):
@@ -163,9 +163,9 @@ class Writer:
         self._connection.insert(self._layout.table(table.name), columns, table.columns)
 
 
-def _once(copies: Iterable[Taken], erased: Erased) -> list[Taken]:
+def _once(copies: Iterable[EventRow], erased: Erased) -> list[EventRow]:
     """Return of each event the first copy that counts, and those before it, which are refused."""
-    found: list[Taken] = []
+    found: list[EventRow] = []
     counted: set[str] = set()
     for row in copies:
         if row.event_id not in counted:
@@ -175,7 +175,7 @@ def _once(copies: Iterable[Taken], erased: Erased) -> list[Taken]:
     return found
 
 
-def _hides(erased: Erased, row: Taken) -> bool:
+def _hides(erased: Erased, row: EventRow) -> bool:
     return erased.hides(row.user_id, _persistent(row.anon_id), row.at)
 
 
