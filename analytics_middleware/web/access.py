@@ -91,11 +91,10 @@ class Access:
             return caller is Caller.READER and self._settings.authorize is None
         return bool(self._ask("authorize_changes", hook, request))
 
-    def check_changer(self, request: WebRequest, *, form: bool = True) -> None:
+    def check_changer(self, request: WebRequest) -> None:
         """Raise `Refusal` unless whoever makes *request* may save, share and erase.
 
-        With *form* the request makes the change, and must come from a page of this site. Without, it only shows the
-        form, and links on other sites may lead to it.
+        A change must come from a page of this site. Links on other sites may lead to a form that is only shown (GET).
         """
         caller = self.caller(request)
         if caller is Caller.STRANGER:
@@ -103,10 +102,10 @@ class Access:
         if not self.may_change(request, caller):
             raise Refusal(403, "read_only", "you may only read here: see the setting authorize_changes")
         if caller is Caller.READER:
-            if form:
-                self.origins.check_own(request.facts)
-            else:
+            if request.facts.method in ("GET", "HEAD"):
                 self.origins.check(request.facts, navigation=True)
+            else:
+                self.origins.check_own(request.facts)
 
     def check_writer(self, request: WebRequest, write_key: str | None) -> Caller:
         """Return who makes *request*, sent with *write_key*. Raises `Refusal` unless they may send events."""

@@ -205,8 +205,7 @@ class Dashboard:
 
     def _change(self, request: WebRequest, path: str) -> WebResponse:
         """Show or process the form that erases a user, or process one that changes what is saved."""
-        post = request.facts.method == "POST"
-        self._access.check_changer(request, form=post)
+        self._access.check_changer(request)
         if path == "saved":
             return WebResponse(303, headers=[("location", f"{request.mount}/{self._changes(read_form(request))}")])
         values: dict[str, Any] = {
@@ -214,7 +213,7 @@ class Dashboard:
             "action": f"{request.mount}/erase",
             "home": f"{request.mount}/users",
         }
-        if post:
+        if request.facts.method == "POST":
             values |= erased(self._analytics, dict(read_form(request)))
         else:
             values |= to_erase(self._analytics, parse(request.facts.query, ERASE))
