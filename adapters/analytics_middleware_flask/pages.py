@@ -17,7 +17,7 @@ from analytics_middleware.web.wsgi import respond
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-class FlaskKnows(Framework):
+class FlaskFramework(Framework):
     """What *app* and Flask-Login, if it is used, know about whoever makes a request."""
 
     def __init__(self, app: Flask) -> None:
@@ -40,8 +40,8 @@ class FlaskKnows(Framework):
 
 def register(app: Flask, analytics: Analytics) -> None:
     """Serve the API and the dashboard of *analytics* from *app*, at the settings `api_path` and `dashboard_path`."""
-    knows = FlaskKnows(app)
-    api, dashboard = API(analytics, knows), Dashboard(analytics, knows)
+    framework = FlaskFramework(app)
+    api, dashboard = API(analytics, framework), Dashboard(analytics, framework)
     app.register_blueprint(_blueprint("analytics_api", api), url_prefix=api.mount)
     app.register_blueprint(_blueprint("analytics_dashboard", dashboard), url_prefix=dashboard.mount)
 

@@ -22,7 +22,7 @@ from analytics_middleware.web.saved import saved_of
 from analytics_middleware.web.serving import HEADERS, check_method, csv_file, shared_headers, static_file, wants_json
 from analytics_middleware.web.share import check_impersonal, shares_of
 from analytics_middleware.web.streaming import HEADERS as STREAM
-from analytics_middleware.web.streaming import State, Streams
+from analytics_middleware.web.streaming import Snapshot, Streams
 from analytics_middleware.web.templating import environment, render, static_files
 
 _FORMS: Final[tuple[Parameter, ...]] = (
@@ -176,13 +176,13 @@ class Dashboard:
         if template is None or not request.streams:
             raise QuestionError("format", "'stream' is for the live page under ASGI; ask for html every few seconds")
 
-        def state() -> State:
+        def snapshot() -> Snapshot:
             scope = read_scope(self._analytics.insights, asked)
             view = page.view(self._analytics, scope, asked, _ROWS)
             values = {"view": view, "scope": scope, "page": page, "links": links, "streams": True}
-            return State(view.news, render(template, values).decode())
+            return Snapshot(view.news, render(template, values).decode())
 
-        return WebResponse(200, self._streams.open(links.same(), state), list(STREAM))
+        return WebResponse(200, self._streams.open(links.same(), snapshot), list(STREAM))
 
     def _saved_values(self, request: WebRequest, links: Links, may_change: bool) -> dict[str, Any]:
         found = saved_of(self._analytics)

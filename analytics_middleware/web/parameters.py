@@ -88,7 +88,7 @@ def when(name: str, about: str, to: str) -> Parameter:
     return Parameter(name, about, read, {"type": "string", "examples": examples}, to)
 
 
-def instant(name: str, about: str) -> Parameter:
+def timestamp(name: str, about: str) -> Parameter:
     """Return a parameter that is a time as in RFC 3339."""
 
     def read(value: str) -> datetime:

@@ -10,7 +10,7 @@ from analytics_middleware.store import results as r
 from analytics_middleware.store.calendar import UNITS
 from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.store.insights import Insights
-from analytics_middleware.web.parameters import Parameter, choice, filters, flag, instant, span, text, when, whole
+from analytics_middleware.web.parameters import Parameter, choice, filters, flag, span, text, timestamp, when, whole
 
 Asked = dict[str, Any]
 
@@ -110,7 +110,7 @@ def _users(insights: Insights, **asked: Any) -> list[r.UserRow]:
 
 OF = choice("of", "The question.", tuple(_COUNTABLE), required=True)
 CELL = text("cell", "Which number: a funnel's step from 0, an offset, a cell, a lifecycle's state, a number of days.")
-AT = instant("at", "Time of the cohort or point.")
+AT = timestamp("at", "Time of the cohort or point.")
 SHOWN = whole("limit", "How many at most. Default: 100.", 1, q.MAX_LIMIT)
 _STEPS = dataclasses.replace(STEP, required=False)
 

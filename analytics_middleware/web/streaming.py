@@ -31,7 +31,7 @@ _REST: Final = 4
 _to_json = msgspec.json.Encoder().encode
 
 
-class Pace(NamedTuple):
+class Timing(NamedTuple):
     """How often things happen and how long they last, in seconds."""
 
     interval: float = 1.0
@@ -44,22 +44,22 @@ class Pace(NamedTuple):
     """After which a client that does not read is disconnected."""
 
 
-class State(NamedTuple):
+class Snapshot(NamedTuple):
     """What a page shows at one moment."""
 
     news: Any
-    """What is compared with the state before; only a difference is sent."""
+    """What is compared with the snapshot before; only a difference is sent."""
     html: str
 
 
 class _Listener:
     """One connection. The asking thread puts parts in, the loop's thread takes them out; only the latest is kept."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, timing: Timing) -> None:
         self.loop = asyncio.get_running_loop()
         self.task = asyncio.current_task()
         self.news: Any = None
-        self.until = time.monotonic() + pace.life
+        self.until = time.monotonic() + timing.life
         self.waiting_since: float | None = None
         self._part: bytes | None = None
         self._arrived = asyncio.Event()
@@ -94,14 +94,14 @@ class Streams:
     """The live pages that are open in this process, with at most *limit* connections in all."""
 
     def __init__(
-        self, counters: Counters, ended: Callable[[], bool], *, limit: int = 20, pace: Pace | None = None
+        self, counters: Counters, ended: Callable[[], bool], *, limit: int = 20, timing: Timing | None = None
     ) -> None:
         self._counters = counters
         self._ended = ended
         self._limit = limit
-        self._pace = pace or Pace()
+        self._timing = timing or Timing()
         self._lock = threading.Lock()
-        self._pages: dict[Any, tuple[Callable[[], State], list[_Listener]]] = {}
+        self._pages: dict[Any, tuple[Callable[[], Snapshot], list[_Listener]]] = {}
         self._asking = False
         self._servers = Servers()
 
@@ -110,7 +110,7 @@ class Streams:
         with self._lock:
             return sum(len(listeners) for _, listeners in self._pages.values())
 
-    def open(self, page: Any, render: Callable[[], State]) -> AsyncGenerator[bytes, None]:
+    def open(self, page: Any, render: Callable[[], Snapshot]) -> AsyncGenerator[bytes, None]:
         """Return a stream of what *render* returns, whenever that changes. Equal values of *page* share one *render*.
 
         Raises `Refusal` when *limit* connections are open.
@@ -121,8 +121,8 @@ class Streams:
             raise Refusal(503, "streams", message, headers=[("retry-after", "5")])
         return self._stream(page, render)
 
-    async def _stream(self, page: Any, render: Callable[[], State]) -> AsyncGenerator[bytes, None]:
-        listener = _Listener(self._pace)
+    async def _stream(self, page: Any, render: Callable[[], Snapshot]) -> AsyncGenerator[bytes, None]:
+        listener = _Listener(self._timing)
         self._join(page, render, listener)
         try:
             yield _RETRY
@@ -131,13 +131,13 @@ class Streams:
                 part, now = await listener.take(), time.monotonic()
                 if now > listener.until:
                     return
-                if part is not None or now - spoke > self._pace.alive:
+                if part is not None or now - spoke > self._timing.alive:
                     spoke = now
                     yield part or _ALIVE
         finally:
             self._leave(page, listener)
 
-    def _join(self, page: Any, render: Callable[[], State], listener: _Listener) -> None:
+    def _join(self, page: Any, render: Callable[[], Snapshot], listener: _Listener) -> None:
         with self._lock:
             self._pages.setdefault(page, (render, []))[1].append(listener)
             if self._asking:
@@ -164,22 +164,22 @@ class Streams:
             for render, listeners in pages:
                 self._tell(render, listeners)
             # No event is needed to end this: a daemon thread that sleeps a second longer delays nothing.
-            time.sleep(max(self._pace.interval, _REST * (time.monotonic() - began)))
+            time.sleep(max(self._timing.interval, _REST * (time.monotonic() - began)))
 
-    def _tell(self, render: Callable[[], State], listeners: list[_Listener]) -> None:
+    def _tell(self, render: Callable[[], Snapshot], listeners: list[_Listener]) -> None:
         try:
-            state = render()
+            snapshot = render()
         except Exception:  # noqa: BLE001 - the details are for the log, and the next try may succeed
             self._counters.log("streams", logger.error, "analytics: a live page failed", exc_info=True)
             return
-        part = b"data: %s\n\n" % _to_json({"html": state.html})
+        part = b"data: %s\n\n" % _to_json({"html": snapshot.html})
         now = time.monotonic()
         for listener in listeners:
-            if listener.news != state.news:
-                listener.news = state.news
+            if listener.news != snapshot.news:
+                listener.news = snapshot.news
                 listener.put(part, now)
             since = listener.until if listener.waiting_since is None else listener.waiting_since
-            if now - since > self._pace.slow and listener.task is not None:
+            if now - since > self._timing.slow and listener.task is not None:
                 # The task waits for a client that does not read.
                 self._counters.add("streams_slow")
                 listener.call(listener.task.cancel)

@@ -20,7 +20,7 @@ from analytics_middleware.counters import Counters
 from analytics_middleware.web.asgi import ASGIRunner
 from analytics_middleware.web.dashboard import Dashboard
 from analytics_middleware.web.http import Refusal, WebRequest, WebResponse
-from analytics_middleware.web.streaming import HEADERS, Pace, State, Streams
+from analytics_middleware.web.streaming import HEADERS, Snapshot, Streams, Timing
 
 DEADLINE = 10.0
 STREAM = "/analytics/live?format=stream"
@@ -156,19 +156,19 @@ class Page:
         self.asked = 0
         self.fails = False
 
-    def state(self) -> State:
+    def state(self) -> Snapshot:
         self.asked += 1
         if self.fails:
             self.fails = False
             raise RuntimeError("the store is away")
-        return State(self.news, f"<p>{self.news}</p>")
+        return Snapshot(self.news, f"<p>{self.news}</p>")
 
 
-QUICK = Pace(interval=0.01, life=DEADLINE, alive=DEADLINE, slow=DEADLINE)
+QUICK = Timing(interval=0.01, life=DEADLINE, alive=DEADLINE, slow=DEADLINE)
 
 
 def streams(counters: Counters | None = None, **options: Any) -> Streams:
-    return Streams(counters or Counters(), lambda: False, **{"pace": QUICK, **options})
+    return Streams(counters or Counters(), lambda: False, **{"timing": QUICK, **options})
 
 
 async def part(stream: Any) -> bytes:
@@ -178,7 +178,7 @@ async def part(stream: Any) -> bytes:
 
 
 def test_one_asks_for_all_who_look_at_the_same_page():
-    page, all_streams = Page(), streams(pace=QUICK._replace(interval=0.2))
+    page, all_streams = Page(), streams(timing=QUICK._replace(interval=0.2))
 
     async def look() -> None:
         viewers = [all_streams.open("live", page.state) for _ in range(5)]
@@ -213,7 +213,7 @@ def test_a_page_that_fails_once_is_asked_again():
 
 
 def test_while_nothing_happens_a_comment_keeps_the_connection_and_then_it_ends():
-    page, all_streams = Page(), streams(pace=QUICK._replace(alive=0.3, life=1.5))
+    page, all_streams = Page(), streams(timing=QUICK._replace(alive=0.3, life=1.5))
 
     async def look() -> None:
         found = [each async for each in all_streams.open("live", page.state)]
@@ -258,7 +258,7 @@ def test_more_connections_than_may_be_held_are_refused_and_counted():
 
 def test_who_does_not_read_is_let_go_and_counted():
     page, counters = Page(), Counters()
-    all_streams = streams(counters, pace=QUICK._replace(slow=0.1))
+    all_streams = streams(counters, timing=QUICK._replace(slow=0.1))
 
     class App:
         mount = ""

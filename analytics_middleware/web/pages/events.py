@@ -18,7 +18,7 @@ _SUGGESTED: Final = 50
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Money:
+class Revenue:
     """Revenue in one currency, in minor units."""
 
     currency: str
@@ -36,7 +36,7 @@ class Events:
     event: str
     count: int
     users: int
-    revenue: tuple[Money, ...]
+    revenue: tuple[Revenue, ...]
     points: tuple[Point, ...]
     before: tuple[Point, ...]
     properties: tuple[str, ...]
@@ -67,7 +67,7 @@ def events(analytics: Analytics, scope: Scope, asked: dict[str, Any], rows: int)
         count=sum(int(point.value or 0) for point in points),
         users=active(insights, scope, span, event),
         revenue=tuple(
-            Money(currency=e.currency, total=e.total, count=e.count, users=e.users, per_user=e.per_user)
+            Revenue(currency=e.currency, total=e.total, count=e.count, users=e.users, per_user=e.per_user)
             for e in revenue(insights, scope, span, event)
         ),
         points=points,
