@@ -16,19 +16,19 @@ from analytics_middleware.reports.mail import SendError
 from analytics_middleware.reports.told import Due, State, Telling
 
 NAME = "alerts"
-HELP = "Check the alerts of the settings and tell whom they concern, list them, or send one as a test."
+HELP = "Check the alerts and send what is due, list their states, or send one as a test."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="check|list|test", required=True)
-    checked = actions.add_parser("check", help="ask, and send what is due", allow_abbrev=False)
-    listed = actions.add_parser("list", help="where each stands", allow_abbrev=False)
-    tested = actions.add_parser("test", help="send one to where it goes, whatever its state", allow_abbrev=False)
+    checked = actions.add_parser("check", help="check them all and send what is due", allow_abbrev=False)
+    listed = actions.add_parser("list", help="show the state of each", allow_abbrev=False)
+    tested = actions.add_parser("test", help="send one to its destinations, whatever its state", allow_abbrev=False)
     tested.add_argument("name", metavar="NAME", help="the alert's name")
     for each in (checked, listed, tested):
         target.add_arguments(each, directory=False)
-    checked.add_argument("--dry-run", action="store_true", help="only ask; note nothing and send nothing")
+    checked.add_argument("--dry-run", action="store_true", help="only check; record nothing and send nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from analytics_middleware.event import Event
 from analytics_middleware.plain_text import safe, table
 
 NAME = "collectors"
-HELP = "List the collectors, or send one marked event straight through one of them and tell what it says."
+HELP = "List the collectors, or send one marked event straight to one of them and show its answer."
 
 TEST_EVENT = "analytics_middleware.test"
 
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="list|test", required=True)
     listed = actions.add_parser("list", help="what each collector is", allow_abbrev=False)
-    tested = actions.add_parser("test", help="send one marked event and tell what came back", allow_abbrev=False)
+    tested = actions.add_parser("test", help="send one marked event and show the answer", allow_abbrev=False)
     tested.add_argument("name", metavar="NAME", help="the collector's name")
     for each in (listed, tested):
         target.add_arguments(each, directory=False)

@@ -28,7 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--to", metavar="URL", help="the other store: clickhouse://…, or a hub's URL; default: the application's own"
     )
     parser.add_argument(
-        "--restart", action="store_true", help="begin from the start, not where the last copy to the same place ended"
+        "--restart",
+        action="store_true",
+        help="start again from the beginning, not where the last copy to the same place ended",
     )
 
 
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     destination, name, store = _destination(found, arguments.to)
     source = DuckDBStore(found.durable)
     if isinstance(store, DuckDBStore):
-        raise CommandError("the application's store is the embedded one itself: say --to where")
+        raise CommandError("the application's store is the embedded one itself: give the other one with --to")
     copy = Copy(source, destination, SharedShelf(found.durable.database), name)
     if arguments.restart:
         copy.restart()
@@ -65,9 +67,9 @@ def _copy(copy: "Copy", store: "Store | None", name: str) -> int:
     people, first = copy.people(), copy.first_seen()
     print(f"{amount(copied, 'event')} and {amount(people, 'record')} of people copied to {name}.")
     if first is None:
-        print("It takes no first dates of people whose first events are deleted here.")
+        print("It does not take the first dates of users whose first events have been deleted here.")
     if store is None:
-        print("It has confirmed each; its own counts are for you to compare.")
+        print("It has confirmed each of them; compare its counts yourself.")
         return 0
     return _compare(copy.months(store, now))
 
@@ -76,13 +78,13 @@ def _compare(months: "list[Month]") -> int:
     missing = [month for month in months if month.there < month.here]
     total, there = sum(month.here for month in months), sum(month.there for month in months)
     if not missing:
-        more = f"; it has {there - total} others besides" if there > total else ""
-        print(f"Every month has all its events there: {total}{more}.")
+        more = f"; it has {there - total} others as well" if there > total else ""
+        print(f"All events of every month are there: {total}{more}.")
         return 0
     rows = [("month", "here", "there", "missing")]
     rows += [(f"{each.time:%Y-%m}", str(each.here), str(each.there), str(each.here - each.there)) for each in missing]
     print(table(rows))
-    print("Events that came late are behind the place where the last copy ended: try --restart.")
+    print("A copy that goes on misses events that arrived late with an earlier time: try --restart.")
     return 1
 
 
@@ -90,7 +92,7 @@ def _destination(found: target.Target, url: str | None) -> "tuple[Any, str, Stor
     """Return where the copy goes, the name of that place, and the store to compare with."""
     if url is None:
         if found.analytics is None:
-            raise CommandError("say --to where, or name the application whose store it is with --app")
+            raise CommandError("give the store with --to, or the application whose store it is with --app")
         hub, store = found.analytics.hub, found.analytics.store
     else:
         key = None if found.analytics is None else found.analytics.settings.store_key

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
             bar.advance(taken + stayed)
     print(f"{amount(moved, 'dead letter')} will be sent once more.")
     if left:
-        print(f"{left} stayed: their collector is not configured any more, or has the event waiting already.")
+        print(f"{left} stayed: their collector is no longer configured, or already has the event waiting.")
     return 0
 
 

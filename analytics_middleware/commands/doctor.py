@@ -26,7 +26,7 @@ from analytics_middleware.plain_text import safe
 from analytics_middleware.settings import Settings
 
 NAME = "doctor"
-HELP = "Look for what usually goes wrong: directory, disk, SQLite, uWSGI, proxies, middleware."
+HELP = "Look for common problems: directory, disk, SQLite, uWSGI, proxies, middleware."
 
 _LONGEST: Final = 1000
 _SIGNS: Final = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
@@ -35,7 +35,7 @@ _SIGNS: Final = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     target.add_arguments(parser)
-    parser.add_argument("--uwsgi", type=Path, metavar="FILE", help="look at this uWSGI ini file too")
+    parser.add_argument("--uwsgi", type=Path, metavar="FILE", help="also look at this uWSGI ini file")
     parser.add_argument("--json", action="store_true", help="a JSON list of findings")
 
 

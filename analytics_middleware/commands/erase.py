@@ -59,11 +59,11 @@ def _said(user_id: str, erased: Erased) -> str:
     what = f"{amount(erased.log, 'record')} in the log, {erased.retry} waiting for a retry"
     lines = [f"The user {user_id!r} is forgotten: {what}, {amount(erased.dead, 'dead letter')}."]
     if erased.anonymous_ids:
-        lines.append(f"With it the anonymous records of {amount(len(erased.anonymous_ids), 'browser')}.")
-    lines.append("What comes back of it from up to now, by retry, replay or import, is refused.")
+        lines.append(f"So are the anonymous records of {amount(len(erased.anonymous_ids), 'browser')}.")
+    lines.append("Records of the user from before now that come back by retry, replay or import are refused.")
     if not erased.clean:
         lines.append(
-            "Somebody was reading the database all the time, so its write-ahead log could not be emptied yet; "
-            "say it once more to have that done."
+            "Another process was reading the database all the time, so its write-ahead log could not be emptied; "
+            "run the command once more to empty it."
         )
     return "\n".join(lines)

@@ -29,13 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     target.add_arguments(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--parquet", metavar="PATH", help="a file, or a directory: one file a month, and what is known of people"
+        "--parquet", metavar="PATH", help="a file, or a directory: one file for each month, and what is known of users"
     )
     what.add_argument("--csv", metavar="PATH", help="the same as CSV, safe for spreadsheets; - for standard output")
     what.add_argument("--jsonl", metavar="PATH", help="the same, one JSON object a line; - for standard output")
-    parser.add_argument("--from", dest="start", type=moment, metavar="WHEN", help="from when on (2d, 2026-01-31)")
-    parser.add_argument("--to", dest="end", type=moment, metavar="WHEN", help="up to when, that moment not included")
-    parser.add_argument("--force", action="store_true", help="write over files that are there")
+    parser.add_argument(
+        "--from", dest="start", type=moment, metavar="WHEN", help="only events from then (2d, 2026-01-31)"
+    )
+    parser.add_argument("--to", dest="end", type=moment, metavar="WHEN", help="only events before then")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
     export_user.configure(parser)
 
 
@@ -44,10 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = [(name, getattr(arguments, name)) for name in FORMATS if getattr(arguments, name) is not None]
     if arguments.user is not None:
         if chosen or arguments.start is not None or arguments.end is not None:
-            raise CommandError("--user goes with --output alone")
+            raise CommandError("--user can be combined with --output only")
         return export_user.run(arguments)
     if not chosen:
-        raise CommandError("say --parquet, --csv or --jsonl and where to, or --user")
+        raise CommandError("give --parquet, --csv or --jsonl with a path, or --user")
     [(extension, place)] = chosen
     if place == "-" and extension == "parquet":
         raise CommandError("Parquet can't be written to standard output: name a file")

@@ -18,12 +18,14 @@ from analytics_middleware.outbox.erasure import export_user
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``export`` that concern one user."""
-    parser.add_argument("--user", metavar="ID", help="only this user, exactly as events carry it: all that is held")
+    parser.add_argument(
+        "--user", metavar="ID", help="everything that is held of this user; the id exactly as events carry it"
+    )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="--user: write there, readable by you alone; default: standard output",
+        help="with --user: write to this file, readable by you alone; default: standard output",
     )
 
 

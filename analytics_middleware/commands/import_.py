@@ -29,11 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     target.add_arguments(parser)
     parser.epilog = (
-        "Events go straight into the store and to no collector. An event that is known already counts once, so an "
-        "import may be said again, and goes on where it was interrupted."
+        "Events go straight into the store and to no collector. An event that the store already has counts once, so "
+        "an import that was interrupted can be run again."
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, also packed (gz), or a directory")
-    parser.add_argument("--format", choices=FORMATS, help="what the files are; default: what they seem to be")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, also gzipped, or a directory")
+    parser.add_argument("--format", choices=FORMATS, help="the files' format; default: recognised by their content")
     parser.add_argument(
         "--hostname", type=_hostname, metavar="NAME", help="access logs: the site's name, such as shop.example"
     )
@@ -83,7 +83,7 @@ def _reach(bar: Progress, before: int, at: int) -> None:
 
 def _hostname(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no host name, such as shop.example")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name such as shop.example")
     return text.lower()
 
 
@@ -104,7 +104,7 @@ def _readable(path: Path) -> Path:
         raise CommandError(f"there is no file {str(path)!r}")
     if not path.is_file():
         # Opening a pipe would block until somebody writes into it.
-        raise CommandError(f"{str(path)!r} is no regular file; write what a pipe says into a file first")
+        raise CommandError(f"{str(path)!r} is not a regular file; write the output of a pipe into a file first")
     try:
         with path.open("rb") as file:
             file.read(1)

@@ -6,13 +6,13 @@ from analytics_middleware.commands import CommandError, target
 from analytics_middleware.store.clickhouse import ClickHouseStore
 
 NAME = "migrate"
-HELP = "Make the tables of the ClickHouse store, or bring them to the version of this program."
+HELP = "Create the tables of the ClickHouse store, or bring them to the version of this program."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     target.add_arguments(parser, directory=False)
-    parser.add_argument("--print", action="store_true", help="print the statements, and run none")
+    parser.add_argument("--print", action="store_true", help="only print the statements")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,9 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     before, after = store.migrate()
     if before == after:
-        print(f"The tables in {store.address} are of version {after} already.")
+        print(f"The tables in {store.address} already have version {after}.")
     elif before == 0:
-        print(f"Made the tables in {store.address}, version {after}.")
+        print(f"Created the tables in {store.address}, version {after}.")
     else:
         print(f"Brought the tables in {store.address} from version {before} to {after}.")
     return 0

@@ -33,25 +33,29 @@ from analytics_middleware.plain_text import safe
 from analytics_middleware.store.base import Portable
 
 NAME = "replay"
-HELP = "Give a collector what happened before: history it has missed, or what it has lost."
+HELP = "Send past events to a collector: from before it was configured, or that it has lost."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     target.add_arguments(parser, directory=False)
-    parser.add_argument("--collector", required=True, metavar="NAME", help="which collector gets it")
+    parser.add_argument("--collector", required=True, metavar="NAME", help="the collector that gets them")
     parser.add_argument(
-        "--since", required=True, type=when, metavar="WHEN", help="from when on (15m, 2d, 2026-01-31, …T12:00:00Z)"
+        "--since",
+        required=True,
+        type=when,
+        metavar="WHEN",
+        help="only events from then on (15m, 2d, 2026-01-31, …T12:00:00Z)",
     )
     parser.add_argument(
         "--until",
         type=when,
         metavar="WHEN",
-        help="up to when; default: when the collector was first configured, if that is later than --since, else now",
+        help="only events before then; default: when the collector was first configured, or now if --since is later",
     )
     parser.add_argument("--rate", type=seconds, metavar="N", help="events a second; default: as fast as it takes them")
-    parser.add_argument("--again", action="store_true", help="also what was replayed to it before")
-    parser.add_argument("--dry-run", action="store_true", help="only say how many events it would be")
+    parser.add_argument("--again", action="store_true", help="also events that were replayed to it before")
+    parser.add_argument("--dry-run", action="store_true", help="only say how many events there are")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,26 +86,26 @@ def run(arguments: argparse.Namespace) -> int:
             for done in replay.run(whole):
                 bar.reach(done)
     except DeliveryError as error:
-        raise CommandError(f"{safe(str(error), 500)}; say the same once more to go on") from None
+        raise CommandError(f"{safe(str(error), 500)}; run the same command again to go on") from None
     except ReplayedMeanwhile:
-        raise CommandError(f"somebody else is replaying the same to {collector.name}") from None
+        raise CommandError(f"another process is replaying the same events to {collector.name}") from None
     print(f"{what} went to {collector.name}: {_became(before, outbox.stats().consumers[collector.name])}.")
     if not total:
         print(_nothing(source, collector, new=spans == [whole], until=arguments.until))
     elif not option(collector, "dedupes") and whole.stop > (registered or 0.0) * 1_000_000 + 1:
-        print(f"{collector.name} does not recognise an event that it has already: it counts them once more.")
+        print(f"{collector.name} does not recognise duplicates: it counts events that it already has once more.")
     return 0
 
 
 def _nothing(source: "_Source", collector: Collector, *, new: bool, until: float | None) -> str:
     """Return why there was nothing to replay. *new* says whether nothing of that time was replayed before."""
     if not source.fills:
-        return "Without a store there is only the log, which keeps what some collector still waits for."
+        return "Without a store there is only the log, which keeps only what some collector still waits for."
     if not new:
-        return "There is nothing in the store that was not replayed to it before; --again sends that once more."
+        return "All that the store has was replayed to it before; --again sends it once more."
     if until is None:
-        return f"The store has nothing older; {collector.name} got what came since as it came (--until takes that too)."
-    return "There is nothing in the store of that time."
+        return f"The store has nothing older; {collector.name} got later events as they happened (see --until)."
+    return "The store has no events of that time."
 
 
 class _Source(NamedTuple):
@@ -145,9 +149,9 @@ def _range(
     max_age: float | None = option(collector, "max_age")
     if max_age is not None and since < now - max_age:
         since = now - max_age
-        print(f"{collector.name} takes no event older than {instant(since)}: those before are left out.")
+        print(f"{collector.name} takes no event older than {instant(since)}: older ones are left out.")
     if until is None and source.fills and registered is not None and since < registered:
-        until, called = registered, f"{instant(registered)}, since when it gets all that happens"
+        until, called = registered, f"{instant(registered)}, since when it gets all events"
     else:
         until = min(now if until is None else until, now)
         called = instant(until)
@@ -159,7 +163,7 @@ def _range(
 def _refuse(collector: Collector, *, debug: bool) -> None:
     if not option(collector, "accepts_history"):
         why = option(collector, "history_note") or "it dates events by their arrival"
-        raise CommandError(f"{collector.name} can't take events of the past: {why}")
+        raise CommandError(f"{collector.name} can't take past events: {why}")
     if only_logs(collector, debug=debug):
         raise CommandError(f"{collector.name} is a third party and gets nothing in debug; debug_sends=True permits it")
 

@@ -23,7 +23,7 @@ from analytics_middleware.web.pages.scope import Scope
 from analytics_middleware.web.questions import WHERE
 
 NAME = "report"
-HELP = "Print, write or send a summary of a day, a week, a month or any days beside those before."
+HELP = "Print, write or send a summary of a day, a week, a month or any days, compared with those before."
 
 _FORMATS: Final = ("text", "html", "json")
 _LENGTHS: Final = {"daily": "day", "weekly": "week", "monthly": "month"}
@@ -37,26 +37,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         period.add_argument(
             f"--{option}", dest="length", action="store_const", const=length, help=f"the last whole {length}"
         )
-    period.add_argument("--from", dest="first", metavar="DATE", help="from this day on, such as 2026-01-31")
-    parser.add_argument("--to", dest="last", metavar="DATE", help="with --from: up to this day; default: yesterday")
-    parser.add_argument("--where", type=_filters, default=(), metavar="JSON", help="only of what passes these filters")
-    parser.add_argument("--title", default="Analytics", metavar="TEXT", help="what it is about; default: Analytics")
+    period.add_argument("--from", dest="first", metavar="DATE", help="the first day, such as 2026-01-31")
+    parser.add_argument("--to", dest="last", metavar="DATE", help="with --from: the last day; default: yesterday")
+    parser.add_argument("--where", type=_filters, default=(), metavar="JSON", help="only events matching these filters")
+    parser.add_argument("--title", default="Analytics", metavar="TEXT", help="its title; default: Analytics")
     parser.add_argument("--dashboard-url", metavar="URL", help="where the dashboard is, for links into it")
-    parser.add_argument("--format", choices=_FORMATS, default="text", help="of what is printed or written")
+    parser.add_argument("--format", choices=_FORMATS, default="text", help="format of the output; default: text")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there; default: standard output")
-    parser.add_argument("--send", action="store_true", help="send it to where the setting report_to says")
+    parser.add_argument("--send", action="store_true", help="send it to the destinations in the setting report_to")
     parser.add_argument(
-        "--send-to", action="append", default=[], metavar="WHERE", help="send it to this address or webhook, too"
+        "--send-to", action="append", default=[], metavar="WHERE", help="also send it to this address or webhook"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say where it would be sent, and don't")
+    parser.add_argument("--dry-run", action="store_true", help="only say where it would be sent")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the report, then print, write or send it. Return 1 if it could not be sent to every destination."""
     if arguments.last is not None and arguments.first is None:
-        raise CommandError("--to goes with --from")
+        raise CommandError("--to needs --from")
     if arguments.dashboard_url is not None and web_address(arguments.dashboard_url) is None:
-        raise CommandError(f"--dashboard-url {arguments.dashboard_url!r:.200} is no address of a page")
+        raise CommandError(f"--dashboard-url {arguments.dashboard_url!r:.200} is not the URL of a page")
     analytics = target.find(arguments).configured
     destinations = _destinations(arguments, analytics)
     report = build_report(analytics, _scope(arguments, analytics), arguments.title, arguments.dashboard_url)
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
             _write(arguments.output, _formatted(report, arguments.format))
         return _send(message, destinations, analytics)
     if arguments.dry_run:
-        raise CommandError("--dry-run goes with --send or --send-to")
+        raise CommandError("--dry-run needs --send or --send-to")
     text = _formatted(report, arguments.format)
     if arguments.output is None:
         print(text, end="" if text.endswith("\n") else "\n")

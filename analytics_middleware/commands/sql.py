@@ -14,7 +14,7 @@ from analytics_middleware.web.tables import csv_of, shown
 from analytics_middleware.web.tables import table as csv_table
 
 NAME = "sql"
-HELP = "Ask the store one SELECT statement over the view events; nothing can be changed."
+HELP = "Run one SELECT statement over the view events of the store; it can change nothing."
 
 _MAX_ROWS = 10_000
 

@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=2.0,
         metavar="SECONDS",
-        help="show it again and again, every 2 seconds unless said otherwise, until Ctrl-C",
+        help="show it again and again until Ctrl-C; default: every 2 seconds",
     )
 
 

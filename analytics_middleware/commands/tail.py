@@ -24,9 +24,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     target.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as collectors get it")
     parser.add_argument(
-        "--since", type=when, metavar="WHEN", help="begin with what is still in the log since then (15m, 2026-01-31)"
+        "--since",
+        type=when,
+        metavar="WHEN",
+        help="begin with events since then that are still in the log (15m, 2026-01-31)",
     )
-    parser.add_argument("--no-follow", action="store_true", help="end when everything there is has been printed")
+    parser.add_argument("--no-follow", action="store_true", help="end after printing the events that are there")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -86,7 +86,7 @@ class Target(NamedTuple):
     def configured(self) -> Analytics:
         """The application's `Analytics`. Raises `CommandError` if only the directory is known."""
         if self.analytics is None:
-            raise CommandError(f"this needs to know the collectors, which the data directory does not: {_HOW}")
+            raise CommandError(f"this command must know the collectors, which a data directory does not tell: {_HOW}")
         return self.analytics
 
     @property

@@ -30,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     target.add_arguments(parser, directory=False)
     parser.add_argument(
-        "--once", action="store_true", help="deliver what is in the log now, then end; 1 if something could not be"
+        "--once",
+        action="store_true",
+        help="deliver what is in the log now, then end; exit code 1 if something could not be delivered",
     )
     parser.add_argument(
         "--timeout", type=seconds, default=300.0, metavar="SECONDS", help="how long --once may take; default: 300"

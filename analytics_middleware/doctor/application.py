@@ -39,7 +39,7 @@ def examine_settings(analytics: Analytics) -> Generator[Finding]:
     stored = analytics.store is not None or analytics.hub is not None
     if not stored and settings.store is not None:
         advice = "pip install 'analytics-middleware[insights]', or set store to None"
-        yield Finding("warning", "store", "none, for a package is missing: no question can be answered", advice)
+        yield Finding("warning", "store", "none, because a package is missing: no question can be answered", advice)
     if not analytics.collectors:
         if stored:
             yield Finding("ok", "collectors", "none: events go into the store alone")
@@ -96,7 +96,7 @@ def examine_proxies(analytics: Analytics | None, ignored: int) -> Generator[Find
         trusted = ", ".join(analytics.settings.trusted_proxies)
         yield Finding("ok", "proxies", f"{analytics.settings.proxy_header} is believed from {trusted}")
     elif analytics is not None:
-        yield Finding("ok", "proxies", "no forwarding header is believed, and none was seen from a proxy")
+        yield Finding("ok", "proxies", "no forwarding header is trusted, and none was seen from a proxy")
 
 
 def examine_middleware(application: Any, layers: list[Any]) -> Generator[Finding]:
@@ -120,7 +120,7 @@ def examine_middleware(application: Any, layers: list[Any]) -> Generator[Finding
         if not own_accord and type(layer).__name__ not in _HARMLESS:
             outer.append(type(layer).__name__)
     if outer:
-        text = f"it stands within {', '.join(outer)}, whose own answers are not recorded"
+        text = f"it is inside {', '.join(outer)}, whose own responses are not recorded"
         yield Finding("warning", "middleware", text, "make it the outermost: added last, or first in the list")
     if len(ours) == 1 and not outer:
         yield Finding("ok", "middleware", "there once, outermost")
@@ -137,7 +137,7 @@ def examine_django() -> Generator[Finding]:
         else:
             yield Finding("warning", "middleware", text, message.hint or "")
     if not messages:
-        yield Finding("ok", "middleware", "Django's system checks have nothing to say")
+        yield Finding("ok", "middleware", "Django's system checks found nothing")
 
 
 def is_django(analytics: Analytics) -> bool:

@@ -13,7 +13,7 @@ def examine_delivery(consumers: Mapping[str, ConsumerStats], configured: Collect
             continue
         if stats.breaker != "closed":
             text = f"{name} can't be delivered to, pending {stats.pending}: {stats.last_error or 'unknown'}"
-            yield Finding("warning", "delivery", text, "analytics-middleware status says how it goes on")
+            yield Finding("warning", "delivery", text, "analytics-middleware status shows its state")
         if stats.dead:
             text = f"{name} has refused for good: {stats.dead}"
             yield Finding("warning", "delivery", text, "analytics-middleware dead-letters list says why")

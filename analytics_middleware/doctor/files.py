@@ -109,7 +109,7 @@ def _database(database: Database) -> Generator[Finding]:
             f"SQLite {sqlite3.sqlite_version} has the WAL-reset bug (fixed in 3.51.3); it can't occur here: "
             "no automatic checkpoints, and one lock around every write, checkpoint, opening and closing"
         )
-        yield Finding("ok", "database", text, "only don't write to the file with other programs")
+        yield Finding("ok", "database", text, "don't write to the file with other programs")
     else:
         yield Finding("ok", "database", f"SQLite {sqlite3.sqlite_version}; it can be read and written")
 
@@ -120,7 +120,9 @@ def _clock(directory: Path) -> Generator[Finding]:
     if now < _RELEASED:
         yield Finding("problem", "clock", f"it shows {time.strftime('%Y-%m-%d', time.gmtime(now))}", "set it")
     elif newest is not None and newest > now + _AHEAD:
-        text = f"the log has an event of {newest - now:.0f} s from now: this clock, or the one that wrote it, is wrong"
+        text = (
+            f"the log has an event {newest - now:.0f} s in the future: this clock, or the one that wrote it, is wrong"
+        )
         yield Finding("warning", "clock", text, "keep it by NTP; delivery itself survives jumps")
     else:
         yield Finding("ok", "clock", f"it shows {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(now))}")

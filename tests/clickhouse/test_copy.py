@@ -63,7 +63,7 @@ def test_both_stores_give_the_same_answers_after_a_copy_that_was_interrupted(
     server.start()
     code, said = copy(directory, server, capsys)
     assert code == 0, said
-    assert f"Every month has all its events there: {EVENTS}." in said
+    assert f"All events of every month are there: {EVENTS}." in said
     outbox = SqliteOutbox(directory)
     old, new = DuckDBStore(outbox), ClickHouseStore(server.url)
     here, there = Insights(old), Insights(new)

@@ -97,7 +97,7 @@ def test_standard_output_takes_text_and_no_parquet(kept: Kept) -> None:
     ("words", "why"),
     [
         ([], "--parquet, --csv or --jsonl"),
-        (["--user", "ann", "--csv", "x"], "--user goes with --output alone"),
+        (["--user", "ann", "--csv", "x"], "--user can be combined with --output only"),
         (["--csv", "x", "--jsonl", "y"], "not allowed with"),
         (["--csv", "/nowhere/x.csv"], "No such file"),
     ],

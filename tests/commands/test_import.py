@@ -338,7 +338,7 @@ def test_what_is_no_file_or_can_not_be_read_is_named(kept: Kept, tmp_path: Path)
     good = tmp_path / "good.jsonl"
     good.write_bytes(days(1)[0].encode())
     # Not even root reads /proc/self/clear_refs.
-    for path, why in ((pipe, "is no regular file"), (Path("/proc/self/clear_refs"), "can't be read: ")):
+    for path, why in ((pipe, "is not a regular file"), (Path("/proc/self/clear_refs"), "can't be read: ")):
         ended = kept.run("import", str(good), str(path), check=False)
         assert (ended.returncode, ended.stdout) == (1, "")
         assert f"{str(path)!r} {why}" in ended.stderr
@@ -477,7 +477,7 @@ def test_a_virtual_host_in_the_line_is_the_site(kept: Kept, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["https://shop.example", "shop.example/x", "a b", ""])
 def test_a_host_name_is_no_address_of_a_page(kept: Kept, tmp_path: Path, name: str) -> None:
     ended = kept.run("import", "--hostname", name, write(tmp_path / "access.log", hit()), check=False)
-    assert (ended.returncode, "is no host name" in ended.stderr) == (2, True)
+    assert (ended.returncode, "is not a host name" in ended.stderr) == (2, True)
 
 
 def test_hostile_log_lines_are_counted_and_passed_over(kept: Kept, tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ def test_the_embedded_store_is_not_copied_to_itself(tmp_path, capsys):
     analytics = Analytics(data_dir=tmp_path / "data", enabled=True)
     code, _, err = copy(analytics, capsys)
     assert code == 1
-    assert "say --to where" in err
+    assert "give the other one with --to" in err
     code = cli.main(("copy", "--data-dir", str(tmp_path / "data")))
     assert code == 1
-    assert "say --to where" in capsys.readouterr().err
+    assert "give the store with --to" in capsys.readouterr().err
     code = cli.main(("copy", "--data-dir", str(tmp_path / "data"), "--to", "https://hub.example/api"))
     assert code == 1
     assert "store_key" in capsys.readouterr().err

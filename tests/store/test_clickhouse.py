@@ -107,7 +107,7 @@ class TestTables:
         analytics = Analytics(store=store)
         assert cli.main(["migrate", "--print"], application=lambda: analytics) == 0
         assert "CREATE TABLE IF NOT EXISTS" in capsys.readouterr().out
-        for said in ("Made the tables", "of version 1 already"):
+        for said in ("Created the tables", "already have version 1"):
             assert cli.main(["migrate"], application=lambda: analytics) == 0
             assert said in capsys.readouterr().out
         assert cli.main(["migrate", "--print"], application=lambda: analytics) == 0
