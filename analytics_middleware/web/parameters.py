@@ -13,7 +13,7 @@ from analytics_middleware.web import shape
 
 MAX_FIELDS: Final = 500
 """The most fields of a query string; a retention alone may have 366 offsets."""
-_MAX_FILTERS: Final = 50
+MAX_FILTERS: Final = 50
 
 _WHOLE = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _INT64 = range(-(2**63), 2**63)
@@ -79,13 +79,8 @@ def span(name: str, about: str) -> Parameter:
 
 def when(name: str, about: str, to: str) -> Parameter:
     """Return a parameter that is a date, or a time as in RFC 3339."""
-
-    def read(value: str) -> str:
-        # A plus sign that was not percent-encoded arrives as a space.
-        return re.sub(r"(?<=T)(\S+) (?=\d\d:\d\d$)", r"\1+", value)
-
     examples = ["2025-03-01", "2025-03-01T12:00:00Z"]
-    return Parameter(name, about, read, {"type": "string", "examples": examples}, to)
+    return Parameter(name, about, _with_plus, {"type": "string", "examples": examples}, to)
 
 
 def timestamp(name: str, about: str) -> Parameter:
@@ -93,7 +88,7 @@ def timestamp(name: str, about: str) -> Parameter:
 
     def read(value: str) -> datetime:
         try:
-            found = datetime.fromisoformat(re.sub(r"(?<=T)(\S+) (?=\d\d:\d\d$)", r"\1+", value).upper())
+            found = datetime.fromisoformat(_with_plus(value).upper())
         except ValueError:
             found = None
         if found is None or found.tzinfo is None:
@@ -101,6 +96,11 @@ def timestamp(name: str, about: str) -> Parameter:
         return found
 
     return Parameter(name, about, read, {"type": "string", "format": "date-time"}, name)
+
+
+def _with_plus(time: str) -> str:
+    # A plus sign that was not percent-encoded arrives as a space.
+    return re.sub(r"(?<=T)(\S+) (?=\d\d:\d\d$)", r"\1+", time)
 
 
 def filters(name: str) -> Parameter:
@@ -114,7 +114,7 @@ def filters(name: str) -> Parameter:
     schema = {
         "type": "string",
         "contentMediaType": "application/json",
-        "contentSchema": {"type": "array", "maxItems": _MAX_FILTERS, "items": item},
+        "contentSchema": {"type": "array", "maxItems": MAX_FILTERS, "items": item},
         "examples": ['[{"field": "country", "op": "eq", "value": "GB"}]'],
     }
     about = "Filters that must all hold, as JSON."
@@ -123,8 +123,8 @@ def filters(name: str) -> Parameter:
 
 def _read_filters(value: str) -> list[Any]:
     found = shape.decode(value.encode())
-    if not isinstance(found, list) or len(found) > _MAX_FILTERS:  # pyright: ignore[reportUnknownArgumentType]
-        raise ValueError(f"must be a JSON list of at most {_MAX_FILTERS} filters")
+    if not isinstance(found, list) or len(found) > MAX_FILTERS:  # pyright: ignore[reportUnknownArgumentType]
+        raise ValueError(f"must be a JSON list of at most {MAX_FILTERS} filters")
     listed = cast("list[Any]", found)
     for each in listed:
         values: Any = each.get("value") if isinstance(each, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

@@ -15,6 +15,7 @@ from analytics_middleware.store import questions as q
 from analytics_middleware.store.filters import Filter, QuestionError, check_field
 from analytics_middleware.store.parameters import check_year
 from analytics_middleware.store.questions.journeys import MAX_STEPS
+from analytics_middleware.web.parameters import MAX_FILTERS
 
 MOST: Final = 100
 """How many funnels are kept at most, and how many filters."""
@@ -41,7 +42,7 @@ class SavedFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Filters under a name, with or without dates."""
 
     name: Name
-    where: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(max_length=50)] = ()
+    where: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(max_length=MAX_FILTERS)] = ()
     period: _Period | None = None
     from_: date | None = msgspec.field(name="from", default=None)
     to: date | None = None
