@@ -25,7 +25,7 @@ REASONS: Mapping[str, str] = {
     "retired": "its collector has not been configured for a week",
     "erased": "its user was erased on request",
     "forwarded": "recorded by another host, sent here for the store; that host delivers it to its own collectors",
-    "purged": "a dead letter that somebody purged",
+    "purged": "a dead letter that was purged",
     "refused": "the store takes no events from the future, of erased users, or older than retention_days",
     "undecodable": "written by an incompatible version",
 }

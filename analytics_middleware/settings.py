@@ -44,7 +44,7 @@ class Settings:
     store_key: Secret | None = _setting(None, "The hub's secret_key, when the setting store is its URL.")
     retention_days: int | None = _setting(None, "Days that the store keeps events; None keeps them for good.")
     enabled: bool | None = _setting(None, "Record at all; None means yes, except under a test runner.")
-    trusted_proxies: tuple[str, ...] = _setting((), "Addresses or CIDRs whose forwarding header is believed.")
+    trusted_proxies: tuple[str, ...] = _setting((), "Addresses or CIDRs of proxies whose forwarding header is trusted.")
     proxy_header: str = _setting("x-forwarded-for", "The one header a trusted proxy writes the client's address to.")
     exclude: tuple[str, ...] = _setting(
         DEFAULT_EXCLUDE, "Paths (with *), ip:CIDR, agent:glob and staff that make no event."
@@ -68,7 +68,7 @@ class Settings:
     queue_size: int = _setting(10_000, "Requests that may wait for the writer thread; more are dropped and counted.")
     max_pending: int = _setting(100_000, "Events kept for a collector that lags; older ones are dropped and counted.")
     max_bytes: int = _setting(2**30, "Bytes that events may take on disk; the oldest are dropped and counted.")
-    shutdown_timeout: float = _setting(0.4, "Seconds that leaving the process may wait for what is in flight.")
+    shutdown_timeout: float = _setting(0.4, "Seconds that the process's exit may wait for unfinished work.")
     timezone: str = _setting("UTC", "IANA zone of the calendar days in questions and pages.")
     authorize: Hook | None = _setting(None, "framework request -> bool: who may read; by default Django's staff.")
     authorize_changes: Hook | None = _setting(

@@ -48,7 +48,7 @@ def report_text(report: Report) -> str:
     """Return *report* as lines of text."""
     lines = [one_line(report.title), formats.days(report.first, report.last) + f" ({report.tz})"]
     if report.before_first and report.before_last:
-        lines.append(f"beside {formats.days(report.before_first, report.before_last)}")
+        lines.append(f"compared with {formats.days(report.before_first, report.before_last)}")
     rows: list[Sequence[str]] = [_tile(each) for each in report.tiles]
     lines += ["", _columns([("", "", "before", ""), *rows])]
     values = [point.value for point in report.points]

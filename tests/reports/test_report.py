@@ -244,7 +244,7 @@ def test_it_is_printed_as_text_html_and_json(shop: Callable[..., Analytics]) -> 
     analytics = shop(weeks())
     text = run(analytics, *DAYS, "--title", "Shop")
     assert (text.code, text.err) == (0, "")
-    assert text.out.startswith("Shop\n3 Mar – 9 Mar 2025 (UTC)\nbeside 24 Feb – 2 Mar 2025\n")
+    assert text.out.startswith("Shop\n3 Mar – 9 Mar 2025 (UTC)\ncompared with 24 Feb – 2 Mar 2025\n")
     assert "Page /new: 30 visitors, none before" in text.out
     assert run(analytics, *DAYS, "--format", "html").out.startswith("<!doctype html>")
     data = json.loads(run(analytics, *DAYS, "--format", "json").out)["data"]
