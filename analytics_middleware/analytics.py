@@ -13,7 +13,7 @@ from analytics_middleware.context import RequestContext, current
 from analytics_middleware.counters import NOTES, REASONS
 from analytics_middleware.enrich.salts import new_salt
 from analytics_middleware.erasing import erase_record
-from analytics_middleware.errors import AnalyticsError, MissingExtraError
+from analytics_middleware.errors import AnalyticsError, ConfigurationError, MissingExtraError
 from analytics_middleware.event import Event
 from analytics_middleware.exclusions import STAFF
 from analytics_middleware.outbox.base import STORE, Draft, Erased, Outbox
@@ -197,3 +197,12 @@ class Analytics(Running):
     def leaves_out(self, request: Request) -> bool:
         """Whether events of whoever made *request* are left out for their address or program (`exclude`)."""
         return self.exclusions.any_visitor and self.exclusions.visitor(request, self.client_ip(request))
+
+
+def check_analytics(given: object) -> Analytics:
+    """Return *given*. Raises `ConfigurationError` unless it is an `Analytics` object."""
+    if not isinstance(given, Analytics):
+        # Not its repr: settings hold secrets.
+        what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        raise ConfigurationError(f"analytics must be an Analytics object, such as Analytics(data_dir='…'), not {what}")
+    return given

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from analytics_middleware.analytics import Analytics
+from analytics_middleware.analytics import Analytics, check_analytics
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.counters import logger
 
@@ -35,7 +35,7 @@ class AnalyticsMiddleware:
         if analytics is not None and settings:
             raise TypeError(f"pass either analytics or settings, not both: {', '.join(settings)}")
         self.app = app
-        self.analytics = analytics or Analytics(**settings)
+        self.analytics = Analytics(**settings) if analytics is None else check_analytics(analytics)
 
     def describe(self, scope: Scope, context: RequestContext) -> None:
         """Note what the framework knows of the request: route template, endpoint, user, locale. Adapters override."""

@@ -9,7 +9,7 @@ from contextvars import Token
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from analytics_middleware.analytics import Analytics
+from analytics_middleware.analytics import Analytics, check_analytics
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.request import wsgi_headers
 
@@ -31,7 +31,7 @@ class AnalyticsMiddleware:
         if analytics is not None and settings:
             raise TypeError(f"pass either analytics or settings, not both: {', '.join(settings)}")
         self.app = app
-        self.analytics = analytics or Analytics(**settings)
+        self.analytics = Analytics(**settings) if analytics is None else check_analytics(analytics)
 
     def describe(self, environ: WSGIEnvironment, context: RequestContext) -> None:
         """Note what the framework knows of the request: route template, endpoint, user, locale. Adapters override."""

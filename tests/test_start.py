@@ -1,5 +1,7 @@
-"""What the log says when a process begins to record: what is missing, and what is there twice."""
+"""What is said at start: what is missing, what is there twice, and what is no Analytics object."""
 
+import importlib
+import re
 import sys
 
 import pytest
@@ -7,9 +9,10 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
-from analytics_middleware import Analytics
+from analytics_middleware import Analytics, ConfigurationError, wsgi
+from analytics_middleware.errors import MissingExtraError
 from analytics_middleware.testing import FakeCollector
-from analytics_middleware_starlette import AnalyticsMiddleware
+from analytics_middleware_starlette import AnalyticsAPI, AnalyticsDashboard, AnalyticsMiddleware
 
 
 def said_at_start(caplog, analytics):
@@ -60,3 +63,36 @@ def test_two_objects_on_one_data_directory_are_told_of_and_one_after_the_other_a
     (line,) = caplog.messages
     assert "two Analytics objects" in line
     assert str(tmp_path / "one") in line
+
+
+@pytest.mark.parametrize("given", [{}, {"read_token": "a-secret-of-32-random-characters"}, Analytics, "app"], ids=repr)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda given: AnalyticsMiddleware(Starlette(), analytics=given),
+        lambda given: wsgi.AnalyticsMiddleware(lambda *_: [], analytics=given),
+        AnalyticsAPI,
+        AnalyticsDashboard,
+    ],
+    ids=["ASGI", "WSGI", "API", "dashboard"],
+)
+def test_what_is_no_analytics_object_is_an_error_that_says_so(make, given):
+    with pytest.raises(ConfigurationError, match="must be an Analytics object") as caught:
+        make(given)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [AnalyticsAPI, AnalyticsDashboard])
+def test_pages_of_no_analytics_object_are_an_error_that_says_so(make):
+    with pytest.raises(ConfigurationError, match="must be an Analytics object"):
+        make(None)
+
+
+@pytest.mark.parametrize("framework", ["django", "flask", "starlette"])
+def test_an_adapter_without_its_framework_says_which_extra_it_needs(monkeypatch, framework):
+    package = f"analytics_middleware_{framework}"
+    for name in [name for name in sys.modules if name.partition(".")[0] in (package, framework)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, framework, None)
+    with pytest.raises(MissingExtraError, match=re.escape(f"pip install 'analytics-middleware[{framework}")):
+        importlib.import_module(package)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from analytics_middleware.analytics import Analytics
+from analytics_middleware.analytics import Analytics, check_analytics
 from analytics_middleware.counters import logger
 from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.store.hub import RECORDS
@@ -41,7 +41,7 @@ class API:
     """Answers requests for *analytics*; runners and adapters call it."""
 
     def __init__(self, analytics: Analytics, framework: Framework | None = None) -> None:
-        self._analytics = analytics
+        self._analytics = check_analytics(analytics)
         self._access = access_of(analytics, framework)
         self._ingest = ingest.Ingest(analytics, self._access)
         hub = records.Hub(analytics)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from analytics_middleware.analytics import Analytics
+from analytics_middleware.analytics import Analytics, check_analytics
 from analytics_middleware.counters import logger
 from analytics_middleware.store.filters import QuestionError
 from analytics_middleware.web.access import Caller, access_of
@@ -78,7 +78,7 @@ class Dashboard:
 
     def __init__(self, analytics: Analytics, framework: Framework | None = None) -> None:
         environment()
-        self._analytics = analytics
+        self._analytics = check_analytics(analytics)
         self.mount = analytics.settings.dashboard_path
         self._access = access_of(analytics, framework, entrance=self.mount)
         self._pages = {page.name: page for page in PAGES}
