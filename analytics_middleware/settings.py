@@ -95,6 +95,11 @@ class Settings:
         """Check every value; fields arrive in whatever form a settings file can hold."""
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, CHECKS[field.name](field.name, getattr(self, field.name)))
+        if f"{self.dashboard_path}/".startswith(f"{self.api_path}/"):
+            raise ConfigurationError(
+                f"analytics setting 'dashboard_path' is {self.dashboard_path!r}; it must not be within 'api_path' "
+                f"({self.api_path!r}), which answers all requests there"
+            )
         told = (destination for alert in self.alerts for destination in alert.to)
         check_mail(self.mail, (*self.report_to, *told))
 

@@ -264,6 +264,18 @@ def test_a_wrong_setting_is_an_error_when_analytics_is_made():
         Analytics.from_settings({"DEBUG": 1})
 
 
+def test_the_dashboard_can_not_be_where_the_api_answers():
+    for paths in ({"api_path": "/analytics"}, {"api_path": "/a", "dashboard_path": "/a/pages"}):
+        with pytest.raises(ConfigurationError, match=r"'dashboard_path' is .* not be within 'api_path' \('/a"):
+            Settings(**paths)
+    for paths in (
+        {"api_path": "/analytics/api"},
+        {"api_path": "/analytics-api"},
+        {"dashboard_path": "/api/analytics2"},
+    ):
+        Settings(**paths)
+
+
 @pytest.mark.parametrize("collectors", [hook, 5, "stdout"], ids=["callable", "number", "text"])
 def test_a_collector_that_is_not_in_a_list_is_an_error_that_asks_for_a_list(collectors):
     with pytest.raises(ConfigurationError, match=r"'collectors' is .* it must be a list"):
