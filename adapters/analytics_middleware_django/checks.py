@@ -15,7 +15,8 @@ from analytics_middleware_django import _django
 from analytics_middleware_django._django import ImproperlyConfigured
 from analytics_middleware_django.conf import SETTING, get_analytics
 
-DOTTED_PATH = "analytics_middleware_django.AnalyticsMiddleware"
+_APP = "analytics_middleware_django"
+DOTTED_PATH = f"{_APP}.AnalyticsMiddleware"
 
 _HARMLESS_ABOVE = (
     # They neither know pages nor replace the responses of others.
@@ -56,6 +57,10 @@ def log_once() -> None:
     _logged = True
     for message in check_setup():
         logger.warning("analytics: %s %s (%s)", message.msg, message.hint or "", message.id)
+    if not _django.apps.is_installed(_APP):
+        logger.warning(
+            "analytics: add '%s' to INSTALLED_APPS: `manage.py check` and `manage.py analytics` need it", _APP
+        )
 
 
 def log_at_first_request(**_: Any) -> None:

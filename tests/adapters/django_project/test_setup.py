@@ -159,6 +159,14 @@ def test_a_server_whose_middleware_is_missing_logs_it_at_its_first_request(log: 
     assert "not in MIDDLEWARE" in record.getMessage()
 
 
+def test_a_server_logs_once_that_the_application_is_not_installed(log: pytest.LogCaptureFixture) -> None:
+    with override_settings(ANALYTICS={"COLLECTORS": [FakeCollector()]}, MIDDLEWARE=[OURS], INSTALLED_APPS=[]):
+        for _ in range(2):
+            Client().get("/page")
+    [record] = log.records
+    assert "add 'analytics_middleware_django' to INSTALLED_APPS" in record.getMessage()
+
+
 def test_a_server_with_wrong_settings_and_no_middleware_still_serves(log: pytest.LogCaptureFixture) -> None:
     with override_settings(ANALYTICS={"COLECTORS": []}, MIDDLEWARE=[]):
         assert Client().get("/page").status_code == 200
