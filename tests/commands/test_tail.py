@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 
 import pytest
@@ -64,9 +65,19 @@ def test_what_is_still_in_the_log_can_be_looked_at(shop: Shop) -> None:
     assert len(shop.run("tail", "--no-follow", "--since", "1h").stdout.splitlines()) == 3
 
 
-def test_a_tail_that_was_killed_holds_the_log_for_seconds_only(shop: Shop) -> None:
-    import sqlite3
+def test_a_damaged_record_is_told_of_and_hides_no_other(shop: Shop) -> None:
+    shop.mode("vendor", "down")
+    shop.record("analytics.identify('ann'); analytics.track('kept')", flush=0.5)
+    connection = sqlite3.connect(shop.data / "analytics.sqlite3")
+    connection.execute("UPDATE log SET payload = CAST(replace(payload, 'ann', x'ff') AS BLOB) WHERE kind = 'identify'")
+    connection.commit()
+    connection.close()
+    found = shop.run("tail", "--no-follow")
+    assert "written by another version" in found.stderr
+    assert "kept" in found.stdout
 
+
+def test_a_tail_that_was_killed_holds_the_log_for_seconds_only(shop: Shop) -> None:
     shop.record("analytics.track('before')")
     with shop.start("tail") as process:
         waiting(process)
