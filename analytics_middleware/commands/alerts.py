@@ -11,9 +11,9 @@ from analytics_middleware.commands.text import instant, listing
 from analytics_middleware.plain_text import safe, table
 from analytics_middleware.reports.alert import Alert
 from analytics_middleware.reports.alert_message import alert_message
+from analytics_middleware.reports.alert_states import AlertState, AlertStates, DueMessage
 from analytics_middleware.reports.checking import check, measure
 from analytics_middleware.reports.mail import SendError
-from analytics_middleware.reports.told import Due, State, Telling
 
 NAME = "alerts"
 HELP = "Check the alerts and send what is due, list their states, or send one as a test."
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("No alerts are configured.")
         return 0
     if arguments.action == "list":
-        print(_listed(alerts, Telling(database)))
+        print(_listed(alerts, AlertStates(database)))
         return 0
     if arguments.dry_run:
         return _dry(analytics, alerts)
@@ -74,7 +74,9 @@ def _dry(analytics: Analytics, alerts: Sequence[Alert]) -> int:
 
 def _test(analytics: Analytics, alert: Alert) -> int:
     now = time.time()
-    message = alert_message(alert, Due(f"alr_test_{now:.0f}", State(True, now, now, None, None)), "UTC", test=True)
+    message = alert_message(
+        alert, DueMessage(f"alr_test_{now:.0f}", AlertState(True, now, now, None, None)), "UTC", test=True
+    )
     code = 0
     for destination in alert.to:
         try:
@@ -86,11 +88,11 @@ def _test(analytics: Analytics, alert: Alert) -> int:
     return code
 
 
-def _listed(alerts: Sequence[Alert], telling: Telling) -> str:
+def _listed(alerts: Sequence[Alert], states: AlertStates) -> str:
     rows: list[Sequence[str]] = [("alert", "state", "since", "value", "condition", "told", "sent", "failed")]
     errors: list[str] = []
     for alert in alerts:
-        state, told = telling.state(alert.name), telling.told(alert.name)
+        state, told = states.state(alert.name), states.messages(alert.name)
         rows.append(
             (
                 alert.name,

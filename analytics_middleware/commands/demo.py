@@ -13,6 +13,7 @@ from typing import Any, TextIO, cast
 
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.collectors.stdout import StdoutCollector
+from analytics_middleware.commands.text import positive
 from analytics_middleware.demo.blog import make_blog, with_dashboard
 from analytics_middleware.demo.examples import FRAMEWORKS, Example, load_example
 from analytics_middleware.demo.history import keep_examples, month
@@ -34,9 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--framework", choices=FRAMEWORKS, help="run the example on this framework (needs a checkout and the framework)"
     )
-    parser.add_argument("--seconds", type=_positive, help="end after so many seconds; default: at Ctrl-C")
+    parser.add_argument("--seconds", type=positive, help="end after so many seconds; default: at Ctrl-C")
     parser.add_argument(
-        "--requests-per-second", type=_positive, metavar="R", help="how busy the visitors are; default: 5"
+        "--requests-per-second", type=positive, metavar="R", help="how busy the visitors are; default: 5"
     )
     parser.add_argument("--port", type=_port, default=0, help="port on 127.0.0.1; default: a free one")
     parser.add_argument("--once", action="store_true", help="one visitor, who sees everything once; then end")
@@ -150,16 +151,6 @@ def _summary(seconds: float, answers: Mapping[int | str, int], stats: Mapping[st
 
 def _dropped(reasons: Mapping[str, int]) -> str:
     return "".join(f", {count} dropped ({reason})" for reason, count in reasons.items())
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number
 
 
 def _port(text: str) -> int:

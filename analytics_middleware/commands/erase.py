@@ -2,7 +2,7 @@
 
 import argparse
 
-from analytics_middleware.commands import CommandError, elsewhere, target
+from analytics_middleware.commands import CommandError, other_holders, target
 from analytics_middleware.commands.progress import Progress
 from analytics_middleware.commands.text import amount, confirmed
 from analytics_middleware.erasing import erase_record
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(_REWRITTEN if rewritten else _FOLLOWS)
     if store is not None:
         store.close()
-    print(elsewhere.told(found))
+    print(other_holders.describe(found))
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from analytics_middleware.commands import CommandError, elsewhere, target
+from analytics_middleware.commands import CommandError, other_holders, target
 from analytics_middleware.commands.text import amount
 from analytics_middleware.event import Erase, Event, Identify
 from analytics_middleware.outbox.erasure import export_user
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         for line in _lines(found, arguments.user):
             file.write(f"{msgspec.json.encode(line).decode()}\n")
             count += 1
-    print(f"{amount(count, 'record')} of {arguments.user!r}.\n{elsewhere.told(found)}", file=sys.stderr)
+    print(f"{amount(count, 'record')} of {arguments.user!r}.\n{other_holders.describe(found)}", file=sys.stderr)
     return 0
 
 

@@ -12,7 +12,7 @@ from analytics_middleware.collectors.base import Collector, option
 from analytics_middleware.commands import CommandError, target
 from analytics_middleware.commands.collectors import named
 from analytics_middleware.commands.progress import Progress
-from analytics_middleware.commands.text import amount, instant, reasons, seconds, when
+from analytics_middleware.commands.text import amount, instant, positive, reasons, when
 from analytics_middleware.delivery.replay import History, Replay
 from analytics_middleware.delivery.withhold import only_logs
 from analytics_middleware.enrich.visit import flags_of
@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WHEN",
         help="only events before then; default: when the collector was first configured, or now if --since is later",
     )
-    parser.add_argument("--rate", type=seconds, metavar="N", help="events a second; default: as fast as it takes them")
+    parser.add_argument("--rate", type=positive, metavar="N", help="events a second; default: as fast as it takes them")
     parser.add_argument("--again", action="store_true", help="also events that were replayed to it before")
     parser.add_argument("--dry-run", action="store_true", help="only say how many events there are")
 

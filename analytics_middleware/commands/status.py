@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analytics_middleware.commands import target
-from analytics_middleware.commands.text import amount, reasons, seconds, span
+from analytics_middleware.commands.text import amount, positive, reasons, span
 from analytics_middleware.counters import NOTES, REASONS
 from analytics_middleware.outbox.base import STORE
 from analytics_middleware.plain_text import safe, table
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object, for monitoring")
     parser.add_argument(
         "--watch",
-        type=seconds,
+        type=positive,
         nargs="?",
         const=2.0,
         metavar="SECONDS",

@@ -80,8 +80,8 @@ def _in_calendars(text: str, at: float) -> float:
     return at
 
 
-def seconds(text: str) -> float:
-    """Read a number of seconds above 0."""
+def positive(text: str) -> float:
+    """Read a number above 0."""
     try:
         number = float(text)
     except ValueError:

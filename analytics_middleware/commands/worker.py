@@ -14,7 +14,7 @@ from functools import partial
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.commands import target
 from analytics_middleware.commands.progress import Progress
-from analytics_middleware.commands.text import amount, seconds
+from analytics_middleware.commands.text import amount, positive
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.replaying import anything_waits
 from analytics_middleware.outbox.spill import FAILURES
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="deliver what is in the log now, then end; exit code 1 if something could not be delivered",
     )
     parser.add_argument(
-        "--timeout", type=seconds, default=300.0, metavar="SECONDS", help="how long --once may take; default: 300"
+        "--timeout", type=positive, default=300.0, metavar="SECONDS", help="how long --once may take; default: 300"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.doctor import Finding
 from analytics_middleware.outbox.database import Database
-from analytics_middleware.reports.told import Telling
+from analytics_middleware.reports.alert_states import AlertStates
 
 _LATE: Final = 3600.0
 """Seconds without a check after which apparently nothing checks the alerts."""
@@ -18,10 +18,10 @@ def examine_alerts(analytics: Analytics, database: Database) -> Generator[Findin
     alerts = analytics.settings.alerts
     if not alerts:
         return
-    telling = Telling(database)
-    states = [telling.state(alert.name) for alert in alerts]
+    known = AlertStates(database)
+    states = [known.state(alert.name) for alert in alerts]
     late = sum(state is None or time.time() - state.checked > _LATE for state in states)
-    failed = [alert.name for alert in alerts if telling.told(alert.name).last_error]
+    failed = [alert.name for alert in alerts if known.messages(alert.name).last_error]
     if late:
         yield Finding(
             "warning",

@@ -16,7 +16,7 @@ from analytics_middleware.settings import Settings
 _BATCH: Final = 1000
 
 
-class ThrownAwaySalts:
+class TemporarySalts:
     """A random salt for each day, kept only during the import.
 
     The original salts of those days are destroyed, so imported visitors never match those recorded at the time.
@@ -52,7 +52,7 @@ class Enrichment:
                 geoip_database=settings.geoip_database,
                 timezone=settings.timezone,
             ),
-            ThrownAwaySalts(),
+            TemporarySalts(),
             PrivateSessions(),
             Counters(),
         )

@@ -5,8 +5,8 @@ import math
 from datetime import UTC, datetime
 
 from analytics_middleware.reports.alert import Alert, change
+from analytics_middleware.reports.alert_states import DueMessage
 from analytics_middleware.reports.message import Message, html, one_line
-from analytics_middleware.reports.told import Due
 from analytics_middleware.web import formats
 
 
@@ -26,7 +26,7 @@ class AlertData:
     since: datetime
 
 
-def alert_message(alert: Alert, due: Due, tz: str, *, test: bool = False) -> Message:
+def alert_message(alert: Alert, due: DueMessage, tz: str, *, test: bool = False) -> Message:
     """Return the message that is *due*, or one marked as a *test*. Raises `MissingExtraError` without Jinja2."""
     state = due.state
     word = "Test" if test else "Firing" if state.firing else "Resolved"

@@ -10,9 +10,9 @@ from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.reports.alert import Alert, Measured
 from analytics_middleware.reports.alert_message import alert_message
+from analytics_middleware.reports.alert_states import AlertStates
 from analytics_middleware.reports.mail import SendError
 from analytics_middleware.reports.message import one_line
-from analytics_middleware.reports.told import Telling
 
 
 class Outcome(NamedTuple):
@@ -38,31 +38,31 @@ def check(
 
     A failure of one alert does not affect the others.
     """
-    telling = Telling(database)
+    states = AlertStates(database)
     for alert in analytics.settings.alerts:
         at = clock()
-        known = telling.state(alert.name)
+        known = states.state(alert.name)
         if known is not None and 0 <= at - known.checked < every:
             continue
         measured = measure(analytics, alert, at)
         if isinstance(measured, str):
             yield Outcome(alert, known is not None and known.firing, None, (), (measured,))
             continue
-        state = telling.note(alert.name, alert.holds(measured), measured.value, measured.before, at)
+        state = states.record(alert.name, alert.holds(measured), measured.value, measured.before, at)
         sent: list[str] = []
         failures: list[str] = []
         for destination in alert.to:
-            due = telling.claim(alert.name, destination.id, alert.quiet.total_seconds(), clock())
+            due = states.claim(alert.name, destination.id, alert.quiet.total_seconds(), clock())
             if due is None:
                 continue
             try:
                 destination.send(alert_message(alert, due, analytics.settings.timezone), analytics.settings.mail)
             except AnalyticsError as error:
                 ambiguous = isinstance(error, SendError) and error.ambiguous
-                telling.failed(alert.name, destination.id, due, str(error), ambiguous=ambiguous)
+                states.failed(alert.name, destination.id, due, str(error), ambiguous=ambiguous)
                 failures.append(f"not sent: {error}")
             else:
-                telling.sent(alert.name, destination.id, due, clock())
+                states.sent(alert.name, destination.id, due, clock())
                 sent.append(destination.id)
         yield Outcome(alert, state.firing, state.value, sent, failures)
 

@@ -8,11 +8,11 @@ from dashboards import DATA, FRAMEWORKS
 
 from analytics_middleware.reports.alert import read_alerts
 from analytics_middleware.reports.alert_message import alert_message
+from analytics_middleware.reports.alert_states import AlertState, DueMessage
 from analytics_middleware.reports.figures import build_report
 from analytics_middleware.reports.message import Message
 from analytics_middleware.reports.period import between
 from analytics_middleware.reports.rendering import report_message
-from analytics_middleware.reports.told import Due, State
 
 INTRUDERS = "document.querySelectorAll('script, img, iframe, [onload], [onerror], [href^=javascript]').length"
 
@@ -46,5 +46,5 @@ def test_an_alert_shows_its_name_and_does_nothing(watched: Any):
     hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>" + "x" * 40
     given = {"name": hostile, "question": "volume", "number": "count", "above": 3, "to": ["a@shop.example"]}
     [alert] = read_alerts("alerts", [{**given, "parameters": {"event": hostile}}])
-    shown = quiet(watched, alert_message(alert, Due("alr_1", State(True, 0.0, 0.0, 5.0, None)), "UTC"))
+    shown = quiet(watched, alert_message(alert, DueMessage("alr_1", AlertState(True, 0.0, 0.0, 5.0, None)), "UTC"))
     assert hostile in shown

@@ -19,11 +19,11 @@ from analytics_middleware.outbox.database import Database
 from analytics_middleware.outgoing.secret import Secret
 from analytics_middleware.reports.alert import Measured, read_alerts
 from analytics_middleware.reports.alert_message import alert_message
+from analytics_middleware.reports.alert_states import CLAIM, AlertState, AlertStates, DueMessage
 from analytics_middleware.reports.checking import Outcome, check
 from analytics_middleware.reports.number import Number
 from analytics_middleware.reports.pipeline import PipelineHealth
 from analytics_middleware.reports.schedule import checking_alerts
-from analytics_middleware.reports.told import CLAIM, Due, State, Telling
 from analytics_middleware.store import Count, FunnelStep, RevenueTotal, Totals
 
 NOW = datetime(2025, 3, 12, 12, tzinfo=UTC)
@@ -125,7 +125,7 @@ def test_a_failed_message_is_counted_and_tried_again_at_the_next_check(shop: Sho
     shop.check(analytics)
     assert len(shop.hook.requests) == 3
     assert len({request.headers["webhook-id"] for request in shop.hook.requests}) == 1, "a repeat can be recognised"
-    told = Telling(Database(shop.directory)).told("orders")
+    told = AlertStates(Database(shop.directory)).messages("orders")
     assert (told.sent, told.failed, told.last_error) == (1, 2, None)
 
 
@@ -253,48 +253,48 @@ def test_the_worker_of_a_site_without_alerts_starts_no_thread(tmp_path: Path) ->
 
 
 @pytest.fixture
-def telling(tmp_path: Path) -> Iterator[Telling]:
+def states(tmp_path: Path) -> Iterator[AlertStates]:
     database = Database(tmp_path)
-    yield Telling(database)
+    yield AlertStates(database)
     database.close()
 
 
-def test_a_message_whose_sender_died_is_sent_after_its_claim_ran_out(telling: Telling) -> None:
-    telling.note("a", True, 1.0, None, 1000.0)
-    due = telling.claim("a", "x", 60, 1000.0)
+def test_a_message_whose_sender_died_is_sent_after_its_claim_ran_out(states: AlertStates) -> None:
+    states.record("a", True, 1.0, None, 1000.0)
+    due = states.claim("a", "x", 60, 1000.0)
     assert due is not None
-    assert telling.claim("a", "x", 60, 1000.0 + CLAIM - 1) is None
-    again = telling.claim("a", "x", 60, 1000.0 + CLAIM + 1)
+    assert states.claim("a", "x", 60, 1000.0 + CLAIM - 1) is None
+    again = states.claim("a", "x", 60, 1000.0 + CLAIM + 1)
     assert again is not None
     assert again.id == due.id
 
 
-def test_who_may_have_been_told_by_a_sender_that_died_is_told_that_it_is_over(telling: Telling) -> None:
-    telling.note("a", True, 1.0, None, 1000.0)
-    assert telling.claim("a", "x", 60, 1000.0) is not None
-    telling.note("a", False, 5.0, None, 1060.0)
-    due = telling.claim("a", "x", 60, 1000.0 + CLAIM + 1)
+def test_who_may_have_been_told_by_a_sender_that_died_is_told_that_it_is_over(states: AlertStates) -> None:
+    states.record("a", True, 1.0, None, 1000.0)
+    assert states.claim("a", "x", 60, 1000.0) is not None
+    states.record("a", False, 5.0, None, 1060.0)
+    due = states.claim("a", "x", 60, 1000.0 + CLAIM + 1)
     assert due is not None
     assert not due.state.firing
 
 
-def test_a_clock_that_was_set_back_silences_nobody(telling: Telling) -> None:
-    telling.note("a", True, 1.0, None, 10_000.0)
-    due = telling.claim("a", "x", 3600, 10_000.0)
+def test_a_clock_that_was_set_back_silences_nobody(states: AlertStates) -> None:
+    states.record("a", True, 1.0, None, 10_000.0)
+    due = states.claim("a", "x", 3600, 10_000.0)
     assert due is not None
-    telling.sent("a", "x", due, 10_000.0)
-    assert telling.claim("a", "x", 3600, 10_001.0) is None
-    assert telling.claim("a", "x", 3600, 5_000.0) is not None
-    telling.note("b", False, 1.0, None, 10_000.0)
-    assert telling.note("b", True, 5.0, None, 5_000.0) == State(True, 5_000.0, 5_000.0, 5.0, None)
+    states.sent("a", "x", due, 10_000.0)
+    assert states.claim("a", "x", 3600, 10_001.0) is None
+    assert states.claim("a", "x", 3600, 5_000.0) is not None
+    states.record("b", False, 1.0, None, 10_000.0)
+    assert states.record("b", True, 5.0, None, 5_000.0) == AlertState(True, 5_000.0, 5_000.0, 5.0, None)
 
 
-def test_what_was_found_later_counts(telling: Telling) -> None:
-    telling.note("a", True, 5.0, None, 100.0)
-    assert telling.note("a", False, 1.0, None, 99.0).firing, "a slow question must not undo a later one"
-    assert telling.note("a", None, None, None, 101.0).firing, "no number leaves it as it was"
-    assert telling.note("a", True, 5.0, None, 102.0).since == 100.0
-    assert telling.note("a", False, 5.0, None, 103.0) == State(False, 103.0, 103.0, 5.0, None)
+def test_what_was_found_later_counts(states: AlertStates) -> None:
+    states.record("a", True, 5.0, None, 100.0)
+    assert states.record("a", False, 1.0, None, 99.0).firing, "a slow question must not undo a later one"
+    assert states.record("a", None, None, None, 101.0).firing, "no number leaves it as it was"
+    assert states.record("a", True, 5.0, None, 102.0).since == 100.0
+    assert states.record("a", False, 5.0, None, 103.0) == AlertState(False, 103.0, 103.0, 5.0, None)
 
 
 @settings(max_examples=40, deadline=None)
@@ -312,24 +312,24 @@ def test_whoever_is_told_knows_how_it_stands_and_is_not_told_twice(
     What is not known to have arrived is tried again, and may have told.
     """
     database = Database(tmp_path_factory.mktemp("told"))
-    telling, now = Telling(database), 1000.0
+    states, now = AlertStates(database), 1000.0
     told: list[tuple[float, bool]] = []
     believes = False
     for passed, holds, fate in steps:
         now += passed
-        telling.note("a", holds, 1.0, None, now)
-        due = telling.claim("a", "x", 100, now)
+        states.record("a", holds, 1.0, None, now)
+        due = states.claim("a", "x", 100, now)
         last_fired = max((at for at, firing in told if firing), default=-1000.0)
         assert (due is not None) == (now - last_fired >= 100 if holds else believes)
         if due is None:
             continue
         assert due.state.firing is holds
         if fate == "arrives":
-            telling.sent("a", "x", due, now)
+            states.sent("a", "x", due, now)
             told.append((now, holds))
             believes = holds
         else:
-            telling.failed("a", "x", due, "no", ambiguous=fate == "unknown")
+            states.failed("a", "x", due, "no", ambiguous=fate == "unknown")
             believes = believes or (holds and fate == "unknown")
     database.close()
 
@@ -580,8 +580,8 @@ def test_what_a_message_says_is_escaped_and_in_one_line() -> None:
     [alert] = read_alerts(
         "alerts", [{**PLAIN, "name": "<b>orders</b> <!here>", "parameters": {"event": hostile}, "window": "7d"}]
     )
-    state = State(True, NOW.timestamp(), NOW.timestamp(), 1234.5, 1000.0)
-    message = alert_message(alert, Due("alr_1", state), "Europe/Berlin")
+    state = AlertState(True, NOW.timestamp(), NOW.timestamp(), 1234.5, 1000.0)
+    message = alert_message(alert, DueMessage("alr_1", state), "Europe/Berlin")
     assert message.subject == "Firing: <b>orders</b> <!here>"
     assert "<script>" not in message.html
     assert "<b>" not in message.html

@@ -5,7 +5,7 @@ from analytics_middleware.erasing import holders
 from analytics_middleware.outbox.base import STORE
 
 
-def told(found: target.Target) -> str:
+def describe(found: target.Target) -> str:
     """Return a sentence that says where else to erase or export the user."""
     if found.analytics is None:
         names = [name for name in found.durable.stats().consumers if name != STORE]

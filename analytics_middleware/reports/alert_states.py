@@ -14,7 +14,7 @@ CLAIM = 300.0
 """Seconds after which a claimed message is taken as not sent. Sending always takes less."""
 
 
-class State(NamedTuple):
+class AlertState(NamedTuple):
     """The result of an alert's last check."""
 
     firing: bool
@@ -25,7 +25,7 @@ class State(NamedTuple):
     before: float | None
 
 
-class Told(NamedTuple):
+class AlertMessages(NamedTuple):
     """The messages sent about an alert."""
 
     fired: float
@@ -35,36 +35,36 @@ class Told(NamedTuple):
     last_error: str | None
 
 
-class Due(NamedTuple):
+class DueMessage(NamedTuple):
     """A message that this process is to send."""
 
     id: str
     """The same id for every attempt."""
-    state: State
-    told: bool = False
+    state: AlertState
+    may_know: bool = False
     """Whether the destination may already know that the alert fires."""
 
 
-class Telling:
+class AlertStates:
     """The state of alerts in *database*. Times are seconds since the epoch."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def state(self, name: str) -> State | None:
+    def state(self, name: str) -> AlertState | None:
         """Return the result of the last check, or None if there was none."""
         with self._database.read() as connection:
             return _state(connection, name)
 
-    def told(self, name: str) -> Told:
+    def messages(self, name: str) -> AlertMessages:
         """Return what was sent to all destinations together."""
         with self._database.read() as connection:
             fired, sent, failed, error = connection.execute(
                 "SELECT max(fired), sum(sent), sum(failed), max(last_error) FROM alert_told WHERE name = ?", (name,)
             ).fetchone()
-        return Told(fired or 0.0, sent or 0, failed or 0, error)
+        return AlertMessages(fired or 0.0, sent or 0, failed or 0, error)
 
-    def note(self, name: str, holds: bool | None, value: float | None, before: float | None, at: float) -> State:
+    def record(self, name: str, holds: bool | None, value: float | None, before: float | None, at: float) -> AlertState:
         """Record the result of a check *at* a time and return the state. If *holds* is None (no number), it stays.
 
         A later result of another process wins, unless it is from before the clock was set back.
@@ -80,9 +80,9 @@ class Telling:
                 "INSERT OR REPLACE INTO alert (name, firing, since, checked, value, before) VALUES (?, ?, ?, ?, ?, ?)",
                 (name, firing, since, at, value, before),
             )
-        return State(firing, since, at, value, before)
+        return AlertState(firing, since, at, value, before)
 
-    def claim(self, name: str, destination: str, quiet: float, now: float) -> Due | None:
+    def claim(self, name: str, destination: str, quiet: float, now: float) -> DueMessage | None:
         """Claim and return the message that *destination* is due, or None. No other process sends it meanwhile.
 
         A message that the alert fires is due unless one was sent in the last *quiet* seconds. A message that it is over
@@ -110,9 +110,9 @@ class Telling:
                 (name, destination, bool(firing) or state.firing, now + CLAIM),
             )
         digest = hashlib.sha256(repr((name, destination, state.firing, state.since, fired)).encode()).hexdigest()
-        return Due(f"alr_{digest[:32]}", state, bool(firing))
+        return DueMessage(f"alr_{digest[:32]}", state, bool(firing))
 
-    def sent(self, name: str, destination: str, due: Due, now: float) -> None:
+    def sent(self, name: str, destination: str, due: DueMessage, now: float) -> None:
         """Record that *due* was sent."""
         with self._database.write() as connection:
             connection.execute(
@@ -121,18 +121,18 @@ class Telling:
                 (due.state.firing, due.state.firing, now, name, destination),
             )
 
-    def failed(self, name: str, destination: str, due: Due, error: str, *, ambiguous: bool) -> None:
+    def failed(self, name: str, destination: str, due: DueMessage, error: str, *, ambiguous: bool) -> None:
         """Record that *due* was not sent, or may not have been (*ambiguous*). The next check tries again."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE alert_told SET firing = ?, claimed_until = 0, failed = failed + 1, last_error = ? "
                 "WHERE name = ? AND destination = ?",
-                (due.told or (ambiguous and due.state.firing), error, name, destination),
+                (due.may_know or (ambiguous and due.state.firing), error, name, destination),
             )
 
 
-def _state(connection: sqlite3.Connection, name: str) -> State | None:
+def _state(connection: sqlite3.Connection, name: str) -> AlertState | None:
     row = connection.execute(
         "SELECT firing, since, checked, value, before FROM alert WHERE name = ?", (name,)
     ).fetchone()
-    return None if row is None else State(bool(row[0]), *row[1:])
+    return None if row is None else AlertState(bool(row[0]), *row[1:])
