@@ -1,4 +1,4 @@
-"""Admission: an event made or touched by the application is brought into a form that every encoder accepts."""
+"""Admission: cleans events that the application made or changed, so that every encoder accepts them."""
 
 import math
 from datetime import UTC, datetime
@@ -18,9 +18,9 @@ _VISIT_TEXTS = tuple(field for field in Visit.__struct_fields__ if field not in 
 
 
 def admit(event: Event) -> int:
-    """Clean *event* in place; return how many properties were left out. Never raises for a value's sake.
+    """Clean *event* in place; return how many properties were left out. Never raises, whatever the values.
 
-    A field that can't be made right is emptied: an event that says less is better than one that can't be kept.
+    A field that can't be cleaned is emptied: an incomplete event is better than none.
     """
     event.event_id = _event_id(event.event_id)
     for field in _NAMES:
@@ -62,7 +62,7 @@ def _duration(value: Any) -> float | None:
 
 
 def _status(value: Any) -> int | None:
-    code = int(float(value))  # by way of float: the digits of Decimal("1E+999999999") as an int are endless
+    code = int(float(value))  # via float: int(Decimal("1E+999999999")) would have a billion digits
     return code if 0 <= code < 1000 else None
 
 
@@ -81,5 +81,5 @@ def _visit(value: Any) -> Visit:
 def _or_default(convert: Any, value: Any, default: Any) -> Any:
     try:
         return convert(value)
-    except Exception:  # noqa: BLE001 - the application's objects may raise anything when asked what they are
+    except Exception:  # noqa: BLE001 - converting the application's objects may raise anything
         return default

@@ -1,4 +1,4 @@
-"""Analytics: what an application calls. It is built from the settings, and runs as `Running` says."""
+"""`Analytics`: what an application creates and calls. Its life cycle is in `Running`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -40,7 +40,7 @@ class Analytics(Running):
     """
 
     default_sinks: ClassVar[list[Callable[[Event], None]]] = []
-    """What new instances `capture` to, the last one; set by the testing module."""
+    """Sinks of the testing module; a new instance captures to the last one (see `capture`)."""
 
     def __init__(self, collectors: Iterable[Any] = (), **settings: Any) -> None:
         checked = Settings.from_mapping({**settings, "collectors": collectors})
@@ -56,9 +56,9 @@ class Analytics(Running):
             hub,
         )
         self.leaves_out_staff = STAFF in checked.exclude
-        """Whether adapters are to note who is staff."""
+        """Whether adapters must find out if the user is staff."""
         self.parts = Parts()
-        """What the API and the pages share."""
+        """Objects that the API and the pages share."""
         if self.default_sinks:
             self.capture(self.default_sinks[-1])
 
@@ -67,13 +67,13 @@ class Analytics(Running):
         """Return analytics configured by *mapping*, whose keys are those of `Settings` in upper or lower case."""
         return cls(**by_name(mapping))
 
-    # What applications call.
+    # For applications.
 
     def track(self, event: str | Event, properties: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        """Send a custom event, from anywhere. Inside a request its empty fields are filled.
+        """Record a custom event, anywhere. Inside a request, its empty fields are filled from the request.
 
         *event* is a name or an `Event`; *fields* are further fields of a named event, such as ``user_id`` or
-        ``revenue``. Raises `TypeError` or `ValueError` for arguments that make no event.
+        ``revenue``. Raises `TypeError` or `ValueError` for invalid arguments.
         """
         context = current.get()
         item = tracked(event, properties, fields, context, self.counters)
@@ -83,42 +83,44 @@ class Analytics(Running):
             context.submit(item, self)
 
     def identify(self, user_id: object, traits: Mapping[str, Any] | None = None, anon_id: str | None = None) -> None:
-        """Merge *traits* into what is known of *user_id* (None removes a key), and tie *anon_id* to it.
+        """Merge *traits* into those known of *user_id* (None removes a key), and link *anon_id* to that user.
 
         Raises `ValueError` for an empty *user_id*.
         """
         self.submit(Identified(identification(user_id, traits, anon_id), current.get()))
 
     def erase(self, user_id: object, progress: Callable[[int], object] = lambda _: None) -> Erased:
-        """Forget everything known of *user_id* up to now, for good; return what went.
+        """Permanently delete everything recorded of *user_id* up to now; return what was deleted.
 
-        It is gone from the log, retries and dead letters when this returns; the store follows when it comes to the
-        record that this writes. What was sent to collectors before must be asked of them. *progress* is called with
-        the number of rows looked at. Raises `ValueError` for an empty *user_id*.
+        It is gone from the log, retries and dead letters when this returns; the store deletes its part when it reads
+        the record that this writes to the log. What collectors have already sent must be deleted at its destination.
+        *progress* is called with the number of rows examined since its last call. Raises `ValueError` for an empty
+        *user_id*.
         """
         name, record = erase_record(user_id)
-        # A store that reads the log for the first time begins at its end.
+        # A store that has not read the log yet starts at its end, so it must start before the record is written.
         self.ensure_started()
         erased = self._outbox.erase(name, record, progress)
-        # Nor need it wait for the next event to come to the record.
+        # The store should read the record now, not when the next event comes.
         self._engine.wake_delivery()
         return erased
 
     def context(self, event_name: str | None = None, **fields: Any) -> AbstractContextManager[RequestContext]:
-        """Give jobs and scripts what a request gives views: a context that `track` fills events from.
+        """Give jobs and scripts what a request gives views: a context from which `track` fills events.
 
-        *fields* are `Event` fields such as ``user_id``, ``locale`` and ``client_ip``. With *event_name* the block
-        itself becomes a custom event with its duration, which the helpers shape as they do a request's; what an
-        exception ended has its class as property ``error``. Entering it raises `TypeError` or `ValueError` for
-        arguments that make no event.
+        *fields* are `Event` fields such as ``user_id``, ``locale`` and ``client_ip``. With *event_name*, the block
+        itself becomes a custom event with its duration, and the helpers change it as they change a request's event.
+        If the block raises, the exception's class name becomes the property ``error``. Entering the block raises
+        `TypeError` or `ValueError` for invalid arguments.
         """
         return block(self, event_name, fields)
 
     @property
     def insights(self) -> "Insights":
-        """The questions: ``analytics.insights.funnel(["pageview", "checkout.completed"])``.
+        """The questions to the store: ``analytics.insights.funnel(["pageview", "checkout.completed"])``.
 
-        Raises `AnalyticsError` when ``store=None``.
+        Raises `AnalyticsError` if there is no store or it is on another host, and `MissingExtraError` if it needs the
+        extra ``insights``.
         """
         from analytics_middleware.store.insights import Insights
 
@@ -133,17 +135,17 @@ class Analytics(Running):
         return Insights(self._store, timezone=self.settings.timezone)
 
     def maintain(self) -> bool:
-        """Do now what is done by and by: seal, compact, prune, forget addresses and salts, empty the database's log.
+        """Do the periodic maintenance now: seal, compact, prune, delete addresses and old salts, empty SQLite's WAL.
 
-        Return whether nothing of what was to go is left in the files. False: somebody was reading; it is tried again
-        within a minute.
+        Return whether nothing of the deleted data is left in the files. If not, somebody was reading the database;
+        it is tried again within a minute.
         """
         if self._store is not None:
             self._store.maintain()
         return self._engine.maintain()
 
     def stats(self) -> dict[str, Any]:
-        """Return all counters: what was accepted and dropped, and where each collector stands.
+        """Return all counters: how many events were accepted and dropped, and the state of each collector.
 
         For each collector and for the store ``accepted == delivered + sum(dropped) + dead + pending``.
         """
@@ -159,7 +161,7 @@ class Analytics(Running):
             "store": stats._asdict() if (stats := outbox.consumers.get(STORE)) is not None else None,
         }
 
-    # What the command line calls.
+    # For the command line.
 
     @property
     def outbox(self) -> Outbox:
@@ -168,34 +170,32 @@ class Analytics(Running):
 
     @property
     def collectors(self) -> Sequence[Collector]:
-        """Where events go."""
+        """The collectors that events are delivered to."""
         return self._collectors
 
     @property
     def store(self) -> "Store | None":
-        """What answers questions here."""
+        """The store that answers questions in this process, if it is not on another host."""
         return self._store
 
     @property
     def hub(self) -> "HubStore | None":
-        """Where events go when the store is elsewhere."""
+        """The client of the hub, if the store is on another host."""
         return self._hub
 
-    # What the API calls.
+    # For the API.
 
     def take_over(self, drafts: Sequence[Draft]) -> None:
-        """Write *drafts*, another host's, into the log before this returns; raise when they can't be written."""
+        """Write *drafts*, which another host sent, to the log before returning. Raises if they can't be written."""
         self.ensure_started()
         self._engine.take_over(drafts)
 
     def shared_salt(self, day: date) -> bytes:
-        """Return the salt that cookieless visitors have on *day* on all hosts; raise when it can't be kept."""
+        """Return the salt that all hosts use for cookieless visitors on *day*. Raises if it can't be stored."""
         return self._engine.salts.shared(day, new_salt)
 
-    # What is asked within a request.
-
     def leaves_out(self, request: Request) -> bool:
-        """Whether events of whoever made *request* are left out for their address or program (`exclude`)."""
+        """Whether `exclude` leaves out the visitor who made *request*, by address or user agent."""
         return self.exclusions.any_visitor and self.exclusions.visitor(request, self.client_ip(request))
 
 

@@ -1,4 +1,4 @@
-"""What jobs and scripts have in place of a request: a block of code as a context for events, or as an event itself."""
+"""`Analytics.context`: in jobs and scripts, a block of code as the context of events, or as an event itself."""
 
 import time
 from collections.abc import Generator, Mapping
@@ -28,7 +28,7 @@ def block(analytics: "Analytics", event_name: str | None, fields: Mapping[str, A
         yield context
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code:
-            # As a request that fails has status 500: the class alone, for messages quote what people typed.
+            # Corresponds to status 500 of a failed request. Only the class: messages may quote what people typed.
             failure = {"error": type(error).__name__}
         raise
     finally:

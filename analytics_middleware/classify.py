@@ -1,7 +1,7 @@
-"""The rule that says which requests are events, the same for every framework.
+"""The rule that decides which requests become events, the same for every framework.
 
-A GET for a document is a page view, a request that changes something is an action, and what a view named is an
-event whatever else it is. HEAD requests and prefetches run the view for nobody: names set there don't count.
+A GET for a document is a page view, a request that changes something is an action, and a request that its view has
+named is always an event. Nobody sees the responses to HEAD requests and prefetches, so names set there don't count.
 """
 
 from analytics_middleware.event import EventType
@@ -22,7 +22,7 @@ def classify(request: Request, *, event_name: str | None, action_name: str | Non
     method = request.method
     if method == "OPTIONS":
         return None
-    # Most requests have none of all these headers, and one look tells.
+    # Most requests have none of these headers, so one check comes first.
     rare = request.has_any(_RARE_HEADERS)
     for_nobody = method == "HEAD" or (rare and _is_prefetch(request))
     if not for_nobody:
@@ -36,7 +36,7 @@ def classify(request: Request, *, event_name: str | None, action_name: str | Non
 
 
 def is_navigation(request: Request) -> bool:
-    """Whether a browser asks for a document to show: not a prefetch, a fragment, an asset or a call by a script."""
+    """Whether a browser requests a document to show, not a prefetch, a fragment, an asset or a script's request."""
     if request.method in ("HEAD", "OPTIONS") or _is_prefetch(request) or request.has_any(_FRAGMENT_HEADERS):
         return False
     destination = request.header("sec-fetch-dest")
@@ -44,7 +44,7 @@ def is_navigation(request: Request) -> bool:
 
 
 def is_answer_to_navigation(request: Request) -> bool:
-    """Whether *request* was answered with a document or sent on to one, for a browser to show."""
+    """Whether the response to *request* is a document for a browser to show, or a redirect to one."""
     status = request.status or 0
     if 300 <= status < 400:
         return status != 304 and is_navigation(request)
@@ -64,13 +64,13 @@ def _is_prefetch(request: Request) -> bool:
 
 
 def _is_document(request: Request) -> bool:
-    """Whether *request* asked for a whole document and got one, if it did not ask for a fragment."""
+    """Whether *request* asked for a whole document and got one; callers have excluded fragments."""
     destination = request.header("sec-fetch-dest")
     if destination is not None and destination.strip().lower() != "document":
         return False
     status = request.status or 0
     if 200 <= status < 300:
-        # Some frameworks give a 204 the content type of a page, others none.
+        # Some frameworks give a 204 the content type of a page.
         return status not in (204, 205) and request.content_type.startswith(_HTML)
     if status == 304 or status >= 400:
         return destination is not None or _accepts_html(request)

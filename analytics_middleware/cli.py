@@ -1,6 +1,6 @@
 """The command line: ``analytics-middleware COMMAND …``, also ``python -m analytics_middleware COMMAND …``.
 
-Exit codes: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted, 141 nobody reads the output any more.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 141 the reader of the output has gone.
 """
 
 import argparse
@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if "invalid choice" in message and not message.startswith("argument -"):
             message += "; options follow what is to be done"
-        # One line that says what is wrong and where to read on; the whole usage would bury it.
+        # One line with the error and where to find help; argparse's whole usage would bury it.
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -33,14 +33,15 @@ def main(
 ) -> int:
     """Run the command that *argv* (default: the process's arguments) names, and return the exit code.
 
-    A framework's own command line says what it calls us and, with *application*, which application is meant.
+    A framework's own command line passes the name under which it runs us as *program*, and a function that returns
+    its application as *application*.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = make_parser(words, program).parse_args(words)
         arguments.application = application
         code: int = arguments.run(arguments)
-        # What is still buffered must fail here, not in the interpreter's shutdown.
+        # A failure to write the buffered output must happen here, not while the interpreter shuts down.
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
@@ -57,7 +58,7 @@ def main(
 
 
 def make_parser(words: Sequence[str] = (), program: str = PROGRAM) -> argparse.ArgumentParser:
-    """Return the parser for a command line that begins with *words*; for none of a command's name: for all commands."""
+    """Return the parser for a command line that begins with *words*; of all commands unless the first names one."""
     parser = _Parser(
         prog=program,
         description="Product analytics for Django, Flask, Starlette and FastAPI.",
@@ -65,7 +66,7 @@ def make_parser(words: Sequence[str] = (), program: str = PROGRAM) -> argparse.A
     )
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    # A command's module is imported when it is called for; the overview of all of them needs all.
+    # Import only the module of the command that was asked for; the overview needs all of them.
     asked = words[0] if words else ""
     for name in (asked,) if asked in COMMANDS else COMMANDS:
         command = load(name)
@@ -76,11 +77,11 @@ def make_parser(words: Sequence[str] = (), program: str = PROGRAM) -> argparse.A
 
 
 def _forget_stdout() -> None:
-    """Let the interpreter flush what is left into nothing: it would complain about the closed pipe."""
+    """Send what is still buffered to the null device: flushing it at exit would complain about the closed pipe."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
-        # Replaced by something that is no file.
+        # Something replaced standard output that is not a file.
         return
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, descriptor)

@@ -1,4 +1,4 @@
-"""Counts of what happened to events, and a log line for trouble that repeats at most once a minute."""
+"""Counters of what happened to events, and logging that repeats the same problem at most once a minute."""
 
 import logging
 import threading
@@ -45,13 +45,13 @@ NOTES: Mapping[str, str] = {
     "streams_slow": "live pages disconnected because they did not read what they were sent",
     "rate_limited": "requests to the API beyond an address's limit; nothing of them was kept",
 }
-"""What else is counted."""
+"""The other counters."""
 
 _LOG_EVERY = 60.0
 
 
 class Counters:
-    """Counts by name, safe from any thread; *take* hands over what has come since the last time."""
+    """Thread-safe counts by name, since the last `take`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class Counters:
         self._logged: dict[str, float] = {}
 
     def add(self, name: str, count: int = 1) -> None:
-        """Count *name*."""
+        """Add *count* to the counter *name*."""
         with self._lock:
             self._counts[name] = self._counts.get(name, 0) + count
 
@@ -68,7 +68,7 @@ class Counters:
         self.add(f"dropped.{reason}", count)
 
     def take(self) -> dict[str, int]:
-        """Return all counts and start again from nothing."""
+        """Return all counts and reset them."""
         with self._lock:
             counts, self._counts = self._counts, {}
         return counts

@@ -16,17 +16,16 @@ class MissingExtraError(AnalyticsError, ImportError):
 
 
 class DeliveryError(AnalyticsError):
-    """A collector's word on a batch that was not delivered, or not whole.
+    """Raised by a collector when a batch was not fully delivered.
 
-    *rejected* maps the ids of events refused for good to the reason; *retry* lists ids to send again, *uncertain*
-    those that may have arrived. Ids in none were delivered. When all are left out the whole batch failed: for now by
-    default, for good with ``permanent=True`` (delivery then bisects the batch to find the event that is at fault), for
-    its size with ``too_large=True`` (delivery splits it).
+    *rejected* maps the ids of permanently refused events to the reason; *retry* lists the ids to send again,
+    *uncertain* those that may have arrived. Ids in none of them were delivered. If all three are left out, the whole
+    batch failed: temporarily by default, permanently with ``permanent=True`` (delivery then bisects the batch to find
+    the bad event), or because of its size with ``too_large=True`` (delivery splits it).
 
-    *retry_after* is the least number of seconds to wait: for the whole destination when the whole batch failed, else
-    for the events of *retry* alone unless ``pause=True`` says that it is for the whole destination too. *ambiguous*
-    says that the batch may have arrived (a time-out after sending); it is sent again only to destinations that
-    deduplicate.
+    *retry_after* is the minimum number of seconds to wait: for the whole destination if the whole batch failed or
+    with ``pause=True``, otherwise only for the events in *retry*. *ambiguous* means that the batch may have arrived (a
+    time-out after sending); it is sent again only to destinations that deduplicate.
     """
 
     def __init__(

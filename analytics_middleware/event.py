@@ -20,7 +20,7 @@ class EventType(enum.StrEnum):
     ACTION = "action"
     """Somebody did something: a form sent, an API call that changes state."""
     CUSTOM = "custom"
-    """What the application named itself."""
+    """Something that the application named itself."""
 
 
 FROM_REQUEST: Final = (
@@ -35,7 +35,7 @@ FROM_REQUEST: Final = (
     "user_agent",
     "referrer",
 )
-"""The event's fields of text that its request fills when nobody else did."""
+"""Text fields of an event that are filled from its request if the application left them empty."""
 
 
 def _custom() -> EventType:
@@ -51,12 +51,12 @@ def _now() -> datetime:
 
 
 class Visit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
-    """What is known of the visit an event belongs to; filled off the request path, None where unknown."""
+    """What is known of the visit that an event belongs to; filled off the request path, None where unknown."""
 
     session_id: str | None = None
     is_bot: bool = False
     is_spam: bool = False
-    """Whether the referrer is known for being forged: most likely there was no visit."""
+    """Whether the referrer is known to be forged; most likely there was no visit."""
     browser: str | None = None
     browser_version: str | None = None
     os: str | None = None
@@ -71,13 +71,13 @@ class Visit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     content: str | None = None
     trace_id: str | None = None
     opted_out: bool = False
-    """Whether the visitor objected to tracking: goes to no third party, now or later."""
+    """Whether the visitor objected to tracking; the event then never goes to a third party."""
     consented: bool = False
-    """Whether the `consent` hook said yes: goes to collectors that require it."""
+    """Whether the `consent` hook said yes; collectors that require consent get the event only then."""
 
 
 VISIT_FACTS: Final = ("is_bot", "is_spam", "opted_out", "consented")
-"""Fields of `Visit` that are true or false."""
+"""The boolean fields of `Visit`."""
 
 
 class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
@@ -100,14 +100,14 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     user_id: str | None = None
     anon_id: str | None = None
     matched_pattern: str | None = None
-    """The route template as the user wrote it, with its mounts, one leading slash; None when nothing matched."""
+    """The route template as the user wrote it, mounts included, with one leading slash; None if nothing matched."""
     url: str | None = None
     path: str | None = None
     method: str | None = None
     user_agent: str | None = None
     referrer: str | None = None
     duration: float | None = None
-    """Seconds from the request's first byte here to the response's last."""
+    """Seconds from when the middleware got the request to the last byte of the response."""
     status_code: int | None = None
     properties: dict[str, Scalar] = msgspec.field(default_factory=_no_properties)
     """At most 64 keys, JSON scalars."""
@@ -126,7 +126,7 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
         return self.type.value
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with *changes*: shallow, but for what enrichment writes to."""
+        """Return a copy with *changes*. It is shallow except for `visit`, which enrichment writes to."""
         visit: Any = changes.get("visit", self.visit)
         if isinstance(visit, Visit):
             changes["visit"] = msgspec.structs.replace(visit)
@@ -149,10 +149,7 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 
     @classmethod
     def decode(cls, data: bytes | str) -> Self:
-        """Return the event that `encode` wrote.
-
-        Raises `msgspec.DecodeError` when *data* is no such thing.
-        """
+        """Return the event that `encode` wrote. Raises `msgspec.DecodeError` if *data* is not one."""
         try:
             return _decoder.decode(data)  # type: ignore[return-value]
         except UnicodeDecodeError as error:
@@ -185,10 +182,7 @@ class _BesideEvents(msgspec.Struct):
 
     @classmethod
     def decode(cls, data: bytes | str) -> Self:
-        """Return the record that `encode` wrote.
-
-        Raises `msgspec.DecodeError` when *data* is no such thing.
-        """
+        """Return the record that `encode` wrote. Raises `msgspec.DecodeError` if *data* is not one."""
         try:
             return msgspec.json.decode(data, type=cls)
         except UnicodeDecodeError as error:
@@ -196,18 +190,18 @@ class _BesideEvents(msgspec.Struct):
 
 
 class Identify(_BesideEvents, omit_defaults=True, kw_only=True):
-    """Traits of a user, and optionally the anonymous id that turned out to be theirs; in the log beside events."""
+    """Traits of a user, and optionally the anonymous id that turned out to be theirs. Logged like an event."""
 
     event_id: str = msgspec.field(default_factory=uuid7)
     user_id: str
     anon_id: str | None = None
     traits: dict[str, Scalar] = msgspec.field(default_factory=dict[str, Scalar])
-    """Merged key by key into the traits already known: the later call wins, None removes the key."""
+    """Merged key by key into the traits already known; the later call wins, None removes the key."""
     timestamp: datetime = msgspec.field(default_factory=_now)
 
 
 class Erase(_BesideEvents, omit_defaults=True, kw_only=True):
-    """The wish that everything about a user be forgotten, for good; in the log beside events."""
+    """A request to delete everything about a user permanently. Logged like an event."""
 
     event_id: str = msgspec.field(default_factory=uuid7)
     user_id: str
@@ -217,4 +211,4 @@ class Erase(_BesideEvents, omit_defaults=True, kw_only=True):
 
 
 Record = Event | Identify | Erase
-"""What the log holds."""
+"""A record of the log."""

@@ -1,4 +1,4 @@
-"""Which requests make no event at all: by path, by address, by program, or because staff made them."""
+"""Which requests make no events: excluded by path, address or user agent, or made by staff."""
 
 import fnmatch
 import re
@@ -11,7 +11,7 @@ from analytics_middleware.remembering import remembered
 from analytics_middleware.request import Request
 
 STAFF: Final = "staff"
-"""The entry of `exclude` that leaves out the site's own people."""
+"""The entry of `exclude` that leaves out the site's own staff."""
 IP: Final = "ip:"
 AGENT: Final = "agent:"
 
@@ -19,7 +19,7 @@ _CACHED = 4096
 
 
 class Rules(NamedTuple):
-    """The entries of `exclude` that are asked of each request, by kind."""
+    """The entries of `exclude` that are checked for each request, by kind."""
 
     paths: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class Rules(NamedTuple):
 
 
 def parse(entries: Iterable[object]) -> Rules:
-    """Return *entries* by kind. Raises `ValueError` with the entry that is of none."""
+    """Return *entries* by kind. Raises `ValueError`, whose argument is the invalid entry."""
     paths: list[str] = []
     networks: list[str] = []
     agents: list[str] = []
@@ -51,10 +51,10 @@ def parse(entries: Iterable[object]) -> Rules:
 
 
 class Exclusions:
-    """Answers for one process, from the entries of `exclude`; what it answered it remembers.
+    """Decides which requests the entries of `exclude` leave out. Answers are cached.
 
-    A path that is excluded makes no automatic event; what its view tracks by name is wanted all the same. Excluded
-    people make none of either kind.
+    An excluded path makes no automatic events, but events that its view tracks are kept. Excluded visitors make no
+    events of either kind.
     """
 
     def __init__(self, entries: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ class Exclusions:
         self._paths = _any_of(rules.paths)
         self._agents = _any_of(rules.agents, re.IGNORECASE)
         self._networks = [ip_network(network) for network in rules.networks]
-        # Asked at every request: whether there is anything to ask for.
+        # Checked at every request, so that nothing else is if nothing is excluded.
         self.any_path = self._paths is not None
         self.any_visitor = bool(self._agents or self._networks)
         self.path = remembered(_CACHED)(self._excludes_path)
@@ -71,7 +71,7 @@ class Exclusions:
         self._agent = remembered(_CACHED)(self._excludes_agent)
 
     def visitor(self, request: Request, address: str | None) -> bool:
-        """Whether the *address* or the program that made *request* is left out."""
+        """Whether *address*, or the user agent that made *request*, is left out."""
         if self._networks and address is not None and self._address(address):
             return True
         return self._agents is not None and self._agent(request.header("user-agent") or "")
@@ -84,7 +84,7 @@ class Exclusions:
             parsed = ip_address(address)
         except ValueError:
             return False
-        # An address is never in a network of the other version.
+        # An address of one IP version is never in a network of the other; Python answers False.
         return any(parsed in network for network in self._networks)
 
     def _excludes_agent(self, agent: str) -> bool:
@@ -92,7 +92,7 @@ class Exclusions:
 
 
 def is_staff(user: object) -> bool:
-    """Whether *user*, a framework's user object, says of itself that it is staff: ``is_staff`` or ``is_admin``."""
+    """Whether *user*, a framework's user object, is marked as staff by ``is_staff`` or ``is_admin``."""
     return any(getattr(user, name, False) is True for name in ("is_staff", "is_admin"))
 
 
