@@ -60,7 +60,7 @@ class OpenPanelCollector(IdentifyingCollector):
                 headers["User-Agent"] = header_value(agent)
         body = self._identify(item) if isinstance(item, Identify) else self._track(item)
         if self.post("/track", encode(body), headers=headers).status == 202:
-            raise DeliveryError("OpenPanel took it for a bot's", permanent=True)
+            raise DeliveryError("OpenPanel attributed it to a bot", permanent=True)
 
     def _identify(self, record: Identify) -> dict[str, Any]:
         traits = {key: value for key, value in self.traits_of(record).items() if value is not None}

@@ -106,7 +106,7 @@ def _listed(alerts: Sequence[Alert], states: AlertStates) -> str:
             )
         )
         if told.last_error:
-            errors.append(f"{alert.name} was last not sent: {safe(told.last_error)}")
+            errors.append(f"the last message of {alert.name} was not sent: {safe(told.last_error)}")
     return "\n".join([table(rows), *errors])
 
 

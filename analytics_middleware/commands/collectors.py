@@ -99,6 +99,6 @@ def _explained(error: DeliveryError, event_id: str) -> str:
     if error.permanent or event_id in error.rejected:
         return f"{text} (for good)"
     if error.ambiguous or event_id in error.uncertain:
-        return f"{text} (it may have arrived all the same)"
+        return f"{text} (but it may have arrived)"
     wait = "" if error.retry_after is None else f", in {error.retry_after:g} s at the earliest"
     return f"{text} (delivery would try again{wait})"

@@ -12,12 +12,10 @@ from analytics_middleware.outbox.erasure import rows_to_search
 NAME = "erase"
 HELP = "Forget everything about a user: in the log, retries, dead letters, the store and traits."
 
-_REWRITTEN = (
-    "The store has forgotten it, too: events and traits. Files without it are in the place of those that held any."
-)
+_REWRITTEN = "The store has forgotten the user, too: events and traits. Files that held any of it have been replaced."
 _FOLLOWS = (
-    "The store hides it within a second, events and traits; the process that looks after its files replaces those that "
-    "hold any of it within an hour."
+    "The store hides the user's events and traits within a second; within an hour, the process that looks after its "
+    "files replaces those that hold any of them."
 )
 
 

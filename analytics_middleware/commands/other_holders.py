@@ -13,7 +13,7 @@ def describe(found: target.Target) -> str:
             return "No collector has had any event."
         return (
             f"Events have been sent to {', '.join(names)}. Third parties among these must be asked on their own; "
-            "with --app this can tell which."
+            "with --app this command names them."
         )
     vendors, own = holders(found.analytics.collectors)
     lines: list[str] = []
@@ -21,7 +21,7 @@ def describe(found: target.Target) -> str:
         lines.append("These may hold events of the user and must be asked on their own:")
         lines += [f"- {each.name} ({type(each).__name__})" for each in vendors]
     if own:
-        lines.append(f"Your own systems that got events, too: {', '.join(each.name for each in own)}.")
+        lines.append(f"Your own systems that also got events: {', '.join(each.name for each in own)}.")
     if found.analytics.hub is not None:
         lines.append(f"The store is elsewhere: {found.analytics.hub.url}.")
     return "\n".join(lines) or "No collector is configured, so nobody else has had the user's events."

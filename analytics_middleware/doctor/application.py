@@ -111,7 +111,7 @@ def examine_middleware(application: Any, layers: list[Any]) -> Generator[Finding
         yield Finding("problem", "middleware", text, "add it; the README shows how")
         return
     if len(ours) > 1:
-        yield Finding("warning", "middleware", f"it is there {len(ours)} times; one event is recorded all the same")
+        yield Finding("warning", "middleware", f"it is there {len(ours)} times, but only one event is recorded")
     added: Any = getattr(application, "user_middleware", None)
     outer: list[str] = []
     for layer in layers[: ours[0]]:

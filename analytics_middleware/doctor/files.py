@@ -30,7 +30,7 @@ def examine_files(directory: Path, max_bytes: int) -> Generator[Finding]:
     if (directory / FILE).is_file():
         yield from _database(Database(directory))
     else:
-        yield Finding("ok", "database", "there is none yet; the first event makes it")
+        yield Finding("ok", "database", "there is none yet; the first event creates it")
     yield from _clock(directory)
 
 

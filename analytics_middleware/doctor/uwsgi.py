@@ -18,7 +18,7 @@ def options_of_file(path: Path) -> dict[str, str]:
     try:
         parser.read_string(path.read_text("utf-8"))
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no uWSGI ini file: {error}") from None
+        raise ValueError(f"{path} is not a uWSGI ini file: {error}") from None
     if not parser.has_section("uwsgi"):
         raise ValueError(f"{path} has no section [uwsgi]")
     return {_key(key): "true" if value is None else value for key, value in parser.items("uwsgi")}

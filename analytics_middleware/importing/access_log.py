@@ -129,7 +129,7 @@ def _kind(method: str, status: int, path: str) -> EventType | Left:
         return EventType.PAGEVIEW
     if status >= 400:
         return Left("failed")
-    return Left("redirect" if status >= 300 else "nothing to see")
+    return Left("redirect" if status >= 300 else "no content")
 
 
 @lru_cache(1024)

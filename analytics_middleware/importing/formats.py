@@ -52,8 +52,8 @@ class Reading:
             return own.read_json_lines(source)
         if self._hostname is None and not any(map(access_log.names_host, source.head())):
             raise FileError(
-                f"{path.name}: say --hostname: a log does not tell the site's name, and without it the site's own "
-                "links would pass for others'"
+                f"{path.name}: give --hostname: a log does not have the site's name, and without it the site's own "
+                "links would count as referrers"
             )
         return access_log.read(source, self._enrichment, self._hostname or "")
 
@@ -78,4 +78,4 @@ def _recognised(path: Path, sources: list[Source]) -> str:
     # Several lines are tried, because a truncated log may begin with half a line.
     if any(access_log.is_log_line(line) for head in heads for line in head):
         return "access-log"
-    raise FileError(f"{path.name}: of no format that is known; say --format ({', '.join(FORMATS)})")
+    raise FileError(f"{path.name}: its format is not recognised; give --format ({', '.join(FORMATS)})")

@@ -42,7 +42,7 @@ def read(sources: list[Source], timezone: str) -> Items:
             elif table in (_PAGES, _EVENTS):
                 yield from _of_row(row, table, zone)
             else:
-                yield Left(f"{table}: the same page views otherwise")
+                yield Left(f"{table}: the same page views, divided differently")
 
 
 def _of_row(row: Mapping[str, str], table: str, zone: ZoneInfo) -> Items:

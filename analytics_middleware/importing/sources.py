@@ -106,7 +106,7 @@ def opened(path: Path) -> Generator[tuple[list[Source], io.BufferedReader]]:
 def _members(archive: zipfile.ZipFile, budget: _Budget) -> Iterator[Source]:
     members = [info for info in archive.infolist() if not info.is_dir() and info.filename.endswith(".csv")]
     if len(members) > _MAX_MEMBERS:
-        raise FileError(f"an archive of {len(members)} files is no export")
+        raise FileError(f"an archive of {len(members)} files is not an export")
     for info in members:
         member: Any = archive.open(info)
         yield Source(info.filename.rpartition("/")[2], io.BufferedReader(member), budget)

@@ -66,7 +66,7 @@ def test_what_could_not_be_sent_ends_with_1_and_stays_due(alerting: Shop, hook: 
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"refused: not sent: {hook.url} answered 503")
     assert ended.stderr.count("\n") == 1
-    assert "refused was last not sent: " in alerting.run("alerts", "list").stdout
+    assert "the last message of refused was not sent: " in alerting.run("alerts", "list").stdout
     hook.handler = lambda _request: Reply()
     assert ", told " in alerting.run("alerts", "check").stdout
     assert len(hook.requests) == 2

@@ -73,7 +73,7 @@ def test_the_flags_of_uwsgi_that_matter_are_known(tmp_path: Path, ini: str, leve
 def test_a_file_that_is_no_uwsgi_file_is_an_error_in_one_line(shop: Shop) -> None:
     ended = shop.run("doctor", "--uwsgi", str(shop.path / "shop.py"), check=False)
     assert ended.returncode == 1
-    assert "is no uWSGI ini file" in ended.stderr
+    assert "is not a uWSGI ini file" in ended.stderr
 
 
 def test_a_directory_that_can_not_be_written_is_a_problem(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_it_says_whom_to_ask_as_well(shop: Shop) -> None:
     assert "- vendor (Vendor)" in said
     assert "- live (Vendor)" in said
     assert "- other" not in said
-    assert "Your own systems that got events, too: other." in said
+    assert "Your own systems that also got events: other." in said
     without_application = shop.run("erase", "--user", "bob", "--data-dir", str(shop.data)).stdout
     assert "Events have been sent to live, other, vendor" in without_application
 
@@ -183,7 +183,7 @@ def test_somebody_erased_stays_erased_through_retry_replay_and_import(stored: Sh
     stored.run("export", "--jsonl", str(copy))
     assert CANARY in "".join(file.read_text() for file in copy.iterdir())
     said = stored.run("erase", "--user", "ann").stdout
-    assert "The store has forgotten it, too: events and traits." in said
+    assert "The store has forgotten the user, too: events and traits." in said
     assert told(stored, "ann") == []
 
     before = len(stored.got("other"))

@@ -297,7 +297,7 @@ def test_parquet_of_others_is_read_row_by_row(kept: Kept, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("what.bin", b"\x89PNG\r\n\x1a\n", "of no format that is known"),
+        ("what.bin", b"\x89PNG\r\n\x1a\n", "its format is not recognised"),
         ("broken.parquet", b"PAR1 no", "broken.parquet"),
         ("broken.log.gz", b"\x1f\x8b\x08 no gzip", "broken.log"),
         ("broken.zip", b"PK\x03\x04 no zip", "broken.zip"),
@@ -414,7 +414,7 @@ def test_a_log_says_of_a_page_view_what_the_pipeline_would(kept: Kept, tmp_path:
         ("GET /old HTTP/1.1", "301", "redirect"),
         ("GET /wp-login HTTP/1.1", "404", "failed"),
         ("POST /xmlrpc.php HTTP/1.1", "403", "failed"),
-        ("GET / HTTP/1.1", "204", "nothing to see"),
+        ("GET / HTTP/1.1", "204", "no content"),
         ("HEAD / HTTP/1.1", "200", "neither a page nor a change"),
         ("OPTIONS * HTTP/1.1", "200", "neither a page nor a change"),
         ("GET /healthz HTTP/1.1", "200", "excluded"),
@@ -569,7 +569,7 @@ def test_plausibles_export_is_of_nobody(kept: Kept, tmp_path: Path) -> None:
     file = zipped(tmp_path / "shop_example_20250303.zip", PLAUSIBLE)
     said = kept.run("import", file).stdout
     assert "6 events imported" in said
-    assert "1 imported_visitors: the same page views otherwise" in said
+    assert "1 imported_visitors: the same page views, divided differently" in said
     assert "2 refused" in said
     events = kept.events()
     assert all(event.user_id is None and event.anon_id is None for event in events)
