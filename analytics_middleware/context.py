@@ -1,7 +1,7 @@
-"""The current request, and what an event takes from it.
+"""The context of the current request, from which events are made.
 
 The ContextVar holds one mutable object, set when the request enters. A view in a thread pool, a streaming body or
-an inner middleware runs in a *copy* of the context: it can't change the variable for us, but it finds this object.
+an inner middleware runs in a *copy* of the context: it can't set the variable for us, but it can change the object.
 """
 
 from collections import deque
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class RequestContext:
-    """The facts of one request as they become known, and what its view said about it.
+    """The facts of one request as they become known, and what its view set with the helpers.
 
-    Adapters fill the facts; the writer thread makes the event of them. Class attributes are the values of what
-    nobody set, so that entering a request costs as few assignments as possible.
+    Adapters fill in the facts; the writer thread makes the event from them. Defaults are class attributes, so that
+    entering a request costs as few assignments as possible.
     """
 
     # Facts from the server, at entry.
@@ -41,13 +41,13 @@ class RequestContext:
     clock: float = 0.0
     """perf_counter() at entry."""
 
-    # Facts from the answer.
+    # Facts from the response.
     status: int | None = None
     response_headers: Any = ()
     disconnected: bool = False
     duration: float | None = None
 
-    # Facts from the framework; `describe(source, context)` reads them while the request is still there.
+    # Facts from the framework; `describe(source, context)` reads them while the request still exists.
     describe: Callable[[Any, "RequestContext"], None] | None = None
     source: Any = None
     pattern: str | None = None
@@ -55,19 +55,20 @@ class RequestContext:
     user_id: str | None = None
     locale: str | None = None
     excluded: bool = False
-    """Nothing that makes an event of its own: an asset, one of our own pages."""
+    """Whether the request makes no automatic event, because it is for an asset or one of our own pages."""
     staff: bool = False
-    """Whether the user is staff; noted only where `Analytics.leaves_out_staff`."""
+    """Whether the user is staff; set only if `Analytics.leaves_out_staff` is true."""
     handed_over: bool = False
-    """Whether this is what a task was told of the request that sent it: there is no address, and no cookie."""
+    """Whether this was restored in a task from the request that sent it; it has no address and no cookies then."""
     signed_out: bool = False
-    """Whether a user who was signed in when the request came has signed out; noted for the visitor cookie."""
+    """Whether a user who was signed in when the request came has signed out; for the visitor cookie."""
     root: Any = None
-    """What the outermost layer knew of the application, for layers within that see only their part."""
+    """Where the outermost layer stands, so that inner ones know which part of the path mounts have taken since:
+    ASGI's application and root path, or WSGI's script name."""
     mount: str = ""
-    """The template of where the innermost application stands that told no route of its own."""
+    """The route template of the mounts around the innermost application, which goes before its own templates."""
 
-    # What the view said.
+    # Set by the view.
     event_name: str | None = None
     action_name: str | None = None
     revenue: Money | None = None
@@ -75,25 +76,25 @@ class RequestContext:
     set_user_id: str | None = None
 
     anon_id: str | None = None
-    """The id of a visitor who gets it with this very answer, in a cookie."""
+    """The id of a visitor who gets a cookie with it in this very response."""
     new_visitor: tuple[str, str] | None = None
-    """An id and its cookie, made for an event before the answer began and decides whether it is given out."""
+    """An id and its cookie, made for an event that was tracked before the response decides whether to set it."""
     held: "deque[tuple[Analytics, Tracked]] | None" = None
     """Events that wait for that decision."""
     event_id: str = ""
-    """The id of the request's event, where it was fixed before the event was made."""
+    """The id of the request's event, if it was needed before the event is made."""
     trace: int = 0
-    """OpenTelemetry's trace id, where that is at work."""
+    """OpenTelemetry's trace id, 0 if there is none."""
     automatic: bool = True
     finished: bool = False
     given: Event | None = None
-    """Facts of a manual context (jobs and scripts), as an event of which the fields set are copied."""
+    """The facts of a manual context (jobs and scripts), as an event from which tracked events copy fields."""
 
     def __init__(self, analytics: "Analytics") -> None:
         self.analytics = analytics
 
     def read_framework_facts(self) -> None:
-        """Ask the framework for route, user and locale as they are now."""
+        """Read route, user and locale from the framework, as they are now."""
         describe = self.describe
         if describe is not None:
             try:
@@ -102,11 +103,11 @@ class RequestContext:
                 self.analytics.note_internal_error()
 
     def respond(self, status: int, headers: Iterable[tuple[Any, Any]]) -> str | None:
-        """Note that the answer begins; return the value of a Set-Cookie header to add to its *headers*, if any."""
+        """Note that the response begins; return the value of a Set-Cookie header to add to its *headers*, or None."""
         self.status = status
         self.response_headers = headers
         if (tracing := modules.get(MODULE)) is not None:
-            # Spans are current within the application only; those who ask later find none.
+            # The span is current only while the application runs; later there is none to read.
             self.trace = current_trace(tracing) or self.trace
         cookie = self.analytics.visitor_cookie
         return None if cookie is None else self._cookie(cookie)
@@ -118,19 +119,19 @@ class RequestContext:
                 header, anon_id = cookie.header(
                     self.facts(), self.response_headers, signed_out=self.signed_out, prepared=self.new_visitor
                 )
-            except Exception:  # noqa: BLE001 - the answer must not notice
+            except Exception:  # noqa: BLE001 - the response must not notice
                 self.analytics.note_internal_error()
         if anon_id is not None or self.new_visitor is not None:
             self._decide(anon_id)
         return header
 
     def _decide(self, anon_id: str | None) -> None:
-        # An id that the browser never learns would make a visitor of each of its requests.
+        # With an id that the browser never gets, each of its requests would count as another visitor.
         self.anon_id, self.new_visitor = anon_id, None
         self._release()
 
     def anticipate(self) -> None:
-        """Find out what only the answer would: the trace, and the id of a visitor who will get a cookie."""
+        """Determine before the response begins what `respond` would: the trace, and the id that a new visitor gets."""
         if not self.trace and (tracing := modules.get(MODULE)) is not None:
             self.trace = current_trace(tracing)
         cookie = self.analytics.visitor_cookie
@@ -141,12 +142,12 @@ class RequestContext:
                 self.anon_id = self.new_visitor[0]
 
     def submit(self, item: "Tracked", analytics: "Analytics") -> None:
-        """Hand *item*, tracked in this request, over to *analytics*, as soon as it is known who its visitor is."""
+        """Submit *item*, tracked in this request, to *analytics* as soon as its visitor is known."""
         if self.held is None:
             analytics.submit(item)
             return
         self.held.append((analytics, item))
-        # Looked at last: it may have been decided in another thread meanwhile.
+        # Checked after the append: another thread may have decided in between.
         if self.new_visitor is None:
             self._release()
 
@@ -155,32 +156,32 @@ class RequestContext:
             try:
                 analytics, item = self.held.popleft()
             except IndexError:
-                # Another thread does the same.
+                # Another thread has released the last one.
                 return
             if item.context is not None:
                 item.context.anon_id = self.anon_id
             analytics.submit(item)
 
     def as_known(self) -> "RequestContext":
-        """Return what is known now, for an event that happens now: whom the view names later it is not about."""
+        """Return a snapshot: a later `set_user` must not change an event tracked now."""
         known = RequestContext(self.analytics)
         known.__dict__.update(self.__dict__)
-        # The framework's request must not live on in the queue.
+        # The queue must not keep the framework's request alive.
         known.source = known.describe = known.root = known.held = None
         if known.given is not None:
             known.given = known.given.replace()
         return known
 
     def sign_out(self) -> None:
-        """Note that the user signs out: the visitor cookie is for somebody new then. Nothing if nobody is signed in."""
+        """Note that the user signs out, so that the visitor cookie is replaced; do nothing if nobody is signed in."""
         if not self.set_user_id and self.user_id is None:
             self.read_framework_facts()
         if self.user_id if self.set_user_id is None else self.set_user_id:
             self.signed_out = True
 
     def facts(self) -> Request:
-        """Return what is known of the request and its answer as plain facts."""
-        # By position: made for every request, and keywords would double what it costs.
+        """Return what is known of the request and its response as plain facts."""
+        # Positional arguments: keywords would double the cost, and this is made for every request.
         return Request(
             self.method,
             self.scheme,
@@ -194,16 +195,16 @@ class RequestContext:
         )
 
     def finish(self, duration: float) -> None:
-        """Hand the request's event off, once. *duration* is seconds from entry to the last body byte."""
+        """Submit the request's event, once. *duration* is seconds from entry to the last body byte."""
         if self.finished:
             return
         self.duration = duration
         self.read_framework_facts()
         self.finished = True
-        # The framework's request must not live on in the queue; it also ends a reference cycle.
+        # The queue must not keep the framework's request alive; this also breaks a reference cycle.
         self.source = self.describe = self.root = None
         if self.new_visitor is not None:
-            # There was no answer that could have given the id out.
+            # There was no response that could have set the cookie.
             self._decide(None)
         self.analytics.submit(self)
 

@@ -206,7 +206,7 @@ class Erase(_BesideEvents, omit_defaults=True, kw_only=True):
     event_id: str = msgspec.field(default_factory=uuid7)
     user_id: str
     anon_id: str | None = None
-    """One that turned out to have been the user's, after the erasure: what it did up to then goes as well."""
+    """An anonymous id that was linked to the user only after the erasure; its events up to the erasure go too."""
     timestamp: datetime = msgspec.field(default_factory=_now)
 
 

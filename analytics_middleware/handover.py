@@ -1,6 +1,6 @@
-"""Handing the current request over to what outlives it: threads of one's own, and tasks in another process.
+"""Passes the current request on to code that may outlive it: your own threads, and tasks in other processes.
 
-`track` there is then filled with what the request knew, as it is within the request::
+`track` there fills events from that request, as it does inside the request::
 
     pool.submit(carry(send_mail), order)          # a thread
 
@@ -29,14 +29,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 HEADER: Final = "x-analytics-context"
-"""The name of the one header that carries it all."""
+"""Name of the single header that carries the request's facts."""
 
 _MAX = 8192
 _KEPT = {"host": 255, "user-agent": MAX_TEXT, "referer": MAX_TEXT, "accept-language": MAX_TEXT}
-"""Request headers that go along because an event shows them, and how many characters of each it can show.
+"""Request headers that are passed on because events show them, and how many characters of each events can show.
 
-Besides, the visitor's objection to tracking goes along, which must be honoured wherever the event is made. Cookies,
-addresses and queries stay: queues and their logs keep what passes through.
+The visitor's objection to tracking is passed on too, because it holds wherever the event is made. Cookies, addresses
+and queries are not: task queues and their logs keep what passes through them.
 """
 
 
@@ -51,9 +51,9 @@ class _Passport(msgspec.Struct, omit_defaults=True):
     locale: str | None = None
     action_name: str | None = None
     left_out: bool = False
-    """Whether whoever made the request makes no events (`exclude`)."""
+    """Whether `exclude` leaves out the visitor who made the request."""
     given: bool = False
-    """Whether there was no request but what `Analytics.context` was told; what it was not told is empty."""
+    """Whether there was no request and these are the facts given to `Analytics.context`; others are empty."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -61,7 +61,7 @@ _decoder = msgspec.json.Decoder(_Passport)
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:
-    """Return *function* bound to the current request, to be called in any thread, any number of times."""
+    """Return *function* bound to the current request; it can be called in any thread, any number of times."""
     context = current.get()
 
     @functools.wraps(function)
@@ -76,28 +76,28 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def headers() -> dict[str, str]:
-    """Return what a task must be sent along with to know the current request; nothing outside a request."""
+    """Return the headers with which to send a task so that it knows the current request; empty outside a request."""
     context = current.get()
     if context is None:
         return {}
     if not context.finished:
-        # The framework knows by now whose request it is.
+        # By now the framework knows the user.
         context.read_framework_facts()
     passport = _passport(context)
     encoded = _encode(passport).decode()
     if len(encoded) > _MAX:
-        # Visitors decide how long their headers are, and must not lose their objection by it.
+        # Visitors decide how long their headers are; a long one must not lose their objection to tracking.
         encoded = _encode(_essence(passport)).decode()
     return {HEADER: encoded}
 
 
 @contextmanager
 def restored(analytics: "Analytics", sent: Mapping[str, Any] | None) -> Generator[None]:
-    """Have `track` in the block filled from the request whose `headers` are among those *sent*.
+    """Make `track` in the block fill events from the request whose `headers` are among those *sent*.
 
-    Where there are none of them, for no request sent the task, `track` records what it is told and no more; within a
-    request or another block nothing changes. Nothing in *sent* raises: it may come from an older version, or from
-    somebody else. What can't be read changes nothing either: it may be an objection to tracking.
+    If they are not, because no request sent the task, `track` records only what it is given; inside a request or
+    another block nothing changes. Nothing in *sent* makes this raise: it may come from an older version or a stranger.
+    If the headers can't be read, nothing changes either: they may hold an objection to tracking.
     """
     context = _context(analytics, sent)
     if context is None:
@@ -112,7 +112,7 @@ def restored(analytics: "Analytics", sent: Mapping[str, Any] | None) -> Generato
 
 
 def _context(analytics: "Analytics", sent: Mapping[str, Any] | None) -> RequestContext | None:
-    """Return what a task's block is to have in place of a request, None for what there is already."""
+    """Return the context for a task's block, or None to leave the current one."""
     context = RequestContext(analytics)
     context.automatic = False
     if not sent or HEADER not in sent:
@@ -121,7 +121,7 @@ def _context(analytics: "Analytics", sent: Mapping[str, Any] | None) -> RequestC
     passport = _read(sent)
     if passport is None:
         return None
-    # By address or program or as staff: it comes to the same, and only the request could tell.
+    # The reason for exclusion does not matter here, so `staff` stands for all of them.
     context.staff = passport.left_out
     if passport.given:
         context.given = Event(
@@ -145,7 +145,7 @@ def _context(analytics: "Analytics", sent: Mapping[str, Any] | None) -> RequestC
 def _passport(context: RequestContext) -> _Passport:
     given = context.given
     if given is not None:
-        # A task that sends a task: what `Analytics.context` was told.
+        # The task is sent from a job, or from a task that no request sent.
         return _Passport(
             method=_text(given.method) or "",
             path=_text(given.path, MAX_TEXT) or "",
@@ -175,7 +175,7 @@ def _passport(context: RequestContext) -> _Passport:
 
 
 def _essence(passport: _Passport) -> _Passport:
-    """Return what of *passport* must not be lost, and is short."""
+    """Return *passport* reduced to what must not be lost, which is short."""
     return _Passport(
         method=passport.method,
         path="",
@@ -187,10 +187,10 @@ def _essence(passport: _Passport) -> _Passport:
 
 
 def _text(value: object, most: int = MAX_NAME) -> str | None:
-    """Return *value* as plain text of at most so many characters, None for what says nothing."""
+    """Return *value* as a plain str of at most *most* characters, None if it is empty."""
     if value is None:
         return None
-    # Frameworks have texts of their own, such as Django's SafeString.
+    # Frameworks have subclasses of str, such as Django's SafeString.
     return clean_text(str.__str__(value) if isinstance(value, str) else str(value), most) or None
 
 

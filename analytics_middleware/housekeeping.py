@@ -1,7 +1,7 @@
-"""What must go after a while goes, whether anybody visits or not, and leaves nothing behind in the database's files.
+"""Deletes expired private data on time, with or without traffic, and leaves none of it in the database's files.
 
-What is deleted is overwritten in the file (``secure_delete``), but SQLite's write-ahead log holds the pages as they
-were until it is emptied: salts, sessions, and the addresses that collectors have read (https://sqlite.org/wal.html).
+Deleted data is overwritten in the database file (``secure_delete``), but SQLite's write-ahead log keeps the old pages
+until it is emptied: salts, sessions, and addresses that collectors have read (https://sqlite.org/wal.html).
 """
 
 import time
@@ -12,11 +12,11 @@ from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.spill import FAILURES
 
 EVERY = 60.0
-"""Seconds that what was deleted may stay in the write-ahead log."""
+"""Seconds that deleted data may stay in the write-ahead log."""
 
 
 class Housekeeping:
-    """Cleans up once a minute, in the writer thread; again at the next opportunity if somebody was reading."""
+    """Cleans up once a minute, in the writer thread; at every tick while readers keep the log from being emptied."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Housekeeping:
             try:
                 clean = self.run()
             except FAILURES:
-                # Said already by whoever could not write an event.
+                # Already logged when an event could not be written.
                 clean = True
             self._due = now + EVERY if clean else now
 

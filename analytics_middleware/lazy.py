@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for: most applications need few of them."""
+"""Lazy import of a package's public names: most applications need few of them."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -8,7 +8,7 @@ from typing import Any
 def importer(package: dict[str, Any], modules: Mapping[str, str]) -> Callable[[str], Any]:
     """Return the ``__getattr__`` (PEP 562) of the package with the globals *package*.
 
-    *modules* says in which of its modules a name is.
+    *modules* maps each public name to the module of the package that defines it.
     """
 
     def find(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the life of the process means for analytics: fork, exit, and the instances that are alive."""
+"""What happens at a fork and at exit of the process, and which instances are alive."""
 
 import atexit
 import os
@@ -16,14 +16,14 @@ class _Living(Protocol):
 
 
 class ForkGuarded(Protocol):
-    """Something that must not be in the middle of anything while the process forks."""
+    """Something that must be idle while the process forks."""
 
     def before_fork(self) -> None:
-        """Come to rest, and stay there until the fork is over."""
+        """Become idle, and stay so until the fork is over."""
         ...
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Resume."""
         ...
 
     def after_fork(self) -> None:
@@ -41,21 +41,21 @@ _LOADING_TIMEOUT = 5.0
 
 @contextmanager
 def loading() -> Generator[None]:
-    """Import within this, off the main thread: a fork in this process waits until it is done.
+    """Make forks of this process wait while another thread than the main one imports modules in the block.
 
-    A module that is half imported at a fork stays locked in the child, by a thread that does not exist there.
+    A module that is half imported at a fork would stay locked in the child, by a thread that does not exist there.
     """
     with _loading:
         yield
 
 
 def register(each: _Living) -> None:
-    """Tell *each* about forks and the end of the process, as long as it lives."""
+    """Notify *each* of forks and of the end of the process, as long as it is alive."""
     _living.add(each)
 
 
 def guard_forks(each: ForkGuarded) -> None:
-    """Bring *each* to rest around forks, as long as it lives."""
+    """Keep *each* idle during forks, as long as it is alive."""
     _guarded.add(each)
 
 
@@ -65,13 +65,15 @@ def living() -> list[_Living]:
 
 
 def register_exit() -> None:
-    """Have `at_exit` called in this process. Called when a thread is first started here, so that a process that
-    never used analytics (a server's master) has nothing to do at its end.
+    """Have `at_exit` of all that is registered called when this process ends.
+
+    To be called when a thread is first started, so that a process that never used analytics (a server's master) has
+    nothing to do at its end.
     """
     global _exit_registered_in
     if _exit_registered_in != os.getpid():
         _exit_registered_in = os.getpid()
-        # Hooks registered by a parent before a fork are inherited: once is enough.
+        # A hook that the parent registered before a fork is inherited; it must not run twice.
         atexit.unregister(_at_exit)
         atexit.register(_at_exit)
 

@@ -22,7 +22,7 @@ _EXPONENTS: Final[dict[str, int]] = dict.fromkeys(_TWO_DIGITS.split(), 2) | {
     code: digits for digits, codes in _OTHER_DIGITS.items() for code in codes.split()
 }
 _MINOR_LIMIT = 2**63
-# The application may have set the thread's decimal context to other digits, rounding or traps.
+# Our own: the application may have changed precision, rounding or traps of the thread's decimal context.
 _CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
 
 
@@ -57,7 +57,7 @@ class Money:
 
     @classmethod
     def of(cls, value: Any, currency: str | None = None) -> "Money":
-        """Return Money from what a caller may have at hand.
+        """Return *value* as Money.
 
         *value* is a `Money`, any object with ``amount`` and ``currency`` (django-money's, py-moneyed's), or an
         amount in major units with *currency* given.
@@ -74,7 +74,7 @@ class Money:
             amount, code = value.amount, value.currency
         except AttributeError:
             raise TypeError(f"{type(value).__name__} has no amount and currency; Money('29.99', 'EUR') does") from None
-        # A currency may itself be an object: py-moneyed's has .code, others print their code.
+        # A currency may itself be an object: py-moneyed's has .code, the str() of others is their code.
         return cls(amount, str(getattr(code, "code", code)))
 
     def _set(self, minor: int, code: str) -> None:
@@ -131,12 +131,12 @@ def _to_minor(amount: int | Decimal | str | float, code: str) -> int:
     if isinstance(amount, int):
         return amount * int(10**exponent)
     try:
-        # repr(29.99) is '29.99': the number that its author wrote, not its binary neighbour. A subclass (NumPy's)
-        # may print itself differently.
+        # repr(29.99) is '29.99', the number that its author wrote, while Decimal(29.99) is its binary value. Subclasses
+        # (NumPy's) may have another repr.
         value = Decimal(float.__repr__(amount) if isinstance(amount, float) else amount, _CONTEXT)
         if not value.is_finite() or value.adjusted() > 20:
             raise ValueError(f"amount {amount!r} is not a finite number of money")
-        # Rounded once, from all digits; moving the point first would round to the context's digits before.
+        # Round once, from all digits: scaling first would already round to the context's precision.
         return int(value.quantize(Decimal(1).scaleb(-exponent), context=_CONTEXT).scaleb(exponent, _CONTEXT))
     except InvalidOperation:
         raise ValueError(f"amount {amount!r} is not a decimal number such as '29.99'") from None

@@ -1,4 +1,4 @@
-"""What the API and the pages of one `Analytics` have in common, made when it is first asked for."""
+"""The objects that the API and the pages of one `Analytics` share, each made when it is first needed."""
 
 import threading
 from collections.abc import Callable
@@ -16,7 +16,7 @@ class Parts:
         self._lock = threading.RLock()
 
     def get(self, kind: type[T], make: Callable[[], T]) -> T:
-        """Return the object of class *kind*; the first call makes it, and other threads wait for that."""
+        """Return the object of class *kind*. The first call makes it with *make*; other threads wait for that."""
         with self._lock:
             if kind not in self._parts:
                 self._parts[kind] = make()

@@ -1,4 +1,4 @@
-"""What the writer thread does to each thing handed off: facts to event, enrichment, processors, encoding."""
+"""What the writer thread does with each submitted item: make the event, enrich it, run processors, encode it."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from analytics_middleware.tracking import Identified, Tracked
 R = TypeVar("R")
 
 Submission = RequestContext | Tracked | Identified | Erase
-"""What a request, or a call outside of one, hands to the writer thread."""
+"""What a request, or a call outside a request, submits to the writer thread."""
 
 
 class RecordWithFlags(NamedTuple):
@@ -37,18 +37,18 @@ class RecordWithFlags(NamedTuple):
 
 
 _LOOKED_AT_FOR_PROXIES = 1000
-"""Requests of a process after which no more signs of a proxy are looked for."""
+"""How many requests of a process are checked for signs of a proxy that is not trusted."""
 _PRIVATE = ("10.", "127.", "192.168.", "172.", "fc", "fd", "::1")
 
 _MAX_METHOD = 32
-"""Characters of a request's method: clients may send any word."""
+"""Characters kept of a request's method: clients may send any word."""
 
-# What an event takes over from the request it was tracked in, when the caller left it empty.
+# Fields that a tracked event takes from its request if the caller left them empty.
 _INHERITED = (*FROM_REQUEST, "client_ip", "action_name")
 
 
 class Pipeline:
-    """Turns what was handed off into drafts of log entries. Used by one thread at a time."""
+    """Turns submitted items into drafts of log entries. Used by one thread at a time."""
 
     def __init__(
         self, settings: Settings, counters: Counters, enricher: Enricher, *, keep_address: bool = False
@@ -65,12 +65,12 @@ class Pipeline:
         self._look_for_proxies = 0 if settings.trusted_proxies else _LOOKED_AT_FOR_PROXIES
 
     def drafts(self, items: Iterable[Submission]) -> list[Draft]:
-        """Return the log entries that *items* make. What fails is counted and logged, and holds up nothing else."""
+        """Return the log entries for *items*. An item that fails is counted, logged and left out."""
         enriched = self._each(self._enrich, items)
         try:
             self._enricher.assign_sessions([each for each in enriched if isinstance(each, EnrichedEvent)])
         except FAILURES as error:
-            # Sessions are shared through the database; without it events have none, and are kept all the same.
+            # Sessions are shared through the database; if it fails, events are kept without one.
             self._counters.log("sessions", logger.warning, "analytics: events without a session: %s", error)
         return self._each(self._draft, enriched)
 
@@ -79,7 +79,7 @@ class Pipeline:
         for item in items:
             try:
                 result = step(item)
-            except Exception:  # noqa: BLE001 - one item's trouble must not become the others'
+            except Exception:  # noqa: BLE001 - one bad item must not lose the others
                 self._counters.drop("internal_error")
                 self._counters.log("pipeline", logger.warning, "analytics: an event could not be made", exc_info=True)
             else:
@@ -100,7 +100,7 @@ class Pipeline:
             return None
         address = event.client_ip
         context = item if isinstance(item, RequestContext) else item.context
-        # In a task all people with one browser would be one visitor, who is none of them.
+        # A task knows no address, so the hash would make one visitor of all people with the same browser.
         nobody = address is None and context is not None and context.handed_over
         enriched = self._enricher.enrich(event, event.request, automatic=context is item, nobody=nobody)
         if self._keep_address:
@@ -169,7 +169,7 @@ class Pipeline:
         event.properties["environment"] = self._environment
 
     def _facts(self, context: RequestContext, request: Request, kind: EventType = EventType.CUSTOM) -> Event:
-        """Return an event with everything that the request itself says."""
+        """Return an event with all the facts of the request itself."""
         if self._look_for_proxies:
             self._look_for_proxy(request)
         url, path, hostname = _location(
@@ -197,7 +197,7 @@ class Pipeline:
         )
 
     def _look_for_proxy(self, request: Request) -> None:
-        """Count what `doctor` tells of: a proxy's header that is not believed, so that all visitors seem to be one."""
+        """Count a proxy's header that is not trusted, for `doctor`: all visitors seem to have the proxy's address."""
         self._look_for_proxies -= 1
         if (request.peer or "").startswith(_PRIVATE) and request.header("x-forwarded-for") is not None:
             self._counters.add("proxy_ignored")
@@ -208,7 +208,7 @@ class Pipeline:
                 result: Any = processor(event)
                 if result is not None and not isinstance(result, Event):
                     raise TypeError(f"a processor returned {type(result).__name__}; it must return an Event or None")
-            except (Exception, SystemExit):  # noqa: BLE001 - the application's code; the thread must outlive it
+            except (Exception, SystemExit):  # noqa: BLE001 - application code must not end the thread
                 self._counters.drop("processor_error")
                 self._counters.log("processor", logger.warning, "analytics: a processor raised", exc_info=True)
                 return None
@@ -230,22 +230,22 @@ def _request_of(context: RequestContext | None) -> Request | None:
 
 
 def _user_id(context: RequestContext) -> str | None:
-    # What the view said outranks the framework's auth; an empty text says that it is nobody.
+    # `set_user` outranks the framework's auth; the empty string means nobody.
     if context.set_user_id is not None:
         return context.set_user_id or None
     user_id = context.user_id
     if user_id is None or (len(user_id) <= MAX_NAME and user_id.isalnum() and user_id.isascii()):
-        # As a rule; the empty text is not alphanumeric.
+        # The usual case needs no cleaning. The empty string is not alphanumeric.
         return user_id
-    # As in an event that is tracked, or one user would be two.
+    # Cleaned as in tracked events, or one user would become two.
     return clean_name(user_id) or None
 
 
 @remembered(4096)
 def _location(scheme: str, host: str, fallback: str, path: str, query: str) -> tuple[str, str, str | None]:
-    """Return the URL, the path and the host's name of a request that asked *host* for *path*.
+    """Return the URL, the path and the host's name of a request for *path* on *host*.
 
-    The URL is empty where neither is known, as in a task that was told of its request no more than it must know.
+    The URL is empty if neither is known, as in a task to which only the essential facts of its request were sent.
     """
     host = site_host(host, fallback)
     if not host and not path:

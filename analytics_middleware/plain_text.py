@@ -1,4 +1,4 @@
-"""Text for terminals and messages: nothing in it that a terminal would obey, and rows as aligned columns."""
+"""Plain text for terminals and messages: control characters escaped, rows as aligned columns."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def safe(text: str, limit: int = 200) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return *rows* as aligned columns, the first row being their titles; numbers are aligned to the right."""
+    """Return *rows* as aligned columns, with the titles in the first row; numbers are aligned to the right."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines: list[str] = []
     for row in rows:

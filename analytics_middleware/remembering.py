@@ -1,13 +1,13 @@
-"""Caches for functions of texts that strangers write, bounded in characters too."""
+"""Caches for functions of untrusted text, bounded in characters as well as in entries."""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 MAX_REMEMBERED: Final = 512
-"""Characters that a cache keeps of what strangers write in one request; longer texts are worked out each time.
+"""Answers are cached for texts of up to this many characters in all.
 
-They are rare, and each is another as a rule: keeping them would cost memory for good and save nothing.
+Longer ones are rare and seldom repeat: keeping them would cost memory for good and save nothing.
 """
 
 Texts = TypeVarTuple("Texts")
@@ -30,13 +30,13 @@ class _Answers(dict[Any, Any]):
 
 
 def remembered(size: int) -> Callable[[Callable[[*Texts], Answer]], Callable[[*Texts], Answer]]:
-    """Have a function, which is called by position, remember its answers: *size* of them, and then it starts over.
+    """Return a decorator that caches up to *size* answers of a function whose arguments are positional.
 
-    Those to texts of more than `MAX_REMEMBERED` characters in all are not remembered.
+    A full cache is emptied. Answers for texts of more than `MAX_REMEMBERED` characters in all are not cached.
     """
 
     def decorate(function: Callable[[*Texts], Answer]) -> Callable[[*Texts], Answer]:
-        # A look into a dict, and not functools.lru_cache: that would need a look at the lengths first, at every call.
+        # A dict and not functools.lru_cache, for which the lengths would have to be checked at every call.
         answers = _Answers(function, size)
 
         @wraps(function)

@@ -12,7 +12,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]] | dict[str, str]
 
 
 class HeaderNames:
-    """A set of header names (lower case) that `Request.has_any` looks for at the price of one look."""
+    """A set of header names (lower case), prepared so that `Request.has_any` checks them all in one operation."""
 
     __slots__ = ("in_asgi", "in_wsgi")
 
@@ -22,7 +22,7 @@ class HeaderNames:
 
 
 class Request:
-    """What a server said about a request, and what was answered. Read-only by convention."""
+    """The facts of a request and its response. Read-only by convention."""
 
     __slots__ = (
         "_index",
@@ -63,7 +63,7 @@ class Request:
 
     def has_any(self, names: HeaderNames) -> bool:
         """Whether one of *names* was sent."""
-        # The view goes through the fewer names; a set would go through all headers.
+        # A dict's key view iterates over the shorter side; a set's isdisjoint would go through all headers.
         return not self._index.keys().isdisjoint(names.in_wsgi if self._wsgi else names.in_asgi)
 
     def header(self, name: str) -> str | None:
@@ -92,7 +92,7 @@ class Request:
         return {name: self.values(name) for name in (key.decode("latin-1") for key in self._index)}
 
     def cookie(self, name: str) -> str | None:
-        """The value of the first cookie called *name*, unquoted as sent, or None."""
+        """The value of the first cookie called *name*, without surrounding quotes, or None."""
         for header in self.values("cookie"):
             for pair in header.split(";"):
                 key, found, value = pair.partition("=")
@@ -114,7 +114,7 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]{1,255})(?::[0-9]{1,5})?")
 
 
 def site_host(host: str, fallback: str) -> str:
-    """Return the Host header *host*, or *fallback* if it is not the name of a host: visitors can send anything."""
+    """Return the Host header *host*, or *fallback* if it is no valid host name: visitors can send anything."""
     return host if _HOST.fullmatch(host) else fallback
 
 
@@ -125,7 +125,7 @@ def hostname(host: str) -> str | None:
 
 
 def wsgi_headers(environ: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a WSGI *environ* (PEP 3333) has of the request's headers, for a `Request`.
+    """Return the request's headers in a WSGI *environ* (PEP 3333), for a `Request`.
 
     A copy: the environ also holds the server's sockets, which must not outlive the request in a queue.
     """
@@ -134,7 +134,7 @@ def wsgi_headers(environ: Mapping[str, Any]) -> dict[str, str]:
 
 def _indexed(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes | list[bytes]]:
     pairs = headers if isinstance(headers, list) else list(headers)
-    # A request seldom repeats a header, and servers send lower-case names; then this is all.
+    # Usually no header repeats and servers send lower-case names; then this is all.
     index: dict[bytes, bytes | list[bytes]] = dict(pairs)
     if len(index) != len(pairs) or not b"".join(index).islower():
         index = {}
