@@ -1,4 +1,4 @@
-"""The embedded store: what it keeps, what it can be asked, and the engines that answer."""
+"""The embedded store: the events it keeps, the questions it answers, and its engines."""
 
 from typing import TYPE_CHECKING
 
@@ -122,5 +122,5 @@ __all__ = [
 ]
 
 
-# Their libraries are optional and take long to import.
+# Imported on first use: their libraries are optional and slow to import.
 __getattr__ = lazy.importer(globals(), {"ClickHouseStore": "clickhouse", "DuckDBStore": "duckdb", "HubStore": "hub"})

@@ -1,4 +1,4 @@
-"""The optional libraries the embedded store is built on, and names for its arrays."""
+"""The optional libraries of the embedded store, and names for its array types."""
 
 import importlib
 import os
@@ -14,7 +14,7 @@ try:
     import numpy as np
     from numpy.typing import NDArray
 
-    # Imported by name: pyarrow has no complete types of its own.
+    # import_module returns Any: pyarrow has no complete type information.
     pa: Any = importlib.import_module("pyarrow")
     pc: Any = importlib.import_module("pyarrow.compute")
     pq: Any = importlib.import_module("pyarrow.parquet")
@@ -23,7 +23,7 @@ except ImportError as error:
         f"the embedded store needs {error.name}: pip install 'analytics-middleware[insights]'"
     ) from error
 
-# Where pandas is installed, Arrow imports it for the first conversion: better now than in somebody's request.
+# pyarrow imports pandas, if installed, on its first conversion. Do it now, not in somebody's request.
 pa.array([0]).to_numpy()
 
 _THREADS: Final = min(4, os.cpu_count() or 1)
@@ -34,14 +34,14 @@ B = TypeVar("B")
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 Codes = NDArray[np.integer[Any]]
-"""Of values: as wide as their number asks for, so that arithmetic with them has to say its own width."""
+"""Codes of values, in the smallest integer type that fits. Cast before doing arithmetic: it could overflow."""
 Hashes = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 
 NEVER = np.iinfo(np.int64).max
-"""Of a first time: there was none."""
+"""Stands for a first time that does not exist."""
 ALWAYS = np.iinfo(np.int64).min
 
 __all__ = [
@@ -70,12 +70,12 @@ __all__ = [
 
 
 def pyarrow_dataset() -> Any:
-    """Return Arrow's module of datasets, which takes long to import and which few need."""
+    """Return pyarrow.dataset, imported on first use because it is slow to import and rarely needed."""
     return importlib.import_module("pyarrow.dataset")
 
 
 def ranges(starts: Rows, ends: Rows) -> Rows:
-    """Return all indexes of the ranges ``[start, end)``, one after the other."""
+    """Return all indexes of the ranges ``[start, end)``, concatenated."""
     lengths = ends - starts
     total = int(lengths.sum())
     if not total:
@@ -86,28 +86,28 @@ def ranges(starts: Rows, ends: Rows) -> Rows:
 
 
 def nobodies(who: Int32s) -> int:
-    """Return how many of the sorted *who* are nobody, who has a number below zero: the place of the first visitor."""
-    # A Python number would have the whole column copied as int64.
+    """Return the number of leading rows in the sorted *who* that belong to nobody (negative numbers)."""
+    # A Python number would make NumPy copy the whole column as int64.
     return np.searchsorted(who, np.zeros(1, who.dtype)).item()
 
 
 def side_by_side(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
-    """Return what *work* makes of each of *items*, some at a time: what libraries do to arrays holds no lock."""
+    """Return *work* applied to each of *items*, in threads: array libraries release the interpreter's lock."""
     if len(items) < 2:
         return [work(item) for item in items]
-    # Each has what this thread's context says, of how long a question may take.
+    # A copy of the context carries the question's time limit into each thread.
     with ThreadPoolExecutor(min(len(items), _THREADS)) as threads:
         running = [threads.submit(copy_context().run, work, item) for item in items]
         return [one.result() for one in running]
 
 
 def narrowed(codes: Int32s, number: int) -> NDArray[Any]:
-    """Return *codes*, all less than *number*, as the smallest unsigned numbers that hold them."""
+    """Return *codes*, all less than *number*, in the smallest integer type that holds them."""
     return codes.astype(np.uint8 if number <= 2**8 else np.uint16 if number <= 2**16 else np.int32, copy=False)
 
 
 def changes(*keys: NDArray[Any]) -> Mask:
-    """Return where any of *keys* differs from the row before; the first row does."""
+    """Return which rows differ from the row before in any of *keys*; the first row counts as different."""
     found = np.ones(len(keys[0]), np.bool_)
     if len(found):
         found[1:] = False

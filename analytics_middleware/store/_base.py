@@ -1,4 +1,4 @@
-"""Compacted segments as one source, in the order of visitor and time; its columns are read when they are needed."""
+"""All compacted segments as one source, ordered by visitor and time; columns are read when needed."""
 
 import threading
 from collections import Counter, OrderedDict
@@ -16,14 +16,14 @@ from analytics_middleware.store.columns import ACTOR, PROPERTY, VISITOR, from_js
 from analytics_middleware.store.segments import Segments
 
 COMPLETE = b"analytics_middleware.complete"
-"""In a file's metadata: the names of all its properties, as JSON, those with a column of their own included."""
+"""Metadata key of a file: the names of all its properties as JSON, including those with a column of their own."""
 
 _BATCH = 16_384
-"""Rows of a file that are decoded at a time where few are wanted."""
+"""Rows decoded at a time when only a few are wanted."""
 
 
 class ColumnCache:
-    """Columns by name, the most recently used ones up to so many bytes."""
+    """An LRU cache of columns by name, limited in bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -32,7 +32,7 @@ class ColumnCache:
         self._lock = threading.RLock()
 
     def get(self, name: str, load: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Return the column called *name*, from *load* when it is not here."""
+        """Return the column called *name*, from *load* if it is not cached."""
         with self._lock:
             if name in self._columns:
                 self._columns.move_to_end(name)
@@ -47,7 +47,7 @@ class ColumnCache:
 
 
 class Base(Source):
-    """The events of all compacted segments. Those are sorted, one month each, so merging them is mere placing."""
+    """The events of all compacted segments. Each is sorted and holds one month, so merging only has to place rows."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Base(Source):
 
     @property
     def _places(self) -> list[Rows]:
-        """Where the rows of each file are."""
+        """The places of each file's rows in the merged order."""
         return self._merged[0]
 
     def __len__(self) -> int:
@@ -105,11 +105,14 @@ class Base(Source):
         return self._cached(field, lambda file: numbers_of(file.read(columns=[field]).column(0), field))
 
     def derived(self, name: str, make: Callable[[], NDArray[Any]], *, on_disk: bool = False) -> NDArray[Any]:
-        """Return a column that *make* works out, kept like the others; *on_disk* too unless there are codes in it."""
+        """Return the column that *make* computes, cached like the others; also on disk if *on_disk*.
+
+        Columns of codes must not go to disk: codes are valid in one process only.
+        """
         return self._cache.get(name, partial(self._from_disk, name, make) if on_disk else make)
 
     def raw(self, rows: Rows, names: Sequence[str]) -> Any:
-        """The stored columns of some events; only the parts of the files that hold them are read."""
+        """The stored columns of the given *rows*; only the needed parts of the files are read."""
         tables: list[Any] = []
         places: list[Rows] = []
         for file, picked, mine in self._shares(rows):
@@ -121,7 +124,7 @@ class Base(Source):
         return pa.concat_tables(tables).take(pa.array(back))
 
     def property_names(self, rows: Rows) -> Counter[str]:
-        """How many of some events have each property. Only what has no column of its own is looked for in the JSON."""
+        """How many of *rows* have each property. Only properties without a column are looked up in the JSON."""
         known = [_own_columns(file) for file in self._files]
         counts: Counter[str] = Counter()
         for name in set[str]().union(*known):
@@ -134,7 +137,7 @@ class Base(Source):
         return +counts
 
     def _shares(self, rows: Rows) -> Iterator[tuple[Any, Rows, Rows]]:
-        """Yield each file that has some of *rows*, which of its own they are, and where they are in *rows*."""
+        """Yield each file that has some of *rows*, with their row numbers in the file and their positions in *rows*."""
         for file, here in zip(self._files, self._places, strict=True):
             found = np.searchsorted(here, rows)
             mine = np.flatnonzero(here[np.minimum(found, len(here) - 1)] == rows) if len(here) else found[:0]
@@ -182,7 +185,7 @@ def _all_properties(file: Any) -> list[str]:
 
 
 def _is_empty(file: Any, field: str) -> bool:
-    """Return whether no event has *field*, as the file's statistics say."""
+    """Return whether no event has *field*, according to the file's statistics."""
     column, metadata = file.schema_arrow.names.index(field), file.metadata
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
@@ -198,7 +201,7 @@ def _own_columns(file: Any) -> set[str]:
 
 
 def _has(field: str, file: Any) -> Mask:
-    """Return which events have a property, as far as it has a column of its own."""
+    """Return which events have a property; only properties with a column of their own are considered."""
     rows: int = file.metadata.num_rows
     if field not in file.schema_arrow.names:
         return np.zeros(rows, np.bool_)
@@ -216,10 +219,10 @@ def _integers(column: Any) -> Int32s:
 
 
 def _merged(visitors: list[Int32s], count: int) -> tuple[list[Rows], Int32s]:
-    """Return where the rows of each sorted file go when all are sorted by visitor, and the visitor of each place.
+    """Return the places of each file's rows in the order of all by visitor, and the visitor at each place.
 
-    Files are in order of time and don't overlap in it, so a visitor's rows follow one another file by file. Nobody,
-    whose number is -1, comes first.
+    The files are in order of time and don't overlap, so a visitor's rows follow one another file by file. Nobody,
+    number -1, comes first.
     """
     if not visitors:
         return [], np.zeros(0, np.int32)
@@ -242,7 +245,7 @@ def _merged(visitors: list[Int32s], count: int) -> tuple[list[Rows], Int32s]:
 
 
 def _pick(file: Any, rows: Rows, names: list[str]) -> Any:
-    """Return *rows*, in ascending order or not, of *file*."""
+    """Return *rows* of *file*, which may be in any order."""
     sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
     ends = np.cumsum(sizes)
     groups = np.searchsorted(ends, rows, side="right")
@@ -253,7 +256,7 @@ def _pick(file: Any, rows: Rows, names: list[str]) -> Any:
     if len(needed) > 1:
         table = file.read_row_groups(needed.tolist(), columns=names)
     else:
-        # Of one group no more than its beginning up to the last row: decoding event ids is most of a timeline's time.
+        # Read a single group only up to the last row wanted: decoding event ids takes most of a timeline's time.
         batches: list[Any] = []
         missing = int(local.max()) + 1
         for batch in file.iter_batches(_BATCH, row_groups=needed.tolist(), columns=names):

@@ -1,4 +1,4 @@
-"""Volumes, tops, active users, revenue, breakdowns: questions that count events and who had them."""
+"""Volumes, top values, active users, revenue, breakdowns: questions that count events and their users."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -55,7 +55,7 @@ def grouped(
 
 
 def by_field(history: History, field: str | None, event_of: Callable[[T], Row]) -> Callable[[T], str | None] | None:
-    """Return the function that gives an item's group in a breakdown by *field* of the event that stands for it."""
+    """Return the function that gives an item's group in a breakdown by *field* of the item's event."""
     return None if field is None else lambda item: history.text(event_of(item), field)
 
 
@@ -64,7 +64,7 @@ def _itself(row: Row) -> Row:
 
 
 def top(values: Iterable[str], limit: int) -> list[Count]:
-    """Return the most frequent of *values*, equal counts by value."""
+    """Return the most frequent of *values*; equal counts are ordered by value."""
     ranked = sorted(Counter(values).items(), key=lambda pair: (-pair[1], pair[0]))
     return [Count(key=key, count=count) for key, count in ranked[:limit]]
 
@@ -85,7 +85,7 @@ def volume(history: History, question: Volume, now: datetime) -> list[Group[list
 
 
 def top_events(history: History, question: TopEvents) -> list[Count]:
-    """The most frequent names."""
+    """The most frequent event names."""
     return top((row.name for row in history.within(question)), question.limit)
 
 
@@ -96,7 +96,7 @@ def top_properties(history: History, question: TopProperties) -> list[Count]:
 
 
 def property_names(history: History, question: PropertyNames) -> list[Count]:
-    """The names of the properties that most events have."""
+    """The names of the most frequent properties."""
     rows = history.within(question, question.event)
     properties = (item for row in rows for item in row.event.properties.items())
     return top((name for name, value in properties if as_text(value) is not None), question.limit)
@@ -117,7 +117,7 @@ def top_values(history: History, question: TopValues) -> list[ValueCount]:
 
 
 def is_error_page(row: Row) -> bool:
-    """Return whether *row* is a page view that was answered with an error."""
+    """Return whether *row* is a page view answered with an error."""
     status = row.event.status_code
     return row.event.type is EventType.PAGEVIEW and status is not None and status >= 400
 
@@ -134,7 +134,7 @@ def active_users(history: History, question: ActiveUsers) -> list[Group[Active]]
 
 
 def dashboard_summary(history: History, question: DashboardSummary, now: datetime) -> Dashboard:
-    """The last days at a glance."""
+    """Figures of the last days."""
     today = local_day(now, question.tz)
 
     def last(days: int, bots: bool = question.bots) -> RangeQuestion:
@@ -164,7 +164,7 @@ def dashboard_summary(history: History, question: DashboardSummary, now: datetim
 
 
 def count_bots(history: History, question: RangeQuestion) -> int:
-    """Return how many events of bots are among what *question*, which asks for them too, is about."""
+    """Return how many bot events are among those that *question*, which must include bots, is about."""
     return sum(row.bot for row in history.within(question))
 
 

@@ -1,7 +1,7 @@
-"""Columns on disk: what one process put together of large months, the next maps into memory instead of doing it again.
+"""Columns on disk: one process computes the columns of large months, later ones map them into memory.
 
-They are copies: whatever is missing, old or damaged is worked out anew from the segments. All are of one generation of
-compacted segments, and go with it. Processes that map the same file share its memory.
+They are copies: a column that is missing, outdated or damaged is computed again from the segments. All belong to one
+generation of compacted segments and are deleted with it. Processes that map the same file share its memory.
 """
 
 import os
@@ -21,7 +21,7 @@ from analytics_middleware.ids import uuid7
 from analytics_middleware.store._arrays import NDArray, np
 
 _MAX_VALUES: Final = 100_000
-"""Values of a field; with more, its column is worked out anew."""
+"""A field with more distinct values is not kept on disk."""
 
 _PART: Final = ".part"
 
@@ -29,14 +29,14 @@ _to_json = msgspec.json.Encoder().encode
 
 
 class Stored(NamedTuple):
-    """A column, and where it is one of codes, the values in the order of their codes from 1 on."""
+    """A column; for a column of codes, also the values in the order of their codes, which start at 1."""
 
     column: NDArray[Any]
     values: Sequence[Any] | None
 
 
 class DiskColumns:
-    """The columns of one generation in *directory*, together of at most *limit* bytes; None keeps nothing."""
+    """The columns of one generation in *directory*, at most *limit* bytes in all; None keeps nothing."""
 
     def __init__(self, directory: Path | None, limit: int = 0) -> None:
         self._directory = directory
@@ -46,7 +46,7 @@ class DiskColumns:
         self._waiting: SimpleQueue[tuple[str, Stored]] = SimpleQueue()
 
     def get(self, name: str) -> Stored | None:
-        """Return the column called *name*, None when it is not there whole."""
+        """Return the column called *name*, or None if it is missing or incomplete."""
         if self._directory is None:
             return None
         path = self._directory / _file_name(name)
@@ -54,11 +54,11 @@ class DiskColumns:
             column: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
             return Stored(column, msgspec.json.decode(path.with_suffix(".json").read_bytes()))
         except (OSError, ValueError, EOFError):
-            # msgspec's errors are ValueErrors, too.
+            # msgspec's errors are ValueErrors too.
             return None
 
     def put(self, name: str, stored: Stored) -> None:
-        """Keep a column, in a moment: nobody waits for it."""
+        """Write a column in a background thread."""
         if self._directory is None or len(stored.values or ()) > _MAX_VALUES:
             return
         self._waiting.put((name, stored))
@@ -70,7 +70,7 @@ class DiskColumns:
                 self._thread.start()
 
     def close(self) -> None:
-        """Write what is being written, and no more."""
+        """Finish the column being written and drop the rest."""
         self._directory = None
         with self._lock:
             thread = self._thread
@@ -92,7 +92,7 @@ class DiskColumns:
             try:
                 self._write(directory, name, stored)
             except OSError as error:
-                # A full disk, or the generation went meanwhile: it is only a copy.
+                # A full disk, or the generation was deleted meanwhile: no harm, this is only a copy.
                 logger.info("analytics: a column was not kept on disk: %s", error)
 
     def _write(self, directory: Path, name: str, stored: Stored) -> None:
@@ -100,7 +100,7 @@ class DiskColumns:
         if sum(path.stat().st_size for path in directory.iterdir()) + stored.column.nbytes > self._limit:
             return
         path = directory / _file_name(name)
-        # The values first: where the column is, they are.
+        # The values first: a column that exists must have its values.
         with _whole(path.with_suffix(".json")) as file:
             file.write(_to_json(stored.values))
         with _whole(path) as file:
@@ -108,12 +108,12 @@ class DiskColumns:
 
 
 def generation_directory(segments: Path, actors: str | None) -> Path:
-    """Return where the columns are of what was compacted together with the file *actors*."""
+    """Return the directory for columns of the segments compacted together with the file *actors*."""
     return segments.parent / "columns" / Path(actors or "none").stem
 
 
 def remove_others(directory: Path, before: float) -> None:
-    """Delete the columns of all generations but that in *directory*, and what was left there half written *before*."""
+    """Delete the columns of all generations except *directory*, and unfinished files in it from *before* that time."""
     if directory.parent.exists():
         for other in directory.parent.iterdir():
             if other != directory:
@@ -124,13 +124,13 @@ def remove_others(directory: Path, before: float) -> None:
 
 
 def _file_name(name: str) -> str:
-    # Names of properties are a stranger's.
+    # Hashed: strangers choose the names of properties.
     return f"{blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=12).hexdigest()}.npy"
 
 
 @contextmanager
 def _whole(path: Path) -> Generator[IO[bytes]]:
-    """Write a file whole or not at all: after a crash its name must not stand for less."""
+    """Write a file completely or not at all, even if the process or machine crashes."""
     temporary = path.with_name(f"{uuid7()}{_PART}")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

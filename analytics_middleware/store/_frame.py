@@ -1,4 +1,4 @@
-"""A frame: everything a question needs, at one point, as arrays. Immutable but for columns loaded when needed."""
+"""A frame: the arrays that a question needs, at one consistent point. Immutable, except that columns load lazily."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +18,14 @@ _SELECTIONS: Final = 3
 
 
 class Selections:
-    """What questions selected lately: those of one page are mostly about the same events."""
+    """A cache of recent selections: the questions of one page mostly select the same events."""
 
     def __init__(self, lock: AbstractContextManager[Any]) -> None:
         self._lock = lock
         self._found: OrderedDict[Any, Any] = OrderedDict()
 
     def get(self, key: Any, select: Callable[[], T]) -> T:
-        """Return what is known by *key*, from *select* when that is nothing."""
+        """Return the selection cached under *key*, or the result of *select*."""
         with self._lock:
             if key in self._found:
                 self._found.move_to_end(key)
@@ -39,13 +39,13 @@ class Selections:
         return found
 
     def clear(self) -> None:
-        """Forget all of it."""
+        """Empty the cache."""
         with self._lock:
             self._found.clear()
 
 
 class Frame:
-    """Tables of events, each visitor in one of them, and who the visitors are."""
+    """Tables of events, each visitor in exactly one of them, and who the visitors are."""
 
     def __init__(
         self,
@@ -68,12 +68,12 @@ class Frame:
         self.horizon = horizon
         self.vocabularies = vocabularies
         self.changed_traits = changed_traits
-        """The traits, as JSON, that records not sealed yet changed; None where they are gone."""
+        """Traits, as JSON, changed by records that are not sealed yet; None for those removed."""
         self.traits: dict[str, Int32s] = {}
-        """Of each trait that was asked for, the codes of its values, by visitor."""
+        """For each trait that a question has used, the code of its value by visitor."""
         self.lock = vocabularies.lock
         self.widths: dict[str, int] = {}
-        """Of fields of compacted segments, the number of their codes."""
+        """The number of codes of fields in compacted segments."""
         self._gone_until = gone_until
         self._changed = [table for table in tables[compacted:] if len(table)]
         self._first: dict[bool, Int64s] = {}
@@ -81,11 +81,11 @@ class Frame:
         self._codes: dict[tuple[int, str], Int32s] = {}
         self.selections = Selections(self.lock)
         self.answers: dict[Any, Any] = {}
-        """Answers given already; they hold as long as the frame does."""
+        """Answers given so far; valid as long as the frame."""
 
     @property
     def count(self) -> int:
-        """How many numbers of visitors there are."""
+        """The number of visitor numbers."""
         return len(self.owners)
 
     def cookieless(self, who: NDArray[Any]) -> Mask:
@@ -95,16 +95,16 @@ class Frame:
 
     @property
     def has_cookieless(self) -> bool:
-        """Whether anybody is cookieless."""
+        """Whether any visitor is cookieless."""
         return bool((self.kinds == COOKIELESS).any())
 
     def texts(self, field: str) -> tuple[Int32s, list[str]]:
-        """Return for each code of *field* the number of its text, -1 when absent, and the texts."""
+        """Return the index of each code's text, -1 when absent, and the texts of *field*."""
         with self.lock:
             return self.vocabularies[field].texts()
 
     def bots(self, table: Table) -> Mask | None:
-        """Return which rows of *table* are of bots, None when none is."""
+        """Return which rows of *table* are bot events, or None if none are."""
         key = id(table)
         with self.lock:
             if key not in self._bots:
@@ -112,7 +112,7 @@ class Frame:
             return self._bots[key]
 
     def visible(self, table: Table, *, with_bots: bool) -> Mask | None:
-        """Return which rows of *table* there are for a question, None for all."""
+        """Return which rows of *table* a question may see, None for all."""
         mask = table.alive
         found = None if with_bots else self.bots(table)
         if found is not None:
@@ -129,7 +129,7 @@ class Frame:
         with self.lock:
             if field not in NUMERIC:
                 return table.source.codes(field)
-            # Most values occur once, so their codes are kept for this frame only.
+            # Numbers seldom repeat, so their codes are kept for this frame only.
             key = (id(table), field)
             if key not in self._codes:
                 distinct, places = np.unique(table.source.numbers(field), return_inverse=True)
@@ -138,7 +138,7 @@ class Frame:
             return self._codes[key]
 
     def property_names(self, table: Table, rows: Rows | None) -> Counter[str]:
-        """Return how many of *rows* of *table*, None for all, have each property."""
+        """Return how many of *rows* of *table* (None: all) have each property."""
         with self.lock:
             return table.source.property_names(np.arange(len(table)) if rows is None else rows)
 
@@ -148,7 +148,7 @@ class Frame:
             return table.source.numbers(field)
 
     def first(self, *, with_bots: bool) -> Int64s:
-        """Return when each visitor had their first event ever, `NEVER` without one."""
+        """Return the time of each visitor's first event ever, `NEVER` without one."""
         with self.lock:
             if with_bots not in self._first:
                 self._first[with_bots] = self._find_first(with_bots=with_bots)
@@ -171,7 +171,7 @@ class Frame:
         return first
 
     def load_trait(self, field: str, values: Sequence[str | None], numbers: Int32s) -> None:
-        """Take in the *values*, as JSON, of a trait of users who have *numbers*."""
+        """Set trait *field* of the users with *numbers* to *values*, which are JSON."""
         codes = np.zeros(self.count, np.int32)
         known = (numbers >= 0) & (numbers < self.count)
         codes[numbers[known]] = self.vocabularies[field].codes(values)[known]

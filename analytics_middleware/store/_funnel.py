@@ -14,7 +14,7 @@ from analytics_middleware.store.results import FunnelStep, Group
 
 
 class Attempt(NamedTuple):
-    """The best attempt of one user: the number of steps, its first event's index, and when it reached its last."""
+    """A user's best attempt: the number of steps, the index of its first event, and when it reached its last step."""
 
     steps: int
     first: int
@@ -24,17 +24,17 @@ class Attempt(NamedTuple):
 def best_attempt(
     events: Sequence[tuple[datetime, str]], steps: Sequence[str], window: timedelta | None, order: FunnelOrder
 ) -> Attempt | None:
-    """Return the attempt that got furthest through *steps*, None when *events* hold no beginning of one.
+    """Return the attempt that got furthest through *steps*, or None if *events* contain no start of one.
 
-    *events* are one user's, ``(time, name)`` in order of time. Of attempts that got equally far the one that began
-    last counts, and of its possible ends the earliest.
+    *events* are one user's ``(time, name)``, in order of time. Among attempts that got equally far the one that began
+    last wins; it ends as early as it can.
     """
     stream = _Stream(events, steps)
     openings = {steps[0]} if order != "any" else set(steps)
     best: Attempt | None = None
     for index in reversed(range(len(events))):
         begin, name = events[index]
-        # Events at one instant may be taken in any order: the last of them stands for all.
+        # Events at one instant may be taken in any order, so one attempt per instant is enough.
         if name not in openings or (best is not None and events[best.first][0] == begin):
             continue
         until = datetime.max.replace(tzinfo=UTC) if window is None else begin + window
@@ -49,7 +49,7 @@ def best_attempt(
 
 
 class _Stream:
-    """One user's events, ready to be asked what follows an instant."""
+    """One user's events, indexed to look up what follows an instant."""
 
     def __init__(self, events: Sequence[tuple[datetime, str]], steps: Sequence[str]) -> None:
         self._steps = steps
@@ -60,18 +60,18 @@ class _Stream:
             self._times.get(name, self._foreign).append(at)
 
     def next_foreign(self, begin: datetime) -> datetime | None:
-        """Return when the next event after *begin* happens that is none of the steps.
+        """Return the time of the next event after *begin* that is not a step.
 
-        Nothing may lie strictly between two steps, so a strict attempt may still end at that very instant.
+        Nothing may happen strictly between two steps, so a strict attempt may still end at that very instant.
         """
         place = bisect_right(self._foreign, begin)
         return self._foreign[place] if place < len(self._foreign) else None
 
     def in_order(self, begin: datetime, until: datetime) -> tuple[int, datetime]:
-        """Return how many steps an attempt that begins at *begin* does by *until*, and when it does the last.
+        """Return how many steps an attempt beginning at *begin* completes by *until*, and when it completes the last.
 
-        Each step takes the first event of its name that no earlier step took and that is not before the step
-        before. That never costs a later step: whoever is further along at an instant stays at least as far along.
+        Each step takes the first unused event of its name that is not before the previous step. Being greedy never
+        costs a later step: an attempt that is further along at some instant stays at least as far along.
         """
         end = begin
         taken: dict[str, int] = {}
@@ -85,7 +85,7 @@ class _Stream:
         return len(self._steps), end
 
     def any(self, begin: datetime, until: datetime) -> tuple[int, datetime]:
-        """Return how many distinct steps happen from *begin* to *until*, and when the last of them first has."""
+        """Return how many distinct steps happen from *begin* to *until*, and when the last of them first happens."""
         done, end = 0, begin
         for step, wanted in self._wanted.items():
             times = self._times[step]

@@ -1,4 +1,4 @@
-"""The history a question is asked about: every event that counts, in order of time, each with its visitor."""
+"""The history a question is asked about: all visible events in order of time, each with its visitor."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,14 +13,14 @@ from analytics_middleware.store.identity import is_cookieless
 from analytics_middleware.store.parameters import Question, RangeQuestion
 
 Moment = tuple[datetime, str]
-"""A timestamp and an event id: the order of everything that may happen at the same instant."""
+"""A timestamp and an event id. The id orders events of the same instant."""
 
 
 class Visitor(NamedTuple):
-    """Somebody: a user, a persistent anonymous id that no user owns, or a cookieless one.
+    """Somebody: a user, a persistent anonymous id without a user, or a cookieless id.
 
-    A user and an anonymous visitor with the same text are two. *day* tells the days of a cookieless visitor apart
-    where numbers add them up.
+    A user and an anonymous visitor with the same id are different visitors. *day* distinguishes the days of a
+    cookieless visitor in numbers that count each day separately.
     """
 
     kind: str
@@ -29,7 +29,7 @@ class Visitor(NamedTuple):
 
     @property
     def cookieless(self) -> bool:
-        """Whether the id holds for one day only."""
+        """Whether the id is valid for one day only."""
         return self.kind == "cookieless"
 
 
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """One event as it is kept: its place in time, the ids that name somebody, and the event."""
+    """One event as stored: its time, the ids that identify somebody, and the event."""
 
     at: datetime
     event_id: str
@@ -55,17 +55,17 @@ class Stored(NamedTuple):
 
     @property
     def bot(self) -> bool:
-        """Only page views of nobody known can be bots'."""
+        """Whether it is a bot's. Only page views without a user can be."""
         event = self.event
         return event.visit.is_bot and event.type is EventType.PAGEVIEW and self.user_id is None
 
 
 Ties = dict[tuple[str, str], Moment]
-"""Of each (anon_id, user_id) ever seen together, the first time."""
+"""When each (anon_id, user_id) pair was first seen together."""
 
 
 def add_tie(ties: Ties, anon_id: str | None, user_id: str | None, moment: Moment) -> None:
-    """Note that two ids were seen together at *moment*; a cookieless id is never tied to anybody."""
+    """Record that two ids were seen together at *moment*; a cookieless id is never tied to a user."""
     if anon_id is not None and user_id is not None and not is_cookieless(anon_id):
         key = (anon_id, user_id)
         ties[key] = min(ties.get(key, moment), moment)
@@ -81,7 +81,7 @@ def owners(ties: Ties) -> dict[str, str]:
 
 
 class History:
-    """An immutable view of a store's contents at one point. *first_seen* holds what events no longer kept say."""
+    """An immutable view of a store's contents. *first_seen* covers events that are no longer kept."""
 
     def __init__(
         self,
@@ -99,11 +99,11 @@ class History:
         ]
         self._times = [row.at for row in self.rows]
         self.answers: dict[Any, Any] = {}
-        """What several questions want, worked out once."""
+        """Intermediate results that several questions share."""
         self._older = [(self.visitor(user_id, anon_id), bot, at) for (user_id, anon_id, bot), at in first_seen.items()]
 
     def visitor(self, user_id: str | None, anon_id: str | None) -> Visitor | None:
-        """Return who an event with these ids belongs to, None when to nobody."""
+        """Return the visitor of an event with these ids, or None if it belongs to nobody."""
         key = (user_id, anon_id)
         if key not in self._visitors:
             self._visitors[key] = self._resolve(user_id, anon_id)
@@ -120,11 +120,11 @@ class History:
         return Visitor("anon", anon_id) if owner is None else Visitor("user", owner)
 
     def traits(self, visitor: Visitor | None) -> Mapping[str, Scalar]:
-        """Return what is known of *visitor* now; of anonymous visitors nothing is."""
+        """Return the current traits of *visitor*; anonymous visitors have none."""
         return self._traits.get(visitor.id, {}) if visitor is not None and visitor.kind == "user" else {}
 
     def value(self, row: Row, field: str) -> Any:
-        """Return the value of *field* of an event, or of the user it belongs to."""
+        """Return the value of *field* of an event or its user."""
         return field_value(row.event, self.traits(row.visitor), field)
 
     def text(self, row: Row, field: str) -> str | None:
@@ -132,7 +132,7 @@ class History:
         return as_text(self.value(row, field))
 
     def people(self, bots: bool) -> Iterator[Row]:
-        """Every event, those of bots only if *bots*."""
+        """Every event, bot events only if *bots*."""
         return (row for row in self.rows if bots or not row.bot)
 
     def passes(self, row: Row, question: Question) -> bool:
@@ -140,12 +140,12 @@ class History:
         return all(item.matches(self.value(row, item.field)) for item in question.where)
 
     def matching(self, question: Question) -> Iterator[Row]:
-        """Every event at any time that *question* is about."""
+        """Every event, at any time, that *question* is about."""
         return (row for row in self.people(question.bots) if self.passes(row, question))
 
     def within(self, question: RangeQuestion, event: str = "") -> list[Row]:
         """Return the events in the range that *question* is about, called *event* unless that is empty."""
-        # A chart asks about each of its days; rows are in the order of time.
+        # Bisect: rows are in order of time, and a chart asks once for each of its days.
         first, last = bisect_left(self._times, question.start), bisect_left(self._times, question.end)
         return [
             row
@@ -154,7 +154,7 @@ class History:
         ]
 
     def first_seen(self, bots: bool) -> dict[Visitor, datetime]:
-        """Return when each visitor had their first event ever, events no longer kept included."""
+        """Return the time of each visitor's first event ever, including events no longer kept."""
         seen: dict[Visitor, datetime] = {}
         older = ((visitor, at) for visitor, bot, at in self._older if bots or not bot)
         for visitor, at in (*older, *((row.visitor, row.at) for row in self.people(bots))):
@@ -164,7 +164,7 @@ class History:
 
 
 def distinct(rows: Iterable[Row], question: RangeQuestion) -> set[Visitor]:
-    """Return the visitors of *rows*, all inside the question's range; a cookieless one once for each local day."""
+    """Return the visitors of *rows*, all in the question's range; a cookieless one counts once per local day."""
     days = buckets(question.start, question.end, "day", question.tz)
     found: set[Visitor] = set()
     for row in rows:
@@ -179,7 +179,7 @@ def distinct(rows: Iterable[Row], question: RangeQuestion) -> set[Visitor]:
 
 
 def by_visitor(rows: Iterable[Row], keep: Callable[[Visitor], bool] = lambda _: True) -> dict[Visitor, list[Row]]:
-    """Return each visitor's rows, in the order given; those of nobody are left out."""
+    """Return each visitor's rows in the given order, without those of nobody."""
     found: dict[Visitor, list[Row]] = {}
     for row in rows:
         if row.visitor is not None and keep(row.visitor):

@@ -1,4 +1,4 @@
-"""The contents of a month's file: rows sorted by visitor, time and event id, and its frequent properties as columns."""
+"""The contents of a month's file: rows sorted by visitor, time and event id; frequent properties as columns."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -12,13 +12,13 @@ from analytics_middleware.store._sources import numbers_of
 from analytics_middleware.store.columns import ACTOR, PROPERTY, VISITOR, from_json, to_json
 
 _MAX_SHREDDED: Final = 64
-"""Properties that get a column of their own at most."""
+"""The maximum number of properties with a column of their own."""
 _RARE: Final = 1000
-"""A property that is in less than one of so many events gets none."""
+"""A property needs at least one in this many events to get a column."""
 
 
 def month_numbers(times: Int64s) -> Int32s:
-    """Return the month that each time lies in, counted from January 1970, UTC."""
+    """Return the UTC month of each time, counted from January 1970."""
     months: Int64s = times.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
     return months.astype(np.int32)
 
@@ -35,7 +35,7 @@ def month_number(name: str) -> int:
 
 
 def month_table(table: Any, actors: Int32s, visitors: Int32s) -> Any:
-    """Return *table*, whose texts are in dictionaries, as a month's file holds it."""
+    """Return *table*, with dictionary-encoded texts, in the layout of a month's file."""
     times = numbers_of(table.column("timestamp"), "timestamp")
     order = np.lexsort((times, visitors))
     order = _settle_ties(table, order, visitors[order], times[order])
@@ -78,13 +78,13 @@ def _with_properties(table: Any) -> Any:
                 codes[name][index] = known.setdefault(_canonical(bytes(value)), len(known))
     for name in frequent:
         table = table.append_column(PROPERTY + name, _dictionary(codes[name][rows], list(tokens[name])))
-    # Whoever looks for a property that is in no event of the month need not look at its events.
+    # Lets a reader skip the events of this month when looking for a property that none of them has.
     known_names = to_json([*frequent, *rest])
     return table.replace_schema_metadata({COMPLETE: known_names.encode()})
 
 
 def _frequent(objects: list[str], weights: NDArray[Any], rows: int) -> tuple[list[str], list[str]]:
-    """Return the names of properties that are worth a column, and the others."""
+    """Return the names of properties that get a column, and the other names."""
     counts: Counter[str] = Counter()
     texts = msgspec.json.Decoder(dict[str, msgspec.Raw])
     for text, weight in zip(objects, weights.tolist(), strict=False):

@@ -1,4 +1,4 @@
-"""Volumes, tops, active users, revenue over arrays; `_counting` says the same in plain Python."""
+"""Volumes, top values, active users, revenue over arrays; `_counting` says the same in plain Python."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def _top(frame: Frame, question: RangeQuestion, field: str, event: str, limit: i
 
 
 def top_events(frame: Frame, question: TopEvents) -> list[Count]:
-    """The most frequent names."""
+    """The most frequent event names."""
     return _top(frame, question, "name", "", question.limit)
 
 
@@ -105,7 +105,7 @@ def top_properties(frame: Frame, question: TopProperties) -> list[Count]:
 
 
 def property_names(frame: Frame, question: PropertyNames) -> list[Count]:
-    """The names of the properties that most events have."""
+    """The names of the most frequent properties."""
     counts: Counter[str] = Counter()
     for selected in within(frame, question, question.event):
         check_time()
@@ -135,7 +135,7 @@ def top_values(frame: Frame, question: TopValues) -> list[ValueCount]:
         own, few = users_by(people, values[people.begin :], number)
         users += own
         cookieless += few
-    # Those with the fewest users need no text.
+    # Values with too few users to make the list need no text.
     there = np.flatnonzero(counts)
     if len(there) > question.limit:
         least = np.partition(users[there], -question.limit)[-question.limit]
@@ -161,7 +161,7 @@ def active_users(frame: Frame, question: ActiveUsers) -> list[Group[Active]]:
 
 
 def dashboard_summary(frame: Frame, question: DashboardSummary, now: datetime) -> Dashboard:
-    """The last days at a glance."""
+    """Figures of the last days."""
     today = local_day(now, question.tz)
 
     def last(days: int) -> RangeQuestion:
@@ -199,7 +199,7 @@ def dashboard_summary(frame: Frame, question: DashboardSummary, now: datetime) -
 
 
 def count_bots(frame: Frame, question: RangeQuestion) -> int:
-    """Return how many events of bots *question* leaves out."""
+    """Return how many bot events *question* leaves out."""
     if question.bots:
         return 0
     everybody = msgspec.structs.replace(question, bots=True)
@@ -242,7 +242,7 @@ def revenue(frame: Frame, question: Revenue, now: datetime) -> list[Group[list[R
 def _total(
     frame: Frame, currency: str, rows: Sequence[Selected], question: Revenue, spans: Spans, now: datetime
 ) -> RevenueTotal:
-    # Sums beyond 64 bits are added up by Python.
+    # Python integers: sums may exceed 64 bits.
     sums: NDArray[Any] = np.zeros(len(spans), object)
     counts = np.zeros(len(spans), np.int64)
     payers: list[Selected] = []

@@ -1,7 +1,7 @@
 """Funnels over arrays: all attempts of all users at once; `_funnel` says the same in plain Python.
 
-A funnel costs a few passes over the events for each step, whatever the number of attempts: an array tells from every
-row on where the next event of that step is.
+For each step an array gives the next event of that step from every row on, so a funnel takes a few passes over the
+events per step, however many attempts there are.
 """
 
 from collections import Counter
@@ -21,15 +21,15 @@ from analytics_middleware.store.timeout import check_time
 
 _MICROSECOND = timedelta(microseconds=1)
 _PORTION = 2**16
-"""Events that are steps and that a thread goes through at a time: their arrays stay in the processor's caches."""
+"""Step events that one thread handles at a time, so that their arrays fit the processor's caches."""
 _LONGEST = 2**19
-"""Rows of a portion at most."""
+"""Most rows of a portion."""
 _SAMPLED = 1000
-"""One in so many rows tells how many are steps."""
+"""Sample one in this many rows to estimate how many are steps."""
 
 
 class Attempts(NamedTuple):
-    """The best attempt of each user who has one: steps done, the row it begins with, the time of its last step."""
+    """Each user's best attempt: steps done, the row it begins with, the time of its last step."""
 
     steps: NDArray[Any]
     first: NDArray[Any]
@@ -47,7 +47,7 @@ def best_attempts(
 ) -> Attempts:
     """Return the best attempts in rows sorted by user and time; *names* and *steps* are codes of event names.
 
-    *barred* says for each row by when an attempt that begins with it must end.
+    *barred* gives for each row the time by which an attempt that begins there must end.
     """
     stream = _Stream(who, time, names, steps)
     first = np.flatnonzero(names == steps[0] if order != "any" else stream.is_step)
@@ -57,7 +57,7 @@ def best_attempts(
     if barred is not None:
         until = np.minimum(until, barred[first])
     done, end = stream.any(first, until) if order == "any" else stream.in_order(first, until)
-    # Of one user's attempts the one that got furthest, of those the last.
+    # The attempt that got furthest wins; among equals the one that began last.
     starts = np.flatnonzero(changes(who[first]))
     if not len(starts):
         return Attempts(done, first, end)
@@ -66,7 +66,7 @@ def best_attempts(
 
 
 class _Stream:
-    """Rows, ready to be asked what follows them. A row number equal to their count stands for none."""
+    """Rows, indexed to look up what follows them. The number of rows, as a row number, means none."""
 
     def __init__(self, who: Int32s, time: Int64s, names: Codes, steps: Sequence[int]) -> None:
         self._count = len(who)
@@ -80,9 +80,9 @@ class _Stream:
         self._instant = self._instants()
 
     def _instants(self) -> Int32s:
-        """Return for each row the first row of its user's events at the same instant.
+        """Return for each row the first row of its user at the same instant.
 
-        Events at one instant may be taken in any order, so a step looks from its instant's first row on.
+        Events at one instant may be taken in any order, so a step is searched from the first row of its instant.
         """
         instants = np.arange(self._count + 1, dtype=np.int32)
         tied = np.flatnonzero(~changes(self._who, self._time)).astype(np.int32)
@@ -92,40 +92,40 @@ class _Stream:
         return instants
 
     def _following(self, wanted: Mask) -> Int32s:
-        """Return for each row the first of the *wanted* ones at or after it."""
+        """Return for each row the first *wanted* row at or after it."""
         check_time()
         places = np.append(np.flatnonzero(wanted), self._count).astype(np.int32)
         found: Int32s = np.repeat(places, np.diff(places, prepend=np.int32(-1)))
         return np.append(found, np.int32(self._count))
 
     def _reached(self, place: NDArray[Any], who: Int32s, until: Int64s) -> tuple[Mask, NDArray[Any]]:
-        """Return which of the rows *place* are there, the user's own and in time, and the rows, made safe."""
+        """Return which of the rows *place* exist, belong to *who* and are in time, and *place* with valid indexes."""
         inside = place < self._count
         place = np.where(inside, place, 0)
         mask: Mask = inside & (self._who[place] == who) & (self._time[place] <= until)
         return mask, place
 
     def last_before_next(self, first: NDArray[Any]) -> NDArray[Any]:
-        """Return those of the rows *first* that no other one comes between them and the next step.
+        """Return the rows of *first* that have no other such row between them and the next step.
 
-        Whoever begins later and goes on with the same event gets as far, and has more of the window left. So of a
-        hundred page views before a purchase one is tried.
+        An attempt that begins later and continues with the same event gets as far and has more of its window left. So
+        only one of a hundred page views before a purchase is tried.
         """
         following = self._following(self._names == self._steps[1])[self._instant[first]]
         who = self._who[first]
-        # Whose next step it is does not matter: where it is another user's, it is so for all of this one's last rows.
+        # The next step may be another user's; then it is the same one for all of this user's last rows.
         last = np.ones(len(first), np.bool_)
         last[:-1] = (who[1:] != who[:-1]) | (following[1:] != following[:-1])
         return first[last]
 
     def in_order(self, first: NDArray[Any], until: Int64s) -> tuple[NDArray[Any], Int64s]:
-        """Return how many steps the attempts that begin at *first* do by *until*, and when they do the last."""
+        """Return how many steps the attempts beginning at *first* complete by *until*, and when they do the last."""
         done = np.ones(len(first), np.int32)
         end = self._time[first]
         who = self._who[first]
         going = np.arange(len(first))
         current = first
-        # The attempt that takes the first row of its instant stands for those that take another one of it.
+        # The last row taken for each step; taking the first row of an instant is as good as taking another.
         taken: dict[int, NDArray[Any]] = {}
         for index, step in enumerate(self._steps):
             if index == 0 and step not in self._steps[1:]:
@@ -145,7 +145,7 @@ class _Stream:
         return done, end
 
     def any(self, first: NDArray[Any], until: Int64s) -> tuple[NDArray[Any], Int64s]:
-        """Return how many distinct steps happen from *first* to *until*, and when the last of them first has."""
+        """Return how many distinct steps happen from *first* to *until*, and when the last of them first happens."""
         done = np.zeros(len(first), np.int32)
         end = self._time[first]
         who = self._who[first]
@@ -156,15 +156,15 @@ class _Stream:
                 reached, place = self._reached(following[place], who, until)
                 done += reached
                 end = np.where(reached, np.maximum(end, self._time[place]), end)
-                # From a step that was not reached on there is none to be reached either.
+                # Once an event of a step is missing, later ones are too.
                 place = np.where(reached, place + 1, self._count)
         return done, end
 
 
 def next_foreign(who: Int32s, time: Int64s, steps: NDArray[Any]) -> Int64s:
-    """Return for each of the rows *steps* when its user has the next event that is no step, `NEVER` without one.
+    """Return when the user of each row in *steps* has the next event that is not a step, `NEVER` without one.
 
-    *who* and *time* are of all events. What happens at the same instant as a step does not come after it.
+    *who* and *time* cover all events. An event at the same instant as a step does not come after it.
     """
     ends = np.flatnonzero(np.append(steps[1:] != steps[:-1] + 1, np.True_))
     after = steps[ends] + 1
@@ -177,7 +177,7 @@ def next_foreign(who: Int32s, time: Int64s, steps: NDArray[Any]) -> Int64s:
         same = np.flatnonzero(there & (time[safe] == time[steps]))
         if not len(same):
             return np.where(there, time[safe], NEVER)
-        # The row after it, or where that is a step the end of the steps from there on.
+        # Try the next row; if that is a step, skip to the end of its run of steps.
         following = found[same] + 1
         place = np.minimum(np.searchsorted(steps, following), len(steps) - 1)
         is_step = steps[place] == following
@@ -185,7 +185,7 @@ def next_foreign(who: Int32s, time: Int64s, steps: NDArray[Any]) -> Int64s:
 
 
 class Entrants(NamedTuple):
-    """Users of one table who entered, and the row of the table that each entered with."""
+    """The users of one table who entered, and the row that each entered with."""
 
     selected: Selected
     who: Int32s
@@ -194,12 +194,12 @@ class Entrants(NamedTuple):
 
 
 def entrants(frame: Frame, question: Funnel) -> list[Entrants]:
-    """Return every user who did step 0 (with ``any``: one of the steps), portion by portion of the tables."""
+    """Return every user who did step 0 (with ``any``: one of the steps), for each portion of the tables."""
     found: list[Entrants] = []
     for selected in within(frame, question):
         names = frame.codes(selected.table, "name")
         vocabulary = frame.vocabularies["name"]
-        # A step that nobody ever did gets a code that no event has.
+        # A step that never occurred gets a code that no event has.
         unknown = {step: -2 - index for index, step in enumerate(dict.fromkeys(question.steps))}
         steps = [unknown[step] if (code := vocabulary.code(step)) is None else code for step in question.steps]
         is_step = np.zeros(len(vocabulary.values), np.bool_)
@@ -265,7 +265,7 @@ def _steps(question: Funnel, steps: NDArray[Any], micros: NDArray[Any], few: Mas
 
 
 def median(values: NDArray[Any]) -> float:
-    """Return the median: the mean of the middle two where their number is even."""
+    """Return the median: the mean of the middle two if their number is even."""
     middle = len(values) // 2
     if len(values) % 2:
         return float(np.partition(values, middle)[middle])

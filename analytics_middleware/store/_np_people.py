@@ -1,4 +1,4 @@
-"""Who the events are of: distinct visitors, over all and by value."""
+"""The visitors of events: distinct ones, in total and by value."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,7 +15,7 @@ _MAX_CELLS: Final = 32_000_000
 
 
 class People(NamedTuple):
-    """Distinct visitors; a cookieless one once for each of its days, whose index is *day*, else -1."""
+    """Distinct visitors; a cookieless one once for each of its days, whose index is *day*. Others have day -1."""
 
     who: Int32s
     day: NDArray[Any]
@@ -26,37 +26,37 @@ class People(NamedTuple):
 
 
 class Persons:
-    """The same of some rows, with each row's place among them."""
+    """The distinct visitors of some rows, and each row's index among them."""
 
     def __init__(self, who: Int32s, first: Rows, day: NDArray[Any]) -> None:
         self.first = first
-        """The first row of each."""
+        """The first row of each visitor."""
         self.day = day
-        # Not the selection, which keeps this object: together they would stay until the garbage collector comes.
+        # Don't keep the selection: it refers to this object, and the cycle would wait for the garbage collector.
         self._who = who
 
     @cached_property
     def begin(self) -> int:
-        """The first row that is of anybody: those of nobody come before all others."""
+        """The first row that belongs to a visitor: rows of nobody come first."""
         return nobodies(self._who)
 
     @cached_property
     def of(self) -> Int32s:
-        """The place of each row from `begin` on."""
+        """The index of each row's visitor, for rows from `begin` on."""
         places = np.arange(len(self.first), dtype=np.int32)
         return np.repeat(places, np.diff(np.append(self.first, len(self._who))))
 
     @property
     def few(self) -> Mask:
-        """Which of them are cookieless."""
+        """Which visitors are cookieless."""
         return self.day >= 0
 
 
 def once(frame: Frame, selected: Selected, question: RangeQuestion, *within: NDArray[Any]) -> tuple[Rows, NDArray[Any]]:
-    """Return the first row of each visitor, in each stretch of time that *within* tells rows apart by.
+    """Return the first row of each visitor, or of each visitor and group of rows if *within* gives groups.
 
-    All rows lie in the question's range. A cookieless visitor counts once a day: with each row found comes the index
-    of that day, -1 of those who are not cookieless.
+    All rows lie in the question's range. A cookieless visitor counts once a day. Also returns the index of the day for
+    each row found, -1 for visitors who are not cookieless.
     """
     who = selected.who
     if frame.has_cookieless and (few := frame.cookieless(who)).any():
@@ -77,7 +77,7 @@ def persons(frame: Frame, selected: Selected, question: RangeQuestion) -> Person
 
 
 def distinct(frame: Frame, selections: Sequence[Selected], question: RangeQuestion) -> People:
-    """Return the visitors of rows that all lie in the question's range."""
+    """Return the distinct visitors of *selections*, whose rows all lie in the question's range."""
     found: list[Int32s] = []
     on: list[NDArray[Any]] = []
     for selected in selections:
@@ -91,18 +91,18 @@ def distinct(frame: Frame, selections: Sequence[Selected], question: RangeQuesti
 
 
 def users_by(people: Persons, values: Codes, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the number of visitors, and of cookieless ones among them, of each of *number* values.
+    """Return the number of visitors, and of cookieless visitors, of each of *number* values.
 
-    *values* are those of the rows of *people* from its first on; one that is *number* is absent.
+    *values* has one code for each row of *people* from `begin` on; the code *number* means absent.
     """
     if len(people.first) * (number + 1) <= _MAX_CELLS:
         there = np.zeros((len(people.first), number + 1), np.bool_)
-        # Rows are in order of visitors, so this goes through the table once.
+        # Rows are ordered by visitor, so this goes through the table once.
         there.reshape(-1)[people.of.astype(np.int64) * (number + 1) + values] = True
         users = np.count_nonzero(there, axis=0)
         few = people.few
         return users[:-1], np.count_nonzero(there[few], axis=0)[:-1] if few.any() else np.zeros(number, np.int64)
-    # Most repetitions follow one another; what is left is sorted by value, in order of visitors as it was.
+    # Most duplicates are adjacent. A stable sort by value keeps the order of visitors.
     first = np.flatnonzero(changes(values, people.of))
     keys = [values[first], people.of[first]]
     order = np.argsort(keys[0], kind="stable")

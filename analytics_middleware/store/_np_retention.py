@@ -21,7 +21,7 @@ from analytics_middleware.store.timeout import check_time
 
 
 class Presence(NamedTuple):
-    """Who was there in which span: one row for each visitor and span, sorted by both within each table."""
+    """Who was present in which span: one row per visitor and span, sorted by both within each table."""
 
     who: Int32s
     span: NDArray[Any]
@@ -47,7 +47,7 @@ def presence(frame: Frame, question: Question, event: str | None, spans: Spans) 
 
 
 def first_ever(frame: Frame, question: Question, event: str | None) -> Int64s:
-    """Return when each visitor had their first *event* (None: any) ever; filters never make anybody new."""
+    """Return the time of each visitor's first *event* (None: any) ever; filters don't change who is new."""
     if not event:
         return frame.first(with_bots=question.bots)
     first = np.full(frame.count, NEVER, np.int64)
@@ -66,9 +66,9 @@ def first_ever(frame: Frame, question: Question, event: str | None) -> Int64s:
 
 
 def cohorts(frame: Frame, question: Question, event: str | None, spans: Spans, there: Presence | None = None) -> Int32s:
-    """Return for each visitor the span their first ever *event* lies in, if one there passes the filters, else -1.
+    """Return the span of each visitor's first ever *event* if an event in it passes the filters, else -1.
 
-    *there* is who has such an event in each of at least *spans*, where that is known already.
+    *there* is the presence for at least *spans*, if already known.
     """
     first = first_ever(frame, question, event)
     there = presence(frame, question, event, spans) if there is None else there
@@ -85,7 +85,7 @@ def _day(start: datetime, offset: int, tz: str) -> Bucket:
 
 
 def returned(frame: Frame, question: Retention) -> dict[int, Int32s]:
-    """Return for each offset which of the newcomers of the day have an event so many days later."""
+    """Return for each offset the day's newcomers who have an event that many days later."""
     cohort = cohorts(frame, question, None, Spans([_day(question.start, 0, question.tz)]))
     found: dict[int, Int32s] = {}
     for offset in question.offsets:
@@ -170,7 +170,7 @@ class LifecyclePeople:
             "new": (new, 0),
             "returning": (before, 0),
             "resurrecting": (~before & ~new, 0),
-            # Who was there in the period before and is not in this one.
+            # Present in the period before but not in this one.
             "dormant": (~after, 1),
         }
 

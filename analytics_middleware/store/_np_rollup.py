@@ -1,7 +1,7 @@
-"""Rollups: events counted by quarter of an hour and value, which most questions that only count need no more than.
+"""Rollups: event counts by quarter of an hour and value, which answer most questions that only count.
 
-The one of compacted segments is worked out once and kept; what moved out of them since is subtracted, the rest is
-counted anew. So late events, merges and erasures are as exact as without.
+The rollup of compacted segments is computed once and kept; rows that left them since are subtracted and all other
+tables are counted anew. So the answer is exact despite late events, merges and erasures.
 """
 
 from typing import Any, Final, NamedTuple
@@ -19,14 +19,14 @@ _MAX_CELLS: Final = 4_000_000
 
 
 class Rolled(NamedTuple):
-    """How many events there are, by quarter of an hour, the first of which is *first*, and code."""
+    """The number of events by quarter of an hour, starting at *first*, and by code."""
 
     first: int
     counts: NDArray[Any]
 
 
 def roll(frame: Frame, question: RangeQuestion, field: str, event: str) -> Rolled | None:
-    """Return the events that *question* is about by the codes of *field*, None where that can't be had from rollups."""
+    """Return the events that *question* is about by code of *field*, or None if rollups can't answer it."""
     begin, end = max(micros(question.start), frame.horizon), micros(question.end)
     if (
         question.where
@@ -42,7 +42,7 @@ def roll(frame: Frame, question: RangeQuestion, field: str, event: str) -> Rolle
         return None
     codes = [frame.codes(table, field) for table in frame.tables]
     width = len(frame.vocabularies[field].values)
-    # What lies before and after the events is cut off, else a range of a century would be a large table.
+    # Limit the table to where there are events: the range may be a century.
     first = max(begin, min(table.bounds[0] for table in frame.tables)) // QUARTER
     last = min(end // QUARTER, max(table.bounds[1] for table in frame.tables) // QUARTER + 1)
     if last <= first or (last - first) * width > _MAX_CELLS:
@@ -59,7 +59,7 @@ def roll(frame: Frame, question: RangeQuestion, field: str, event: str) -> Rolle
 
 
 def _add(frame: Frame, table: Table, column: Codes, rolled: Rolled, field: str, *, with_bots: bool) -> bool:
-    """Add the events of *table*; return False when there are too many values."""
+    """Add the events of *table*; return False if there are too many values."""
     bots = None if with_bots else frame.bots(table)
     if not isinstance(table.source, Base):
         mask = table.alive if bots is None else ~bots if table.alive is None else table.alive & ~bots
@@ -89,7 +89,7 @@ def _add(frame: Frame, table: Table, column: Codes, rolled: Rolled, field: str, 
 
 
 def _count(rolled: Rolled, quarters: Int32s, codes: Codes, sign: int = 1) -> None:
-    """Add what lies in the range of *rolled* to it."""
+    """Add the events that lie in the range of *rolled* to it."""
     height, width = rolled.counts.shape
     inside = (quarters >= rolled.first) & (quarters < rolled.first + height)
     if not inside.all():

@@ -1,4 +1,4 @@
-"""Some rows of a table, and how the threads of a question share them out."""
+"""Some rows of a table, and how the threads of a question share them."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -9,20 +9,20 @@ from analytics_middleware.store._arrays import Int32s, Mask, NDArray, Rows, np, 
 from analytics_middleware.store._tables import Table
 
 _PORTION = 2**19
-"""Rows that a thread goes through at a time."""
+"""Rows that a thread handles at a time."""
 
 
 class Selected:
-    """Some rows of a table; None stands for all of them."""
+    """Some rows of a table; None means all of them."""
 
     def __init__(self, table: Table, rows: Rows | None) -> None:
         self.table = table
         self.rows = rows
         self.kept: dict[Any, Any] = {}
-        """What was worked out about these rows, for the next question about them."""
+        """Results computed about these rows, kept for the next question about them."""
 
     def take(self, column: NDArray[Any]) -> NDArray[Any]:
-        """Return *column*, which has all rows of the table, for these rows."""
+        """Return *column*, which covers the whole table, for these rows."""
         return column if self.rows is None else column[self.rows]
 
     def sample(self, column: NDArray[Any], step: int) -> NDArray[Any]:
@@ -30,19 +30,19 @@ class Selected:
         return column[::step] if self.rows is None else column[self.rows[::step]]
 
     def only(self, mask: Mask) -> "Selected":
-        """Return those of these rows for which *mask* holds."""
+        """Return the rows for which *mask* holds."""
         return self.pick(places(len(mask), mask.__getitem__))
 
     def pick(self, places: Rows) -> "Selected":
-        """Return those of these rows that stand at *places*."""
+        """Return the rows at *places* among these."""
         return Selected(self.table, places if self.rows is None else self.rows[places])
 
     def by_users(self, size: int) -> "list[Portion]":
-        """Return these rows in portions of about *size*, each of which has all rows of its users."""
+        """Return these rows in portions of about *size* that never split a user."""
         who = self.table.who
         cuts = {0, len(self)}
         for place in range(size, len(self), size):
-            # The end of the user who has the row there; a Python number would have the whole column copied as int64.
+            # The end of that row's user; a Python number would make NumPy copy the whole column as int64.
             row = place if self.rows is None else self.rows.item(place)
             end = np.searchsorted(who, who[row : row + 1], "right").item()
             cuts.add(end if self.rows is None else int(np.searchsorted(self.rows, end)))
@@ -67,12 +67,12 @@ class Portion:
         self.table = selected.table
 
     def take(self, column: NDArray[Any]) -> NDArray[Any]:
-        """Return *column*, which has all rows of the table, for these rows."""
+        """Return *column*, which covers the whole table, for these rows."""
         rows = self._selected.rows
         return column[self._start : self._end] if rows is None else column[rows[self._start : self._end]]
 
     def pick(self, places: Rows) -> Selected:
-        """Return those of these rows that stand at *places*."""
+        """Return the rows at *places* among these."""
         return self._selected.pick(places + self._start)
 
 
@@ -84,12 +84,12 @@ def both(one: Mask | None, other: Mask | None) -> Mask | None:
 
 
 def places(rows: int, holds: Callable[[slice], Mask]) -> Rows:
-    """Return of so many *rows* those for which *holds* is true, asked of some at a time."""
+    """Return the indexes of the *rows* rows for which *holds*, called with a slice at a time, is true."""
     return np.concatenate(
         side_by_side(lambda part: np.flatnonzero(holds(part)) + part.start, portions(rows)) or [np.zeros(0, np.intp)]
     )
 
 
 def portions(rows: int) -> list[slice]:
-    """Return slices that share so many *rows* out."""
+    """Return slices that divide *rows* rows."""
     return [slice(start, min(start + _PORTION, rows)) for start in range(0, rows, _PORTION)]

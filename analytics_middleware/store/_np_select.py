@@ -1,4 +1,4 @@
-"""What a question is about: rows of tables, the buckets they lie in, the visitors and groups they belong to."""
+"""What a question is about: rows of tables, their buckets, visitors and groups."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -89,7 +89,7 @@ def _select(frame: Frame, question: Question, event: str, span: tuple[int, int] 
 
 
 def _rows(table: Table, mask: Mask | None, span: tuple[int, int] | None) -> Rows | None:
-    """Return the rows that *mask* lets pass and that lie in *span*, None for all rows."""
+    """Return the rows that *mask* passes and that lie in *span*, None for all rows."""
     first, last = table.bounds
     after = None if span is None or first >= span[0] else span[0]
     before = None if span is None or last < span[1] else span[1]
@@ -115,7 +115,7 @@ def within(frame: Frame, question: RangeQuestion, event: str = "") -> list[Selec
 
 
 class Spans:
-    """Consecutive buckets as numbers."""
+    """Consecutive buckets, as arrays for looking up times."""
 
     def __init__(self, spans: Sequence[Bucket]) -> None:
         self.all = spans
@@ -126,7 +126,7 @@ class Spans:
         self._lookup: Int32s | None = None
         if not (edges % QUARTER).any() and self.end // QUARTER - self._first < 4_000_000:
             places = np.repeat(np.arange(len(spans), dtype=np.int32), np.diff(edges) // QUARTER)
-            # One more at either end, for what lies before or after.
+            # One more at either end, for times before and after.
             self._lookup = np.concatenate([[np.int32(-1)], places, [np.int32(-1)]]).astype(np.int32)
 
     @classmethod
@@ -138,7 +138,7 @@ class Spans:
         return len(self.all)
 
     def find(self, selected: Selected) -> NDArray[Any]:
-        """Return the index of the bucket that each row lies in, -1 for none."""
+        """Return the index of each row's bucket, -1 for none."""
         if self._lookup is None:
             return self.of_times(selected.take(selected.table.time))
         quarters = selected.take(selected.table.quarters)
@@ -150,14 +150,14 @@ class Spans:
         return found
 
     def of_quarters(self, first: int, last: int) -> NDArray[Any] | None:
-        """Return the bucket of each quarter of an hour in ``[first, last)``, None where a bucket cuts one in two."""
+        """Return the bucket of each quarter of an hour in ``[first, last)``, or None if a bucket divides a quarter."""
         if self._lookup is None:
             return None
         places = np.clip(np.arange(first, last) - (self._first - 1), 0, len(self._lookup) - 1)
         return self._lookup[places]
 
     def of_times(self, times: NDArray[Any]) -> NDArray[Any]:
-        """Return the index of the bucket that each of *times* lies in, -1 for none."""
+        """Return the index of the bucket of each of *times*, -1 for none."""
         found = np.searchsorted(self.starts, times, "right") - 1
         return np.where(times < self.end, found, -1)
 
@@ -168,7 +168,7 @@ def _spans(start: datetime, end: datetime, unit: Unit, tz: str) -> Spans:
 
 
 def count_codes(frame: Frame, field: str, columns: Sequence[Codes]) -> NDArray[Any]:
-    """Return how often each code of *field* is in *columns*."""
+    """Return how often each code of *field* occurs in *columns*."""
     counts = np.zeros(len(frame.vocabularies[field].values), np.int64)
     for column in columns:
         check_time()
@@ -179,7 +179,7 @@ def count_codes(frame: Frame, field: str, columns: Sequence[Codes]) -> NDArray[A
 
 
 def _by_text(frame: Frame, field: str, counted: NDArray[Any]) -> tuple[Int32s, list[str], NDArray[Any]]:
-    """Return the number of each code's text, the texts, and how often each occurs, absent ones last."""
+    """Return the index of each code's text, the texts, and how often each occurs, with absent values last."""
     text_of, texts = frame.texts(field)
     counts = np.zeros(len(texts) + 1, np.int64)
     np.add.at(counts, text_of[: len(counted)], counted)
@@ -187,7 +187,7 @@ def _by_text(frame: Frame, field: str, counted: NDArray[Any]) -> tuple[Int32s, l
 
 
 class Grouping:
-    """The groups of a breakdown: the most frequent values, the rest, what lacks the field."""
+    """The groups of a breakdown: the most frequent values, the rest, and rows without the field."""
 
     def __init__(self, frame: Frame, field: str, counted: NDArray[Any], limit: int) -> None:
         text_of, texts, counts = _by_text(frame, field, counted)
@@ -203,18 +203,18 @@ class Grouping:
             group_of[-1] = len(self.labels)
             self.labels.append((None, False))
         self.group_of: Int32s = group_of[text_of]
-        """The index of the group that each code belongs to."""
+        """The index of each code's group."""
         self.groups: list[Int32s] = []
 
     @classmethod
     def of(cls, frame: Frame, field: str, codes: Sequence[Codes], limit: int) -> "Grouping":
-        """Return the groups of items that have *codes*, and in `groups` the group of each item."""
+        """Return the groups of items with *codes*; `groups` then holds the group of each item."""
         grouping = cls(frame, field, count_codes(frame, field, codes), limit)
         grouping.groups = [grouping.group_of[column] for column in codes]
         return grouping
 
     def answer(self, answer: Callable[[int], A]) -> list[Group[A]]:
-        """Return *answer* of each group's index."""
+        """Return the groups, each with *answer* of its index."""
         return [Group(key=key, answer=answer(index), rest=rest) for index, (key, rest) in enumerate(self.labels)]
 
 
@@ -241,11 +241,11 @@ def grouped(
 
 
 def top(frame: Frame, field: str, counted: NDArray[Any], limit: int) -> list[tuple[str, int]]:
-    """Return the most frequent texts of codes that were *counted*, equal counts by text."""
+    """Return the most frequent texts of the *counted* codes; equal counts are ordered by text."""
     _, texts, counts = _by_text(frame, field, counted)
     there = np.flatnonzero(counts[:-1])
     if len(there) > 4 * limit:
-        # Only those that can be among the first are worth sorting by their texts.
+        # Sort by text only those that can make the list.
         least = np.partition(counts[there], -limit)[-limit]
         there = there[counts[there] >= least]
     ranked = sorted(((texts[number], int(counts[number])) for number in there.tolist()), key=lambda p: (-p[1], p[0]))
@@ -261,7 +261,7 @@ def pages(frame: Frame, table: Table) -> Mask:
 
 
 def errors(frame: Frame, selected: Selected) -> Mask | None:
-    """Return which rows are page views that were answered with an error, None when none is."""
+    """Return which rows are page views answered with an error, or None if none are."""
     if "errors" not in selected.kept:
         codes = frame.codes(selected.table, "status_code")
         values = frame.vocabularies["status_code"].values

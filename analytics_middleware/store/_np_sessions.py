@@ -22,7 +22,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Found(NamedTuple):
-    """The sessions of one table that count: each the rows *first* to *last* of *rows*."""
+    """The matching sessions of one table: each the rows *first* to *last* of *rows*."""
 
     rows: Selected
     first: NDArray[Any]
@@ -35,13 +35,13 @@ class Found(NamedTuple):
 
 
 def sessions_in(frame: Frame, question: Sessions | Paths, *, with_pages: bool = False) -> list[Found]:
-    """Return the sessions that begin in the range and have an event that passes the filters, whole."""
+    """Return the complete sessions that begin in the range and have an event that passes the filters."""
     found: list[Found] = []
     begin, end = micros(question.start), micros(question.end)
     for table in frame.tables:
         check_time()
         mask = frame.visible(table, with_bots=question.bots)
-        # What lies more than a pause before the range can't be of a session that begins in it.
+        # An event more than a time-out before the range can't belong to a session that begins in it.
         earliest = begin - question.timeout // _MICROSECOND
         if table.bounds[0] < earliest:
             mask = both(mask, table.time >= earliest)
@@ -127,7 +127,7 @@ def _summary(frame: Frame, question: Sessions, found: Sequence[Found]) -> Sessio
     count = sum(len(each.first) for each in found)
     bounces = sum(int(each.bounced.sum()) for each in found)
     lengths = [each.length for each in found]
-    # A path that is absent has code 0 and is no entry or exit page.
+    # Code 0 means that the path is absent: no entry or exit page.
     return SessionSummary(
         count=count,
         bounces=bounces,
@@ -147,7 +147,7 @@ def _counts(frame: Frame, columns: Sequence[Codes], limit: int) -> list[Count]:
 
 
 def overview(frame: Frame, question: Overview) -> Totals:
-    """The figures above an overview page."""
+    """The totals of an overview page."""
     rows = within(frame, question)
     found = visits(frame, question)
     visitors = distinct(frame, rows, question)
@@ -172,7 +172,7 @@ def overview(frame: Frame, question: Overview) -> Totals:
 
 
 def trend(frame: Frame, question: Trend, now: datetime) -> list[TrendPoint]:
-    """Of each bucket what the overview would say."""
+    """The overview's figures for each bucket."""
     spans = Spans.of(question, question.bucket)
     events, views, failed, visitors, few, begun, bounced = (np.zeros(len(spans), np.int64) for _ in range(7))
 
@@ -213,7 +213,7 @@ def trend(frame: Frame, question: Trend, now: datetime) -> list[TrendPoint]:
 
 
 def paths(frame: Frame, question: Paths) -> list[Path]:
-    """What follows, or precedes, the first event of a name in each session."""
+    """The names that follow, or precede, the first event of a name in each session."""
     names: list[str] = frame.vocabularies["name"].values
     counts: Counter[tuple[str, ...]] = Counter()
     for each in sessions_in(frame, question):
@@ -225,7 +225,7 @@ def paths(frame: Frame, question: Paths) -> list[Path]:
 
 
 def _sequences(frame: Frame, found: Found, question: Paths) -> list[tuple[list[int], int]]:
-    """Return the distinct sequences of names, 0 where a session has no more events, and how often each occurs."""
+    """Return the distinct sequences of names and how often each occurs; 0 pads sessions that are shorter."""
     column = found.rows.take(frame.codes(found.rows.table, "name"))
     code = frame.vocabularies["name"].code(question.event)
     places = np.flatnonzero(column == (-1 if code is None else code))
@@ -244,7 +244,7 @@ def _sequences(frame: Frame, found: Found, question: Paths) -> list[tuple[list[i
     tables: list[NDArray[Any]] = []
     for at, there in steps:
         codes = np.where(there, column[np.clip(at, 0, len(column) - 1)], 0)
-        # Sequences so far are numbered anew at each step, so that the numbers stay small.
+        # Renumber the sequences at each step so that the numbers stay small.
         distinct_keys, keys = np.unique(keys * base + codes, return_inverse=True)
         tables.append(distinct_keys)
     counts = np.bincount(keys)

@@ -30,7 +30,7 @@ from analytics_middleware.store.questions import (
 from analytics_middleware.store.results import LatestEvent, Timeline, TimelineEvent, UserRow
 
 TraitsOf = Callable[[Sequence[str]], Mapping[str, Mapping[str, Scalar]]]
-"""Looks up what is known of users."""
+"""Looks up the traits of users."""
 
 _TIMELINE = (
     "event_id",
@@ -49,7 +49,7 @@ _ABOUT = ("country", "source", "device")
 
 
 def users(frame: Frame, question: Users, traits_of: TraitsOf) -> list[UserRow]:
-    """The users behind one number, seen last first, of one instant users before anonymous visitors, by id and day."""
+    """The users behind one number, latest first; at one instant users before anonymous visitors, then by id and day."""
     people = _behind(frame, question)
     who: Int64s = people.who.astype(np.int64)
     days: list[int] = people.day.tolist()
@@ -75,7 +75,7 @@ def users(frame: Frame, question: Users, traits_of: TraitsOf) -> list[UserRow]:
 
 
 def _kinds(frame: Frame, who: Int64s) -> list[int]:
-    """Return the kinds of visitors."""
+    """Return the kind of each visitor."""
     kinds: list[int] = frame.kinds[who].tolist()
     return kinds
 
@@ -144,7 +144,7 @@ def _row(
 
 
 def timeline(frame: Frame, question: UserTimeline, traits_of: TraitsOf) -> Timeline:
-    """What one user did, newest first."""
+    """One user's events, newest first."""
     who = _visitor(frame, identity(question.user_id), identity(question.anon_id))
     first = NEVER if who is None else int(frame.first(with_bots=question.bots)[who])
     if who is None or frame.kinds[who] == COOKIELESS or first == NEVER:
@@ -194,7 +194,7 @@ def latest(frame: Frame, question: Latest) -> list[LatestEvent]:
     least = np.partition(every, -question.limit)[-question.limit] if len(every) > question.limit else ALWAYS
     events: list[tuple[int, str, LatestEvent]] = []
     for selected, at in zip(found, times, strict=True):
-        # At the instant of the last one, ids decide.
+        # Ids order the events at the instant of the last one.
         newest = selected.only(at >= least)
         assert newest.rows is not None
         who = newest.who.astype(np.int64)

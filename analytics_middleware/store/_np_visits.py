@@ -1,4 +1,4 @@
-"""Sessions in brief: where each begins and ends and whether it bounced, found once for all ranges."""
+"""Sessions in brief: where each begins and ends and whether it bounced, computed once for all ranges."""
 
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Visits(NamedTuple):
-    """Sessions of one table."""
+    """The sessions of one table."""
 
     began: Int64s
     length: Int64s
@@ -24,7 +24,7 @@ class Visits(NamedTuple):
 
 
 def visits(frame: Frame, question: Overview) -> list[Visits]:
-    """Return the sessions that begin in the range and have an event that passes the filters, whole."""
+    """Return the complete sessions that begin in the range and have an event that passes the filters."""
     found: list[Visits] = []
     for table in frame.tables:
         check_time()
@@ -32,7 +32,7 @@ def visits(frame: Frame, question: Overview) -> list[Visits]:
         began = table.time[first]
         kept = (began >= micros(question.start)) & (began < micros(question.end))
         if table.alive is not None:
-            # Visitors move to another table with all their events, those of erased ones included.
+            # Visitors move to another table with all their events, so a session's rows are all alive or all dead.
             kept &= table.alive[first]
         passes = passing(frame, table, question.where)
         if passes is not None:
@@ -48,7 +48,7 @@ def visits(frame: Frame, question: Overview) -> list[Visits]:
 
 def _all_visits(frame: Frame, table: Table, timeout: timedelta, *, bots: bool) -> NDArray[Any]:
     if frame.horizon > table.bounds[0] or not isinstance(table.source, Base):
-        # What is too old is left out before sessions are formed.
+        # Leave out events that are too old before forming sessions.
         return _split(frame, table, frame.visible(table, with_bots=bots), timeout)
     hidden = None if bots else frame.bots(table)
 
@@ -59,9 +59,9 @@ def _all_visits(frame: Frame, table: Table, timeout: timedelta, *, bots: bool) -
 
 
 def _split(frame: Frame, table: Table, visible: Mask | None, timeout: timedelta) -> NDArray[Any]:
-    """Return the first and the last row of each session, and whether it bounced.
+    """Return the first and last row of each session, and whether it bounced.
 
-    They are formed of the rows that are *visible*, None for all; nobody has none.
+    Sessions consist of *visible* rows, None for all; rows of nobody form none.
     """
     begin = nobodies(table.who)
     rows: Rows | None = None if visible is None else np.flatnonzero(visible[begin:])

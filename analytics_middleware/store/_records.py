@@ -1,4 +1,4 @@
-"""The records a store keeps in memory, and what stays of those it had to drop."""
+"""The records that a memory store keeps, and what it remembers of those it dropped."""
 
 from bisect import insort
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ FUTURE = timedelta(hours=1)
 K = TypeVar("K")
 V = TypeVar("V")
 TraitMoments = dict[tuple[str, str], tuple[Moment, Scalar]]
-"""Of each (user_id, key) the latest value and when it was set; None as a value removes the key."""
+"""The latest value of each (user_id, key), and when it was set; the value None removes the key."""
 
 
 class Tied(NamedTuple):
-    """One identify as it is kept."""
+    """One identify as stored."""
 
     at: datetime
     event_id: str
@@ -34,10 +34,10 @@ class Tied(NamedTuple):
 
 
 class Records:
-    """Events and identifies, at most *limit* of each: the oldest are dropped, and counted in `dropped`.
+    """Events and identifies, at most *limit* of each: the oldest are dropped, and dropped events are counted.
 
-    Of dropped ones remain, within the same bound, the first time each id was seen, which ids were seen together,
-    and traits. Nothing of an erased user remains but the id, so that it can be refused. Not thread-safe.
+    For dropped ones it remembers, within the same limit, when each id was first seen, which ids were seen together,
+    and traits. Of an erased user only the id remains, so that late records can be refused. Not thread-safe.
     """
 
     def __init__(self, limit: int) -> None:
@@ -49,7 +49,7 @@ class Records:
         self._ties: Ties = {}
         self._traits: TraitMoments = {}
         self._erased_users: dict[str, datetime] = {}
-        self._erased_anons: dict[str, set[str]] = {}  # the erased users each was seen with
+        self._erased_anons: dict[str, set[str]] = {}  # the erased users that each anonymous id was seen with
         self.dropped = 0
         self.refused = 0
 
@@ -57,7 +57,7 @@ class Records:
         return len(self._events)
 
     def add_event(self, event: Event, now: datetime) -> None:
-        """Keep *event*, unless it is known, too far in the future, or of somebody erased."""
+        """Keep *event*, unless it is known, too far in the future, or erased."""
         at = _utc(event.timestamp)
         user_id, anon_id = identity(event.user_id), identity(event.anon_id)
         if event.event_id in self._ids:
@@ -65,7 +65,7 @@ class Records:
         if at > now + FUTURE or self._is_erased(user_id, anon_id, at):
             self.refused += 1
             return
-        # A copy: the caller may go on changing the event. The store has no use for the request and the address.
+        # A copy: the caller may change the event later. The store doesn't need the request and the address.
         kept = structs.replace(event, request=None, client_ip=None, properties=dict(event.properties))
         self._ids.add(event.event_id)
         insort(self._events, Stored(at, event.event_id, user_id, anon_id, kept))
@@ -73,7 +73,7 @@ class Records:
             self._drop_event(self._events.pop(0))
 
     def add_identify(self, identify: Identify, now: datetime) -> None:
-        """Keep *identify*, unless it is known, too far in the future, or of somebody erased or of nobody."""
+        """Keep *identify*, unless it is known, too far in the future, erased, or without a user."""
         at = _utc(identify.timestamp)
         user_id, anon_id = identity(identify.user_id), identity(identify.anon_id)
         if identify.event_id in self._ids:
@@ -87,7 +87,7 @@ class Records:
             self._drop_identify(self._identifies.pop(0))
 
     def erase(self, erase: Erase) -> None:
-        """Forget everything about a user up to the time of *erase*, and refuse it from now on."""
+        """Forget everything about a user up to the time of *erase*; refuse it from now on."""
         user_id, until = identity(erase.user_id), _utc(erase.timestamp)
         if user_id is None:
             return
@@ -95,7 +95,7 @@ class Records:
         for (anon_id, tied_user), (at, _) in self._all_ties().items():
             if tied_user == user_id and at <= until:
                 self._erased_anons.setdefault(anon_id, set()).add(user_id)
-        # It may tell of an id that the events don't.
+        # The erasure itself may name an anonymous id that no event did.
         self._is_erased(user_id, identity(erase.anon_id), _utc(erase.timestamp))
         self._forget()
 
@@ -106,7 +106,7 @@ class Records:
         user_id: str | None,
         after: tuple[datetime, str] | None,
     ) -> Iterator[Event]:
-        """Return the events in a range, of one user, after a moment, unchanged by what is added later."""
+        """Return the events in a range, of one user, after a moment; events added later don't change the result."""
         owner_of = owners(self._all_ties())
         stored = [
             item
@@ -119,7 +119,7 @@ class Records:
         return (item.event.replace(timestamp=item.at, user_id=item.user_id, anon_id=item.anon_id) for item in stored)
 
     def people(self) -> Iterator[Identify | Erase]:
-        """Return what is known of everybody, as the records that tell it, erasures first."""
+        """Return all erasures, then traits and ties between ids, as records for `apply`."""
         ties = [(anon_id, user_id, moment) for (anon_id, user_id), moment in self._all_ties().items()]
         ties += [
             (item.anon_id, item.user_id, (item.at, item.event_id))
@@ -129,7 +129,7 @@ class Records:
         return people(self._erased_users, self._erased_anons, ties, self._all_traits())
 
     def first_seen(self) -> list[FirstSeen]:
-        """Return when ids were first seen whose events had to make room."""
+        """Return when ids with dropped events were first seen."""
         found: dict[tuple[str | None, str | None], FirstSeen] = {}
         for (user_id, anon_id, bot), at in self._first_seen.items():
             known = found.get((user_id, anon_id), FirstSeen(user_id, anon_id, at, None))
@@ -138,7 +138,7 @@ class Records:
         return list(found.values())
 
     def add_first_seen(self, seen: FirstSeen) -> None:
-        """Keep when somebody was first seen, unless they are erased."""
+        """Record when somebody was first seen, unless that is erased."""
         for at, bot in ((seen.human_at, False), (seen.at if seen.at != seen.human_at else None, True)):
             if at is None or self._gone(seen.user_id, seen.anon_id, at):
                 continue
@@ -147,7 +147,7 @@ class Records:
         _bound(self._first_seen, self._limit)
 
     def history(self) -> History:
-        """Return all that questions need, unchanged by what is added later."""
+        """Return an immutable view for questions."""
         moments = self._all_traits()
         traits: dict[str, dict[str, Scalar]] = {}
         for (user_id, key), (_, value) in sorted(moments.items(), key=lambda item: item[0]):
@@ -172,7 +172,7 @@ class Records:
         return moments
 
     def _is_erased(self, user_id: str | None, anon_id: str | None, at: datetime) -> bool:
-        """Return whether a record is to be refused; what it gives away of who is who is noted first."""
+        """Return whether to refuse a record; first note an anonymous id that it ties to an erased user."""
         if user_id is None or not self._gone(user_id, None, at):
             return self._gone(user_id, anon_id, at)
         if anon_id is not None and not is_cookieless(anon_id):
@@ -187,7 +187,7 @@ class Records:
         return any(at <= self._erased_users[user] for user in users if user in self._erased_users)
 
     def _forget(self) -> None:
-        """Drop what is kept of those erased."""
+        """Drop everything that is erased."""
         for item in self._all():
             if self._gone(item.user_id, item.anon_id, item.at):
                 self._ids.discard(item.event_id)

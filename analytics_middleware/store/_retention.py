@@ -1,4 +1,4 @@
-"""Retention, lifecycle and stickiness: who comes back. Cookieless visitors, who can't, are left out."""
+"""Retention, lifecycle and stickiness: who comes back. Cookieless visitors are left out, as they never can."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ People = set[Visitor]
 
 
 def _appearances(history: History, question: Question, event: str | None = None) -> list[Row]:
-    """Return the events, called *event* if given, that pass the filters and show a known visitor to be there."""
+    """Return the events of lasting visitors, called *event* if given, that pass the filters."""
     return [
         row
         for row in history.matching(question)
@@ -29,7 +29,7 @@ def _appearances(history: History, question: Question, event: str | None = None)
 
 
 def _first_ever(history: History, question: Question, event: str | None) -> dict[Visitor, datetime]:
-    """Return when each visitor had their first *event* (None: any) ever; filters never make anybody new."""
+    """Return the time of each visitor's first *event* (None: any) ever; filters don't change who is new."""
     if not event:
         return history.first_seen(question.bots)
     first: dict[Visitor, datetime] = {}
@@ -40,7 +40,7 @@ def _first_ever(history: History, question: Question, event: str | None) -> dict
 
 
 def _present(rows: list[Row], spans: Buckets) -> list[People]:
-    """Return for each of *spans* who has one of *rows* in it."""
+    """Return the visitors of *rows* in each of *spans*."""
     found: list[People] = [set() for _ in spans.all]
     for row in rows:
         index = spans.find(row.at)
@@ -50,7 +50,7 @@ def _present(rows: list[Row], spans: Buckets) -> list[People]:
 
 
 def _cohorts(history: History, question: Question, event: str | None, spans: Buckets) -> list[People]:
-    """Return for each of *spans* whose first ever *event* lies in it, and who has one there that passes the filters."""
+    """Return for each of *spans* the visitors whose first ever *event* lies in it, if one in it passes the filters."""
     first = _first_ever(history, question, event)
     present = _present(_appearances(history, question, event), spans)
     return [
@@ -65,7 +65,7 @@ def _day(start: datetime, offset: int, tz: str) -> Bucket:
 
 
 def returned(history: History, question: Retention) -> dict[int, People]:
-    """Return for each offset which of the newcomers of the day have an event so many days later."""
+    """Return for each offset the day's newcomers who have an event that many days later."""
     [cohort] = _cohorts(history, question, None, Buckets([_day(question.start, 0, question.tz)]))
     rows = _appearances(history, question)
     return {

@@ -1,4 +1,4 @@
-"""Sessions: a visitor's events without a pause, and the paths through them."""
+"""Sessions: a visitor's events without a long pause, and the paths through them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ _SECOND = timedelta(seconds=1)
 
 
 class Session(NamedTuple):
-    """One visitor's events, each at most the time-out after the one before."""
+    """One visitor's events, each within the time-out of the one before."""
 
     visitor: Visitor
     rows: list[Row]
 
     @property
     def seconds(self) -> float:
-        """From the first event to the last."""
+        """Seconds from the first event to the last."""
         return (self.rows[-1].at - self.rows[0].at) / _SECOND
 
     @property
@@ -36,12 +36,12 @@ class Session(NamedTuple):
 
     @property
     def bounced(self) -> bool:
-        """Whether it is one page view and nothing else."""
+        """Whether it consists of a single page view."""
         return len(self.rows) == len(self.pages) == 1
 
 
 def sessions_in(history: History, question: Sessions | Paths | Overview) -> list[Session]:
-    """Return the sessions that begin in the range and have an event that passes the filters, whole."""
+    """Return the complete sessions that begin in the range and have an event that passes the filters."""
     key = ("sessions", question.bots, question.timeout)
     found: list[Session] | None = history.answers.get(key)
     if found is None:
@@ -97,13 +97,13 @@ def sessions(history: History, question: Sessions) -> list[Group[SessionSummary]
 def _mean(found: list[Session]) -> float | None:
     if not found:
         return None
-    # Exact until the last division: sums of floats would depend on the order of the sessions.
+    # Add timedeltas, which is exact: a sum of floats would depend on the order of the sessions.
     length = sum((session.rows[-1].at - session.rows[0].at for session in found), timedelta(0))
     return length // timedelta(microseconds=1) / len(found) / 1_000_000
 
 
 def overview(history: History, question: Overview) -> Totals:
-    """The figures above an overview page."""
+    """The totals of an overview page."""
     rows = history.within(question)
     found = sessions_in(history, question)
     visitors = distinct(rows, question)
@@ -129,7 +129,7 @@ def _bounce_rate(found: list[Session]) -> float | None:
 
 
 def trend(history: History, question: Trend, now: datetime) -> list[TrendPoint]:
-    """Of each bucket what the overview would say."""
+    """The overview's figures for each bucket."""
     spans = buckets(question.start, question.end, question.bucket, question.tz)
     rows: dict[int | None, list[Row]] = {}
     for row in history.within(question):
@@ -159,7 +159,7 @@ def trend(history: History, question: Trend, now: datetime) -> list[TrendPoint]:
 
 
 def paths(history: History, question: Paths) -> list[Path]:
-    """What follows, or precedes, the first event of a name in each session."""
+    """The names that follow, or precede, the first event of a name in each session."""
     counts: Counter[tuple[str, ...]] = Counter()
     for session in sessions_in(history, question):
         names = [row.name for row in session.rows]

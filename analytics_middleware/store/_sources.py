@@ -1,4 +1,4 @@
-"""Where the columns of events come from: compacted segments in one order, blocks in memory, rows picked from both."""
+"""The sources of event columns: compacted segments, blocks in memory, and rows picked from both."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
@@ -13,7 +13,7 @@ from analytics_middleware.store.columns import PROPERTY, USER, actor_kind, from_
 from analytics_middleware.store.filters import as_text
 
 NUMERIC = frozenset({"duration", "revenue", "revenue_minor", "timestamp"})
-"""Fields that are kept as numbers; most of their values occur once."""
+"""Fields stored as numbers, whose values seldom repeat."""
 
 
 class Source(Protocol):
@@ -22,7 +22,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def actors(self) -> Int32s:
-        """The number of each event's id, -1 for nobody's."""
+        """The number of each event's id, -1 for nobody."""
         ...
 
     def codes(self, field: str) -> Codes:
@@ -30,15 +30,15 @@ class Source(Protocol):
         ...
 
     def numbers(self, field: str) -> NDArray[Any]:
-        """The values of one of the `NUMERIC` fields; NaN is absent, 0 of minor units."""
+        """The values of one of the `NUMERIC` fields. NaN means absent, for minor units 0."""
         ...
 
     def raw(self, rows: Rows, names: Sequence[str]) -> Any:
-        """The stored columns called *names* of some events, as an Arrow table."""
+        """The stored columns *names* of the given *rows*, as an Arrow table."""
         ...
 
     def property_names(self, rows: Rows) -> Counter[str]:
-        """How many of some events have each property."""
+        """How many of the given *rows* have each property."""
         ...
 
 
@@ -55,7 +55,7 @@ def numbers_of(column: Any, field: str) -> NDArray[Any]:
 
 
 def major_units(minor: Int64s, currencies: Codes, known: Sequence[str | None]) -> Floats:
-    """Return amounts in major units, NaN where there is no currency."""
+    """Return amounts in major units, NaN without a currency."""
     units = [float("nan") if code is None else 10.0 ** Money.from_minor(0, code).exponent for code in known]
     amounts: Floats = minor / np.array(units)[currencies]
     return amounts
@@ -76,7 +76,7 @@ def encode_property(vocabulary: Vocabulary, field: str, column: Any) -> Codes:
 
 
 def names_in(column: Any, but: Set[str] = frozenset()) -> Counter[str]:
-    """Return how many of the JSON objects in *column* have each property, those called as one of *but* left out."""
+    """Return how many of the JSON objects in *column* have each property, except those in *but*."""
     counts: Counter[str] = Counter()
     for found in pc.value_counts(column.drop_null()).to_pylist():
         for name, value in from_json(found["values"]).items():
@@ -122,16 +122,16 @@ class Block(Source):
         return numbers_of(self.table.column(field), field)
 
     def raw(self, rows: Rows, names: Sequence[str]) -> Any:
-        """The stored columns of some events."""
+        """The stored columns *names* of the given *rows*."""
         return plain(self.table.select(list(names)).take(pa.array(rows)))
 
     def property_names(self, rows: Rows) -> Counter[str]:
-        """How many of some events have each property."""
+        """How many of the given *rows* have each property."""
         return names_in(self.table.column("properties").take(pa.array(rows)))
 
 
 class Picked(Source):
-    """Rows of other sources, put into one order."""
+    """Rows of other sources, in one order."""
 
     def __init__(self, parts: Sequence[tuple[Source, Rows]], order: Rows) -> None:
         self._parts = parts
@@ -160,7 +160,7 @@ class Picked(Source):
         return self._columns[field]
 
     def raw(self, rows: Rows, names: Sequence[str]) -> Any:
-        """The stored columns of some events."""
+        """The stored columns *names* of the given *rows*."""
         tables: list[Any] = []
         places: list[Rows] = []
         for source, picked, here in self._shares(rows):
@@ -172,14 +172,14 @@ class Picked(Source):
         return pa.concat_tables(tables).take(pa.array(back))
 
     def property_names(self, rows: Rows) -> Counter[str]:
-        """How many of some events have each property."""
+        """How many of the given *rows* have each property."""
         counts: Counter[str] = Counter()
         for source, picked, _ in self._shares(rows):
             counts += source.property_names(picked)
         return counts
 
     def _shares(self, rows: Rows) -> Iterator[tuple[Source, Rows, Rows]]:
-        """Yield each source that has some of *rows*, which of its own they are, and where they are in *rows*."""
+        """Yield each source that has some of *rows*, with their row numbers in it and their positions in *rows*."""
         wanted = self._order[rows]
         begin = 0
         for source, picked in self._parts:
@@ -193,7 +193,7 @@ class Picked(Source):
 
 
 def plain(table: Any) -> Any:
-    """Return *table* with its texts as texts, so that tables from everywhere can be put together."""
+    """Return *table* with dictionaries decoded to plain text, so that tables can be concatenated."""
     for index, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(index, field.name, table.column(index).cast(field.type.value_type))
@@ -201,7 +201,7 @@ def plain(table: Any) -> Any:
 
 
 def bots(source: Source, vocabularies: Vocabularies, kinds: NDArray[np.uint8]) -> Mask | None:
-    """Return which events are bots': automatic page views of nobody known. None when none is."""
+    """Return which events are bot events, that is bots' page views without a user; None if none are."""
     true = vocabularies["is_bot"].code(True)
     if true is None and not (len(source) and (true := _code(source, vocabularies, "is_bot", True))):
         return None
@@ -221,7 +221,7 @@ def _code(source: Source, vocabularies: Vocabularies, field: str, token: Any) ->
 
 
 def numbered(table: Any, actors: Actors) -> Int32s:
-    """Return the number of the id that each row has, -1 for nobody's."""
+    """Return the number of the id of each row, -1 for nobody."""
     found = np.full(table.num_rows, -1, np.int32)
     for name in ("anon_id", "user_id"):  # a user_id outranks an anon_id
         column = table.column(name).combine_chunks()

@@ -1,4 +1,4 @@
-"""Tables of events in order of visitor, time and event id; each visitor's events are in one table only."""
+"""Tables of events ordered by visitor, time and event id; all events of a visitor are in one table."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ QUARTER = 900_000_000
 
 
 class Table:
-    """Events of some visitors. *alive* says which rows count, None when all do; nobody's number is -1."""
+    """Events of some visitors. *alive* is the mask of rows that count, None for all; nobody's number is -1."""
 
     def __init__(self, source: Source, who: Int32s, time: Int64s, alive: Mask | None = None) -> None:
         self.source = source
@@ -27,7 +27,7 @@ class Table:
 
     @property
     def quarters(self) -> Int32s:
-        """The quarter of an hour since 1970 that each event lies in."""
+        """The quarter of an hour of each event, counted from 1970."""
         if isinstance(self.source, Base):
             return self.source.derived("quarters", self._count_quarters, on_disk=True)
         if self._quarters is None:
@@ -52,7 +52,7 @@ class Table:
         return rows if self.alive is None else rows[self.alive[rows]]
 
     def without(self, rows: Rows) -> "Table":
-        """Return this table with *rows* dead."""
+        """Return this table with *rows* marked dead."""
         if not len(rows):
             return self
         alive = np.ones(len(self), np.bool_) if self.alive is None else self.alive.copy()
@@ -69,10 +69,10 @@ def overlay(
     touched: Int32s,
     gone_until: Int64s | None,
 ) -> list[Table]:
-    """Return *tables* with the rows of *blocks* among them.
+    """Return *tables* with the rows of *blocks* added.
 
     The visitors of those rows, and those *touched* by a merge or an erasure, move into a table of their own. *owners*
-    says whom each number belongs to, *gone_until* up to when its events are erased.
+    gives the visitor of each number, *gone_until* the time up to which its events are erased.
     """
     owner_of = np.append(owners, np.int32(-1))
     moving = np.zeros(len(owners) + 1, np.bool_)
@@ -116,9 +116,9 @@ def _filled(
 
 
 def _settle_ties(source: Source, order: Rows, who: Int32s, time: Int64s, moved: Mask) -> Rows:
-    """Return *order* with events of one visitor at one instant in order of their ids.
+    """Return *order* with the events of one visitor at one instant ordered by id.
 
-    Rows that were in one table before are in that order already; only *moved* ones among them need a look.
+    Rows from the same table are in that order already, so only instants with *moved* rows are sorted.
     """
     known = who[order] >= 0
     same = (who[order][1:] == who[order][:-1]) & (time[order][1:] == time[order][:-1]) & known[1:]

@@ -23,12 +23,12 @@ from analytics_middleware.store.results import LatestEvent, Timeline, TimelineEv
 
 
 def users(history: History, question: Users) -> list[UserRow]:
-    """The users behind one number, seen last first, of one instant users before anonymous visitors, by id and day."""
+    """The users behind one number, latest first; at one instant users before anonymous visitors, then by id and day."""
     rank = {"user": 0, "anon": 1, "cookieless": 2}
     begin = datetime.min.replace(tzinfo=UTC)
     seen = _seen(history, question.of.bots)
     found = sorted(_behind(history, question), key=lambda who: (rank[who.kind], who.id, who.day or begin))
-    # Stable: those seen last at the same instant stay in that order.
+    # A stable sort: it keeps the order above among those last seen at the same instant.
     found.sort(key=lambda who: seen[who._replace(day=None)][1], reverse=True)
     return [_row(history, visitor, *seen[visitor._replace(day=None)]) for visitor in found[: question.limit]]
 
@@ -55,7 +55,7 @@ def _behind(history: History, question: Users) -> set[Visitor]:
 
 
 def _seen(history: History, bots: bool) -> dict[Visitor, tuple[datetime, datetime]]:
-    """Return when each visitor was seen first, ever, and last."""
+    """Return when each visitor was first seen, ever, and last seen."""
     last = {row.visitor: row.at for row in history.people(bots)}
     return {visitor: (first, last.get(visitor, first)) for visitor, first in history.first_seen(bots).items()}
 
@@ -73,7 +73,7 @@ def _row(history: History, visitor: Visitor, first: datetime, last: datetime) ->
 
 
 def timeline(history: History, question: UserTimeline) -> Timeline:
-    """What one user did, newest first."""
+    """One user's events, newest first."""
     visitor = history.visitor(identity(question.user_id), identity(question.anon_id))
     seen = _seen(history, question.bots)
     if visitor is None or visitor.cookieless or visitor not in seen:

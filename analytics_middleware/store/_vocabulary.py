@@ -1,4 +1,4 @@
-"""Values as numbers: within one process, each distinct value of a field has a code, 0 for an absent one."""
+"""Values as numbers: within a process each distinct value of a field has a code; 0 means absent."""
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -10,9 +10,9 @@ from analytics_middleware.store.filters import Filter, as_text
 
 
 class Vocabulary:
-    """The distinct values of one field. Only grows; codes stay valid.
+    """The distinct values of one field. It only grows; codes stay valid.
 
-    Filters and texts are worked out once per distinct value, by the same functions that other stores use.
+    Filters and texts are computed once per distinct value, by the functions that other stores use too.
     """
 
     def __init__(self, decode: Callable[[Any], Any] | None = None) -> None:
@@ -25,7 +25,7 @@ class Vocabulary:
         self._text_of = [-1]
 
     def codes(self, tokens: Iterable[Any]) -> Int32s:
-        """Return the codes of *tokens*, values as they are stored; None is absent."""
+        """Return the codes of *tokens*, which are stored values; None is absent."""
         known, found = self._codes, list[int]()
         with self._lock:
             for token in tokens:
@@ -50,12 +50,12 @@ class Vocabulary:
         return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
     def tokens(self) -> list[Any]:
-        """Return the values as they are stored, in the order of their codes from 1 on."""
+        """Return the stored values in the order of their codes, from 1 on."""
         with self._lock:
             return list(self._codes)
 
     def translated(self, column: Codes, tokens: Sequence[Any]) -> Codes:
-        """Return *column*, whose codes stand for *tokens* from 1 on, in the codes of this vocabulary."""
+        """Return *column*, whose codes from 1 on stand for *tokens*, in the codes of this vocabulary."""
         codes = np.concatenate([np.zeros(1, np.int32), self.codes(tokens)])
         if (codes == np.arange(len(codes))).all():
             return column
@@ -63,7 +63,7 @@ class Vocabulary:
         return translated
 
     def code(self, token: Any) -> int | None:
-        """Return the code of *token*, None when no event had it."""
+        """Return the code of *token*, None if no event has it."""
         return self._codes.get(token)
 
     def matches(self, condition: Filter) -> Mask:
@@ -71,7 +71,7 @@ class Vocabulary:
         return np.fromiter((condition.matches(value) for value in self.values), np.bool_, len(self.values))
 
     def texts(self) -> tuple[Int32s, list[str]]:
-        """Return for each code the number of its value's text, -1 when it counts as absent, and the texts."""
+        """Return the index of each code's text, -1 if it counts as absent, and the texts."""
         for value in self.values[len(self._text_of) :]:
             text = as_text(value)
             if text is None:
@@ -90,7 +90,7 @@ class Vocabularies:
     def __init__(self) -> None:
         self._fields: dict[str, Vocabulary] = {}
         self.lock = threading.RLock()
-        """Held by whoever loads columns: loading adds values."""
+        """Held while loading columns, because that adds values."""
 
     def __getitem__(self, field: str) -> Vocabulary:
         if field not in self._fields:
