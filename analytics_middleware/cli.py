@@ -1,13 +1,15 @@
 """The command line: ``analytics-middleware COMMAND …``, also ``python -m analytics_middleware COMMAND …``.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 141 the reader of the output has gone.
+Exit codes: 0 success, 1 failure, 2 a command line that can't be parsed, 130 interrupted, 141 the output's reader has gone.
 """
 
 import argparse
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
 from analytics_middleware import __version__
@@ -18,9 +20,18 @@ PROGRAM: Final = "analytics-middleware"
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._words = args or [""]
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        if "invalid choice" in message and not message.startswith("argument -"):
-            message += "; options follow what is to be done"
+        if "invalid choice: " in message and not message.startswith("argument -"):
+            said, _, choices = message.partition(" (choose from ")
+            near = get_close_matches(said.rpartition(": ")[2].strip("'"), re.findall(r"[\w-]+", choices), n=1)
+            if self._words[0].startswith("-"):
+                message = "put the command first; options follow it"
+            elif near:
+                message = f"{said}; did you mean {near[0]!r}?"
         # One line with the error and where to find help; argparse's whole usage would bury it.
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 

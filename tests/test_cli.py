@@ -62,8 +62,8 @@ def test_the_help_names_every_command(command: SimpleNamespace, capsys: pytest.C
     [
         ([], "required: COMMAND"),
         (["nonsense"], "invalid choice: 'nonsense'"),
-        (["--app", "shop:app", "status"], "options follow what is to be done"),
-        (["dead-letters", "--app", "shop:app", "list"], "options follow what is to be done"),
+        (["--app", "shop:app", "status"], "analytics-middleware: put the command first; options follow it (see"),
+        (["forb", "--size", "1"], "invalid choice: 'forb'; did you mean 'frob'? (see"),
         (["frob"], "required: --size"),
         (["frob", "--size", "big"], "argument --size"),
         (["frob", "--siz", "1"], "required: --size"),
@@ -80,6 +80,22 @@ def test_asked_wrongly_it_says_so_in_one_line_and_ends_with_2(
     assert complaint in captured.err
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("analytics-middleware")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--app", "shop:app", "list"], "put the command first; options follow it"),
+        (["lsit"], "invalid choice: 'lsit'; did you mean 'list'?"),
+    ],
+)
+def test_so_it_is_with_what_a_command_is_to_do(
+    capsys: pytest.CaptureFixture[str], words: list[str], complaint: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["dead-letters", *words])
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [CommandError("no such outbox"), PermissionError(13, "Permission denied", "data")])
