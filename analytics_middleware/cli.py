@@ -1,6 +1,6 @@
 """The command line: ``analytics-middleware COMMAND …``, also ``python -m analytics_middleware COMMAND …``.
 
-Exit codes: 0 success, 1 failure, 2 a command line that can't be parsed, 130 interrupted, 141 the output's reader has gone.
+Exit codes: 0 success, 1 failure, 2 an unreadable command line, 130 interrupted, 141 the output's reader has gone.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from analytics_middleware.commands import CommandError, other_holders, target
 from analytics_middleware.commands.progress import Progress
 from analytics_middleware.commands.text import amount, confirmed
 from analytics_middleware.erasing import erase_record
-from analytics_middleware.outbox.base import Erased
+from analytics_middleware.outbox.base import STORE, Erased
 from analytics_middleware.outbox.erasure import rows_to_search
 
 NAME = "erase"
@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
         erased = outbox.erase(user_id, record, bar.advance)
     print(_said(user_id, erased))
     rewritten = None if store is None else store.maintain()
-    # With the directory alone it is not known which store reads this log.
-    if rewritten is not None or found.analytics is None:
+    # With the directory alone, the log's consumers tell whether there is a store.
+    if rewritten is not None or (found.analytics is None and STORE in outbox.stats().consumers):
         print(_REWRITTEN if rewritten else _FOLLOWS)
     if store is not None:
         store.close()

@@ -53,6 +53,7 @@ def test_it_says_whom_to_ask_as_well(shop: Shop) -> None:
     assert "Your own systems that also got events: other." in said
     without_application = shop.run("erase", "--user", "bob", "--data-dir", str(shop.data)).stdout
     assert "Events have been sent to live, other, vendor" in without_application
+    assert "The store" not in without_application, "there is none"
 
 
 def test_the_accounting_stays_exact_and_the_user_is_not_delivered_any_more(shop: Shop) -> None:
