@@ -1,4 +1,4 @@
-"""What a setting's value must look like; each check returns the form it is kept in."""
+"""Checks of settings' values; each returns the value in the form in which it is kept."""
 
 import ipaddress
 import re
@@ -16,10 +16,10 @@ from analytics_middleware.outgoing.secret import MASK, Guarded, Secret, guarded
 Hook = Callable[..., Any]
 
 _MIN_SECRET = 16
-"""Characters: RFC 6749 section 10.10 asks that guessing a token succeed with a chance of 2**-128 at most, which
-sixteen random bytes give; shorter texts are words that people made up."""
+"""Characters. RFC 6749 section 10.10 wants the chance of guessing a token to be 2**-128 at most, as with 16 random
+bytes; shorter texts are words that people made up."""
 
-# RFC 6454 section 6.2: what browsers send, scheme and host in lower case and the port only if it is another.
+# RFC 6454 section 6.2, as browsers send it: scheme and host in lower case, and the port unless it is the default.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _URL_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
@@ -75,7 +75,7 @@ def _sequence(key: str, value: Any) -> tuple[Any, ...]:
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
-    # A lone string would otherwise be taken for a list of its characters.
+    # A string is a sequence of its characters, too.
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
@@ -94,7 +94,7 @@ def _callable(key: str, value: object) -> Hook | None:
 
 def _synchronous(key: str, value: object) -> Hook | None:
     hook = _callable(key, value)
-    # Of an object, its class says whether calling it gives something to await.
+    # For a callable object, the `__call__` of its class tells whether calling it gives something to await.
     if iscoroutinefunction(hook) or iscoroutinefunction(type(hook).__call__):
         raise _wrong(key, value, "callable or None, and not async: it is asked where nothing can be awaited")
     return hook
@@ -148,7 +148,7 @@ def _path(key: str, value: Any, what: str) -> Path | None:
     if not isinstance(value, (str, Path)) or not str(value):
         raise _wrong(key, value, f"the path of {what} or None")
     try:
-        # Absolute at once: a process that changes its directory later must not begin a second log.
+        # Absolute from the start: a process that changes its working directory must not begin a second log.
         return Path(value).expanduser().absolute()
     except RuntimeError:
         raise _wrong(key, value, f"the path of {what}, and there is no such home") from None
@@ -204,7 +204,7 @@ def _store(key: str, value: object) -> object:
     if value is None or value == "default":
         return value
     if isinstance(value, str) and value.startswith(("https://", "http://")):
-        # Not only when it is used: what is kept prints.
+        # Checked now and not when it is used: settings may be printed, so the URL must hold no password.
         from analytics_middleware.outgoing.address import read_url
 
         hub = read_url(key, value, allow_http=True, allow_private=True)
@@ -212,7 +212,7 @@ def _store(key: str, value: object) -> object:
             raise ConfigurationError(f"{key} ({hub.host}) must have no query; the key is store_key")
         return value
     if isinstance(value, str) and "://" in value:
-        # What is kept prints without the password.
+        # Kept as an object that prints without the password.
         from analytics_middleware.store.clickhouse.address import read_address
 
         return read_address(value)
@@ -239,7 +239,7 @@ def _zone(key: str, value: object) -> str:
 
 
 def _optional_secret(key: str, value: object) -> Secret | None:
-    # The message must not say what was given: it goes to logs.
+    # The message must not quote the value: it goes to logs.
     if value is None or isinstance(value, Secret):
         return value
     if not isinstance(value, str) or len(value) < _MIN_SECRET or not value.isascii() or not value.isprintable():
@@ -267,7 +267,7 @@ def _origins(key: str, value: object) -> tuple[str, ...]:
 def _ancestors(key: str, value: object) -> tuple[str, ...]:
     ancestors = _sequence(key, value)
     for each in ancestors:
-        # Nothing else may get into the header that is made of them.
+        # They go into a response header, so nothing else may pass.
         if not isinstance(each, str) or (each != "self" and not _ORIGIN.fullmatch(each)):
             raise _wrong(
                 key, value, f"a list of 'self' and origins such as 'https://intranet.example'; {each!r} is none"
@@ -288,7 +288,7 @@ def _count(key: str, value: object) -> int:
 
 
 def _mail(key: str, value: object) -> object:
-    # Imported when it is used, like the next: few applications do.
+    # Imported on use, as in the next two checks: few applications need it.
     from analytics_middleware.reports.mail import read_mail
 
     return read_mail(key, value)
@@ -311,7 +311,7 @@ def _alerts(key: str, value: object) -> tuple[Any, ...]:
 
 
 def check_mail(mail: object, destinations: Iterable[Any]) -> None:
-    """Raise `ConfigurationError` when one of *destinations* is a mailbox and the setting *mail* sends none."""
+    """Raise `ConfigurationError` if one of *destinations* is an e-mail address and the setting *mail* is not set."""
     for each in destinations:
         if mail is None and each.by_mail:
             raise _wrong("mail", None, f"{{'host': …, 'sender': …}}, for {each.id!r} is to get e-mail")

@@ -1,6 +1,6 @@
-"""For tests of applications: a pytest fixture, the same as a context manager, and collectors to look into.
+"""For applications' tests: a pytest fixture, the same as a context manager, and a collector that keeps its events.
 
-Installing the package makes the fixture `analytics_events` known to pytest.
+pytest finds the fixture `analytics_events` as soon as the package is installed.
 """
 
 import os
@@ -17,9 +17,9 @@ __all__ = ["FakeCollector", "analytics_events", "capture_events"]
 
 @contextmanager
 def capture_events() -> Generator[list[Event]]:
-    """Collect every event of every `Analytics` in this process into a list, at once and in no other place.
+    """Collect every event of every `Analytics` in this process into a list, at once; collectors get nothing.
 
-    Analytics that is off because a test runner is at work is on meanwhile; no collector gets anything.
+    An `Analytics` that is off because tests are running is on meanwhile.
     """
     events: list[Event] = []
     Analytics.default_sinks.append(events.append)
@@ -38,7 +38,7 @@ def _capture_to(sink: Callable[[Event], None] | None) -> None:
 
 
 class FakeCollector(BatchCollector):
-    """A collector that keeps what it gets in `events`; *fail* is asked first and may raise."""
+    """A collector that keeps what it gets in `events`. *fail* is called first with each batch, and may raise."""
 
     third_party = False
     bots = True
@@ -69,13 +69,13 @@ class FakeCollector(BatchCollector):
 
 try:
     import pytest
-except ImportError:  # the fakes are of use without it
+except ImportError:  # the rest works without it
     pass
 else:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-        """Say that pytest is at work before the first `Analytics` is made; before version 8.2 pytest does not."""
+        """Set PYTEST_VERSION before the first `Analytics` is made, for pytest before 8.2, which does not set it."""
         if "PYTEST_VERSION" not in os.environ:
             environment = pytest.MonkeyPatch()
             environment.setenv("PYTEST_VERSION", pytest.__version__)

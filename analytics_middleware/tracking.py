@@ -1,4 +1,4 @@
-"""What the application says by itself, on its way to the writer thread: events, and who somebody is."""
+"""Events and users' traits that the application itself records, on their way to the writer thread."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ class Tracked:
 
 
 class Identified:
-    """What was said of a user on its way to the writer thread, with the request in which it was said."""
+    """A user's traits on their way to the writer thread, with the request they came from."""
 
     __slots__ = ("context", "record")
 
@@ -38,9 +38,9 @@ def tracked(
     context: RequestContext | None,
     counters: Counters,
 ) -> Tracked:
-    """Return *event* ready to hand off; later changes to the caller's objects don't reach it.
+    """Return *event* ready to submit; later changes to the caller's objects don't affect it.
 
-    Raises `TypeError` or `ValueError` for arguments that make no event.
+    Raises `TypeError` or `ValueError` for invalid arguments.
     """
     if isinstance(event, Event):
         if properties or fields:
@@ -49,7 +49,7 @@ def tracked(
     else:
         event = event_of(required(event, "event name"), {**fields, "properties": properties or {}}, counters)
     if context is not None and not context.finished:
-        # The framework's request is at hand only now; the writer thread must not touch it.
+        # The writer thread must not touch the framework's request, so it is read now.
         context.read_framework_facts()
         context.anticipate()
         context = context.as_known()
@@ -57,14 +57,14 @@ def tracked(
 
 
 def event_of(name: str | None, fields: Mapping[str, Any], counters: Counters) -> Event:
-    """Return the event *name* with *fields*. Raises `TypeError` or `ValueError` for fields that make no event."""
+    """Return the event *name* with *fields*. Raises `TypeError` or `ValueError` for invalid fields."""
     return _checked(Event(event_name=name, **_event_fields(fields)), counters)
 
 
 def identification(user_id: object, traits: Mapping[str, Any] | None, anon_id: str | None) -> Identify:
-    """Return an `Identify` record of clean values.
+    """Return an `Identify` record with clean values.
 
-    Raises `ValueError` for an empty *user_id*, `TypeError` for *traits* that are no mapping.
+    Raises `ValueError` for an empty *user_id*, `TypeError` if *traits* is not a mapping.
     """
     cleaned, _ = clean_properties(_mapping("traits", traits or {}))
     return Identify(
@@ -109,13 +109,13 @@ def _instant(value: Any) -> datetime:
     except ValueError:
         at = None
     if not isinstance(at, datetime):
-        # An event of the past that is dated now would be worse than none.
+        # A past event with the current time would be worse than none.
         raise TypeError(f"timestamp {value!r} must be a datetime, or text such as '2026-01-31T12:00:00Z'")
     return at
 
 
 def required(name: object, what: str) -> str:
-    """Return *name* as clean text. Raises `ValueError` when nothing is left of it; *what* is what it names."""
+    """Return *name* as clean text. Raises `ValueError`, in which *what* says what it is, if nothing is left of it."""
     cleaned = clean_name(name) if name is not None else ""
     if not cleaned:
         raise ValueError(f"{what} {name!r} is empty")

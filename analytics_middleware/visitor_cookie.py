@@ -1,8 +1,8 @@
-"""The opt-in first-party cookie (``visitor="cookie"``): who gets one, when, and when it is replaced or taken away.
+"""The opt-in first-party cookie (``visitor="cookie"``): who gets one, and when it is set, replaced or deleted.
 
-It is set by the first answer that is a document: assets, API calls, fragments and prefetches set none, nor does an
-answer that a shared cache may keep, which would give one visitor's id to others (RFC 9111 section 3). Visitors who
-object (DNT, Sec-GPC) and those for whom the `consent` hook does not say True get none, and lose the one they have.
+The first response that is a document sets it. Assets, API calls, fragments and prefetches don't, nor does a response
+that a shared cache may store, which would give one visitor's id to others (RFC 9111 section 3). Visitors who object
+(DNT, Sec-GPC) and those for whom the `consent` hook does not return True get none, and one they have is deleted.
 """
 
 import hmac
@@ -31,7 +31,7 @@ _UNSHAREABLE = re.compile(r"(?:^|[\s,])(?:private|no-store)(?:$|[\s,;=])", re.IG
 
 
 class Consent:
-    """Asks the `consent` hook. What it does not answer with True is a no, an exception included."""
+    """Asks the `consent` hook. Anything but True means no, and so does an exception."""
 
     def __init__(self, hook: Callable[[Request], object] | None, counters: Counters) -> None:
         self._hook = hook
@@ -45,13 +45,13 @@ class Consent:
             return False
         try:
             return self._hook(request) is True
-        except Exception:  # noqa: BLE001 - the application's code; an event must not be lost for it
+        except Exception:  # noqa: BLE001 - an error in application code must not lose an event
             self._counters.log("hook.consent", logger.warning, "analytics: consent raised", exc_info=True)
             return False
 
 
 class VisitorCookie:
-    """Reads and gives out the cookie. Raises `ConfigurationError` when there is no key to sign it with."""
+    """Reads and issues the cookie. Raises `ConfigurationError` if there is no key to sign it with."""
 
     def __init__(self, settings: Settings, consent: Consent, exclusions: Exclusions, client_ip: ClientIP) -> None:
         if settings.secret_key is None:
@@ -67,15 +67,15 @@ class VisitorCookie:
         self._verified = lru_cache(_CACHED)(self._verify)
 
     def brought(self, request: Request) -> str | None:
-        """Return the visitor id that *request* brought, None if it brought none that was given out here."""
+        """Return the visitor id in the cookie of *request*, None if it has no cookie that was issued here."""
         value = request.cookie(self._name)
         return None if value is None or len(value) != COOKIE_LENGTH else self._verified(value)
 
     def new(self, request: Request) -> tuple[str, str] | None:
-        """Return a new visitor id and its cookie for whoever will be answered with a document, if they want one.
+        """Return a new visitor id and its cookie if *request* asks for a document and its visitor may get one.
 
-        For events that are tracked before the answer begins: the very first page view of a visitor is when an
-        experiment is assigned. None for those who have one, and those who get none.
+        For events that are tracked before the response begins, such as the experiment that a visitor is assigned to
+        during the very first page view. None for visitors who have a cookie or may not get one.
         """
         if not is_navigation(request) or not self._welcome(request) or self.brought(request) is not None:
             return None
@@ -89,21 +89,21 @@ class VisitorCookie:
         signed_out: bool,
         prepared: tuple[str, str] | None,
     ) -> tuple[str | None, str | None]:
-        """Return the Set-Cookie header for the answer to *request* and the new visitor id; None for what is not.
+        """Return the Set-Cookie header for the response to *request* and the new visitor's id, None for either if none.
 
-        *headers* are the answer's. A visitor who has *signed_out* is somebody new from the next request on: their
-        cookie is replaced, whatever the answer is.
+        *headers* are the response's, *prepared* is what `new` has returned for it. A visitor who has *signed_out* is a
+        new one from the next request on: the cookie is replaced, whether or not the response is a document.
         """
         brought = self.brought(request)
         if brought is not None and not signed_out and not self._consent.asked and not opted_out(request):
-            # As a rule; nothing more is to be found out.
+            # The usual case, with nothing else to check.
             return None, None
         leaves = signed_out and brought is not None
         if not (leaves or is_answer_to_navigation(request)) or may_be_shared(headers):
             return None, None
         secure = request.scheme == "https" or (request.header("x-forwarded-proto") or "").strip().lower() == "https"
         if self._name.startswith("__") and not secure:
-            # Browsers take names that promise TLS only over TLS.
+            # Browsers accept cookies with the prefixes __Host- and __Secure- only over TLS.
             return None, None
         if not self._welcome(request):
             gone = request.cookie(self._name) is not None
@@ -111,7 +111,7 @@ class VisitorCookie:
         if brought is not None and not leaves:
             return None, None
         visitor_id, value = prepared or issue(self._secret.reveal().encode())
-        # The request that signs out is still the old visitor's.
+        # The request that signs out still belongs to the old visitor.
         return set_cookie_header(self._name, value, secure=secure), None if leaves else visitor_id
 
     def _verify(self, value: str) -> str | None:
@@ -125,7 +125,7 @@ class VisitorCookie:
 
 
 def may_be_shared(headers: Iterable[tuple[Any, Any]]) -> bool:
-    """Whether an answer with these *headers* may be given to others by a cache between them and the site."""
+    """Whether a shared cache may store a response with these *headers* and serve it to others."""
     directives = ""
     for raw, value in headers:
         name = _text(raw).lower()
@@ -137,9 +137,9 @@ def may_be_shared(headers: Iterable[tuple[Any, Any]]) -> bool:
 
 
 def derived_key(key: object) -> Secret | None:
-    """Return a `secret_key` made from a framework's own *key*, text or bytes; None when that is too short to be one.
+    """Return a `secret_key` derived from a framework's own *key* (str or bytes), None if that is too short.
 
-    Derived, so that what is signed here is good for nothing else and the framework's key opens nothing here.
+    It is derived so that signatures made here are valid for nothing else, and the framework's are not valid here.
     """
     data = key.encode() if isinstance(key, str) else key
     if not isinstance(data, bytes) or len(data) < _MIN_KEY:

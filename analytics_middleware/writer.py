@@ -1,6 +1,6 @@
-"""The hand-off and the one thread per process behind it.
+"""The queue to which requests append, and the one thread per process that empties it.
 
-A request appends to a deque; this thread groups what came within a few milliseconds and writes it in one go.
+The thread writes the items of a few milliseconds as one group.
 """
 
 import threading
@@ -13,16 +13,16 @@ from typing import Any
 from analytics_middleware.counters import Counters, logger
 
 _LINGER = 0.02
-"""Seconds that the thread waits for company before it writes: one transaction for what came together."""
+"""Seconds that the thread waits for further items, to write them in one transaction."""
 _TICK = 1.0
 _GROUP = 500
-"""Items in one write at most."""
+"""Maximum number of items in one write."""
 
 
 class Writer:
-    """Takes items without blocking and gives them to *write* in groups, from one thread.
+    """Takes items without blocking and passes them to *write* in groups, from one thread.
 
-    The thread calls *tick* about once a second, whether there are items or not; at start, too.
+    The thread also calls *tick*: at its start and then about once a second, whether there are items or not.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Writer:
         self.reset()
 
     def reset(self) -> None:
-        """Start over without thread or items: at first, and in a forked child, whose parent writes its own."""
+        """Start over without thread and items."""
         self._queue: deque[Any] = deque()
         self._wake = threading.Event()
         self._hurry = threading.Event()
@@ -48,17 +48,17 @@ class Writer:
         self._busy = False
         self._stopping = False
         self.abandoned = False
-        """Whether this is a forked child's copy of its parent's."""
+        """Whether this is a forked child's copy of its parent's writer."""
         self._thread: threading.Thread | None = None
 
     def put(self, item: Any) -> None:
-        """Hand *item* over. Never blocks; a full queue drops it and counts it."""
+        """Queue *item*. Never blocks: if the queue is full, the item is dropped and counted."""
         queue = self._queue
         if len(queue) >= self._limit:
             self._counters.drop("queue_full")
             return
         queue.append(item)
-        # The thread sets the flag before it looks at the queue for the last time, so one of both sees the other.
+        # The thread sets the flag before its last look at the queue: either it sees the item, or we see the flag.
         if self._idle:
             self._idle = False
             self._wake.set()
@@ -75,7 +75,7 @@ class Writer:
         return self._thread is not None and self._thread.is_alive()
 
     def drain(self, timeout: float) -> bool:
-        """Wait until everything handed over so far is written; return whether it was within *timeout* seconds."""
+        """Wait until everything queued so far is written; return whether it was within *timeout* seconds."""
         deadline = time.monotonic() + timeout
         with self._written:
             while self._queue or self._busy:
@@ -99,12 +99,12 @@ class Writer:
         return not thread.is_alive()
 
     def abandon(self) -> None:
-        """In a forked child: have the parent's thread do nothing here, if it goes on at all (a greenlet does)."""
+        """In a forked child: make the parent's thread do nothing, if it goes on here (a greenlet does)."""
         self._queue.clear()
         self.abandoned = True
 
     def leftover(self) -> list[Any]:
-        """Take what nobody will write any more."""
+        """Remove and return the items that nobody will write any more."""
         items = list(self._queue)
         self._queue.clear()
         return items
@@ -121,7 +121,7 @@ class Writer:
                 self._wake.wait(None if self._tick is None else max(0.0, tick_at - time.monotonic()))
             self._idle = False
             if self._queue and not self._stopping:
-                # Not for longer when somebody waits for what is written.
+                # `drain` and `stop` cut this wait short.
                 self._hurry.wait(_LINGER)
                 self._hurry.clear()
             if self.abandoned:
@@ -132,7 +132,7 @@ class Writer:
 
     def _write_all(self) -> None:
         queue = self._queue
-        # What comes meanwhile waits for company again: else a busy server would have every few events a transaction.
+        # Items that come meanwhile wait for the next round; else a busy server would write a few events at a time.
         left = len(queue)
         while left:
             self._busy = True
@@ -147,7 +147,7 @@ class Writer:
     def _guarded(self, action: Callable[[], object]) -> bool:
         try:
             action()
-        except Exception:  # noqa: BLE001 - the thread must outlive whatever happens
+        except Exception:  # noqa: BLE001 - the thread must survive any error
             self._counters.log("writer", logger.error, "analytics: events could not be written", exc_info=True)
             return False
         return True
