@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from analytics_middleware.collectors.base import Collector, option
@@ -23,7 +23,7 @@ from analytics_middleware.outbox.spill import FAILURES, Spill
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.outbox.visitors import SharedSalts, SharedSessions
 from analytics_middleware.pipeline import Pipeline, Submission
-from analytics_middleware.relay.client import Relay
+from analytics_middleware.relay.client import Group, Relay
 from analytics_middleware.relay.facts import is_event
 from analytics_middleware.relay.server import RelayServer
 from analytics_middleware.settings import Settings
@@ -202,8 +202,8 @@ class Engine:
         if not stopped:
             self._relay.stop_waiting()
             stopped = self._writer.stop(left / 2)
-        if stopped and (items := self._relay.end(left / 4)):
-            self._record(items)
+        if stopped:
+            self._record_groups(self._relay.end(left / 4))
         return stopped
 
     def ended(self, timeout: float) -> bool:
@@ -224,12 +224,14 @@ class Engine:
 
     def _write(self, items: Sequence[Any]) -> None:
         if self._relay is not None:
-            items = self._relay.send(items)
+            groups = self._relay.send(items)
             if self._writer.abandoned:
                 # A greenlet that was sending in the parent, and goes on here.
                 return
             self._last_seq = max(self._last_seq, self._relay.last_seq)
-        self._record(items)
+            self._record_groups(groups)
+        else:
+            self._record(items)
 
     def _record(self, items: Sequence[Submission]) -> None:
         with self._recording:
@@ -239,11 +241,31 @@ class Engine:
             for runner in self._runners:
                 runner.wake()
 
-    def _take_items(self, items: Sequence[Submission]) -> int:
+    def _record_groups(self, groups: Sequence[Group]) -> None:
+        for group in groups:
+            if group.id is None:
+                self._record(group.items)
+                continue
+            with self._recording:
+                drafts = self._pipeline.drafts(group.items)
+                try:
+                    self._take_groups({group.id: drafts})
+                except FAILURES:
+                    # If the worker writes it meanwhile, it is in the log twice, under the same ids.
+                    self._spill.write(drafts)
+
+    def _take_groups(self, groups: Mapping[str, Sequence[Draft]]) -> None:
+        """Write those of *groups* that are not in the log before this returns. Raises what `FAILURES` lists."""
+        self._spill.register()
+        if isinstance(self._outbox, SqliteOutbox):
+            self._last_seq = max(self._last_seq, self._outbox.append_groups(groups))
+        for runner in self._runners:
+            runner.wake()
+
+    def _take_items(self, groups: Mapping[str, Sequence[Submission]]) -> int:
         with self._recording:
-            drafts = self._pipeline.drafts(items)
-        if drafts:
-            self.take_over(drafts)
+            drafts = {group: self._pipeline.drafts(items) for group, items in groups.items()}
+        self._take_groups(drafts)
         return self._last_seq
 
     def _tick(self) -> None:

@@ -41,6 +41,11 @@ def successor(first: str, distance: int) -> str:
     return f"{first[:_PREFIX]}{int(first[_PREFIX:], 16) + distance:012x}"
 
 
+def smallest(timestamp: float) -> str:
+    """Return the id before which, as text, all ids of times before *timestamp* come, in seconds since the epoch."""
+    return f"{_time_digits(int(timestamp * 1000))}-7000-8000-{0:012x}"
+
+
 def _drawn(millis: int) -> tuple[str, int]:
     """Return the prefix of a new series of ids, and the counter's value in its first id."""
     if _seeded_in != os.getpid():
@@ -48,7 +53,11 @@ def _drawn(millis: int) -> tuple[str, int]:
         _seed()
     drawn = f"{_random.getrandbits(24):06x}"
     # The counter's highest bit starts at 0 to leave room for counting.
-    return f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{drawn[:3]}-8{drawn[3:]}-", _random.getrandbits(47)
+    return f"{_time_digits(millis)}-7{drawn[:3]}-8{drawn[3:]}-", _random.getrandbits(47)
+
+
+def _time_digits(millis: int) -> str:
+    return f"{millis >> 16:08x}-{millis & 0xFFFF:04x}"
 
 
 def _seed() -> None:

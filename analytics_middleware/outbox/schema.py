@@ -195,6 +195,8 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
+    # Which of the groups that were sent to a worker are in the log.
+    ("CREATE TABLE written_group (id TEXT PRIMARY KEY) WITHOUT ROWID",),
 )
 VERSION: Final = len(_STEPS)
 

@@ -18,6 +18,7 @@ from analytics_middleware.outbox.batches import insert_batch, read_batch
 from analytics_middleware.outbox.counting import consumer_stats, count, counter_value, last_seq
 from analytics_middleware.outbox.database import Database, bytes_in_use
 from analytics_middleware.outbox.erasure import erase_revealed, erase_user
+from analytics_middleware.outbox.groups import claim_group, forget_groups
 from analytics_middleware.outbox.leases import Leases
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
 from analytics_middleware.outbox.recent import Recent
@@ -76,27 +77,45 @@ class SqliteOutbox:
     def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
         """Write *drafts* durably; see `Outbox.append`."""
         with self.database.write() as connection:
-            if drafts:
-                tombstones = read_tombstones(connection, min(draft.timestamp for draft in drafts))
-                drafts, erased, revealed = tombstones.admitted(drafts)
-                erase_revealed(connection, revealed)
-                if erased:
-                    counts = {**counts, f"dropped.{ERASED}": counts.get(f"dropped.{ERASED}", 0) + erased}
-            if self._limits.more_to_prune or len(drafts) >= _BUSY:
-                # First: the new rows then take the pages that old ones leave, and these are written once for both.
-                self._limits.prune(connection)
-            accepted = sum(draft.kind == "event" for draft in drafts)
-            last = insert_batch(connection, drafts) if drafts else last_seq(connection)
-            count(connection, {**counts, "accepted": accepted} if accepted else counts)
-            self._appends += 1
-            if self._appends % _LIMIT_EVERY == 1:
-                self._limits.apply(connection)
-            if self._leases.due():
-                self._leases.renew(connection)
+            written, last = self._append(connection, drafts, counts)
+        self._appended(written, last)
+        return last
+
+    def append_groups(self, groups: Mapping[str, Sequence[Draft]]) -> int:
+        """Write the drafts of each of *groups*, as `append` does, unless another process has written that group."""
+        with self.database.write() as connection:
+            new = [draft for group, drafts in groups.items() if claim_group(connection, group) for draft in drafts]
+            written, last = self._append(connection, new, {})
+        self._appended(written, last)
+        return last
+
+    def _append(
+        self, connection: Connection, drafts: Sequence[Draft], counts: Mapping[str, int]
+    ) -> tuple[Sequence[Draft], int]:
+        """Return what was written of *drafts*, and the log's last sequence number."""
+        if drafts:
+            tombstones = read_tombstones(connection, min(draft.timestamp for draft in drafts))
+            drafts, erased, revealed = tombstones.admitted(drafts)
+            erase_revealed(connection, revealed)
+            if erased:
+                counts = {**counts, f"dropped.{ERASED}": counts.get(f"dropped.{ERASED}", 0) + erased}
+        if self._limits.more_to_prune or len(drafts) >= _BUSY:
+            # First: the new rows then take the pages that old ones leave, and these are written once for both.
+            self._limits.prune(connection)
+        accepted = sum(draft.kind == "event" for draft in drafts)
+        last = insert_batch(connection, drafts) if drafts else last_seq(connection)
+        count(connection, {**counts, "accepted": accepted} if accepted else counts)
+        self._appends += 1
+        if self._appends % _LIMIT_EVERY == 1:
+            self._limits.apply(connection)
+        if self._leases.due():
+            self._leases.renew(connection)
+        return drafts, last
+
+    def _appended(self, drafts: Sequence[Draft], last: int) -> None:
         self._last = last
         if drafts and self._cursors:
             self._recent.note(drafts, last)
-        return last
 
     def tick(self, consumers: Iterable[str]) -> None:
         """Keep leases alive and note which consumers are configured; called about every second."""
@@ -109,6 +128,7 @@ class SqliteOutbox:
             self._limits.retire(connection, self._leases, now)
             self._limits.apply(connection)
             self._limits.prune(connection)
+            forget_groups(connection, now)
 
     def _start_over(self) -> None:
         """Go on in the directory's present file, or a new one: a removed one ends with this process."""

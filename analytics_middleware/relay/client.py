@@ -15,21 +15,31 @@ from analytics_middleware.relay import facts, wire
 if TYPE_CHECKING:
     from analytics_middleware.pipeline import Submission
 
-_PATIENCE = 0.25
-"""Seconds that the writer thread waits for the worker. What comes while a group is unanswered is recorded here."""
+_PATIENCE = 0.15
+"""Seconds that the writer thread waits for the worker. Then it records here, until the worker has answered.
+
+What is complete for 250 ms is to survive a kill of both: this leaves time to write it.
+"""
 _GIVE_UP = 30.0
-"""Seconds until what is unanswered is recorded here, too: longer than anything waits for the log."""
+"""Seconds after which a worker that has not answered is left."""
 _PAUSE = 5.0
 """Seconds until a worker that has not answered is tried again."""
 _MAX_GREETING = 200
 
 
-class _Group(NamedTuple):
-    """What was sent and not answered for yet."""
+class Group(NamedTuple):
+    """Items to record here. One with an id was sent to the worker, which may write it as well; see `append_groups`."""
+
+    id: str | None
+    items: "list[Submission]"
+
+
+class _Sent(NamedTuple):
+    """What the worker has not answered for yet. There are no items any more once they are recorded here."""
 
     first_id: str
     items: list[bytes]
-    sent: float
+    at: float
 
 
 class Relay:
@@ -39,7 +49,7 @@ class Relay:
         self._directory = directory
         self._counters = counters
         self._connection: socket.socket | None = None
-        self._unanswered: _Group | None = None
+        self._unanswered: _Sent | None = None
         self._answer = b""
         self._try_at = 0.0
         self._closed = False
@@ -73,7 +83,7 @@ class Relay:
     @property
     def waiting(self) -> bool:
         """Whether something was sent that is not known to be in the log."""
-        return self._unanswered is not None
+        return self._unanswered is not None and bool(self._unanswered.items)
 
     def connect_if_due(self) -> None:
         """Connect to the worker unless connected already, or the last try failed a moment ago."""
@@ -86,27 +96,28 @@ class Relay:
             except OSError as error:
                 self._failed(error)
 
-    def send(self, items: "Sequence[Submission | bytes]") -> "list[Submission]":
-        """Have the worker record *items*; return those that are to be recorded here, perhaps of an earlier group."""
+    def send(self, items: "Sequence[Submission | bytes]") -> list[Group]:
+        """Have the worker record *items*; return what to record here, perhaps of an earlier call."""
         prepared = [item for item in items if isinstance(item, bytes)]
         rest = [item for item in items if not isinstance(item, bytes)]
         here = self._settled(0.0)
         if prepared:
             first_id = first_of_many()
             if self._unanswered is None and self._sent(wire.frame(first_id, prepared)):
-                self._unanswered = _Group(first_id, prepared, time.monotonic())
+                self._unanswered = _Sent(first_id, prepared, time.monotonic())
                 here += self._settled(_PATIENCE)
             else:
-                # Slow or gone: nobody's memory fills meanwhile.
-                here += facts.decode_each(first_id, prepared, self._counters)
-        return here + rest
+                # The worker is slow or gone.
+                rest += facts.decode_each(first_id, prepared, self._counters)
+        return [*here, Group(None, rest)]
 
-    def end(self, patience: float) -> "list[Submission]":
+    def end(self, patience: float) -> list[Group]:
         """End the connection for good; return what was not answered for within *patience* seconds."""
         here = self._settled(patience)
         self._closed = True
         self._disconnect()
-        return here + self._taken_back()
+        self._unanswered = None
+        return here
 
     def stop_waiting(self) -> None:
         """From another thread: end what the writer thread waits for. What it waits for is recorded there then."""
@@ -121,26 +132,26 @@ class Relay:
         self._unanswered = None
         self._disconnect()
 
-    def _settled(self, patience: float) -> "list[Submission]":
-        """Look for the answer; return what is to be recorded here, for none will come."""
-        group = self._unanswered
-        if group is None:
+    def _settled(self, patience: float) -> list[Group]:
+        """Wait for the answer; return what to record here, because none has come."""
+        sent = self._unanswered
+        if sent is None:
             return []
         try:
             if self._answered(patience):
                 self._unanswered = None
                 return []
-            if time.monotonic() - group.sent < _GIVE_UP:
-                return []
-            self._failed(TimeoutError("it does not answer"))
+            if time.monotonic() - sent.at >= _GIVE_UP:
+                raise TimeoutError("it does not answer")
+            # The next group is not sent before this one is answered.
+            self._unanswered = sent._replace(items=[])
         except OSError as error:
-            # It may be in the log all the same: twice then, under the same ids.
+            self._unanswered = None
             self._failed(error)
-        return self._taken_back()
-
-    def _taken_back(self) -> "list[Submission]":
-        group, self._unanswered = self._unanswered, None
-        return [] if group is None else facts.decode_each(group.first_id, group.items, self._counters)
+        # Now, for both processes may be killed. Whoever writes it second finds that it is there.
+        return (
+            [Group(sent.first_id, facts.decode_each(sent.first_id, sent.items, self._counters))] if sent.items else []
+        )
 
     def _answered(self, patience: float) -> bool:
         connection = self._connection

@@ -83,10 +83,10 @@ def encode(item: "Submission") -> bytes:
     return _encode((_ERASE, item.encode(), None))
 
 
-def decode(body: bytes, counters: Counters) -> "list[Submission]":
-    """Return the items of a frame. Raises `msgspec.DecodeError` when *body* is none."""
+def decode(body: bytes, counters: Counters) -> "tuple[str, list[Submission]]":
+    """Return a frame's first id and its items. Raises `msgspec.DecodeError` when *body* is no frame."""
     first_id, records = _decode_frame(body)
-    return _items(first_id, records, counters)
+    return first_id, _items(first_id, records, counters)
 
 
 def decode_each(first_id: str, items: Iterable[bytes], counters: Counters) -> "list[Submission]":

@@ -6,7 +6,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +27,13 @@ _CHUNK = 1 << 18
 class RelayServer:
     """Listens in *directory* and gives what comes to *record*, from a thread of its own.
 
-    *record* takes a group and returns the log's last sequence number once it is there; it raises when it can't be.
-    Of several workers of a directory one listens, and another takes over when it ends.
+    *record* takes groups by their ids and returns the log's last sequence number once they are there; it raises when
+    they can't be written. Of several workers of a directory one listens, and another takes over when it ends.
     """
 
-    def __init__(self, directory: Path, record: "Callable[[Sequence[Submission]], int]", counters: Counters) -> None:
+    def __init__(
+        self, directory: Path, record: "Callable[[Mapping[str, Sequence[Submission]]], int]", counters: Counters
+    ) -> None:
         self._directory = directory
         self._record = record
         self._counters = counters
@@ -142,7 +144,7 @@ class RelayServer:
             self._lock = None
 
     def _serve(self, timeout: float) -> None:
-        frames: list[tuple[_Connection, list[Submission]]] = []
+        frames: list[tuple[_Connection, tuple[str, list[Submission]]]] = []
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._listener:
                 self._accept()
@@ -154,10 +156,10 @@ class RelayServer:
         if frames:
             self._take(frames)
 
-    def _take(self, frames: "list[tuple[_Connection, list[Submission]]]") -> None:
+    def _take(self, frames: "list[tuple[_Connection, tuple[str, list[Submission]]]]") -> None:
         try:
             # One transaction for whatever came together, from all processes.
-            last = self._record([item for _, items in frames for item in items])
+            last = self._record(dict(group for _, group in frames))
         except Exception as error:  # noqa: BLE001 - who gets no answer records by itself
             for connection, _ in frames:
                 self._leave(connection, error)

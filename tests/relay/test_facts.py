@@ -155,7 +155,9 @@ def test_what_arrives_makes_the_same_entries_of_the_log(items):
         if isinstance(item, RequestContext):
             item.event_id = successor(first_id, number)
     expected = made_of(items)
-    assert made_of(facts.decode(body, counters)) == expected
+    arrived_id, arrived = facts.decode(body, counters)
+    assert arrived_id == first_id
+    assert made_of(arrived) == expected
     assert made_of(facts.decode_each(first_id, encoded, counters)) == expected
     assert counters.peek() == {}
 

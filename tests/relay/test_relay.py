@@ -18,6 +18,9 @@ import pytest
 
 from analytics_middleware import Analytics, Event
 from analytics_middleware.asgi import AnalyticsMiddleware
+from analytics_middleware.ids import first_of_many
+from analytics_middleware.outbox.records import draft_of
+from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.relay import wire
 from analytics_middleware.testing import FakeCollector
 
@@ -283,26 +286,78 @@ def test_what_a_slow_worker_has_is_recorded_once_and_what_comes_meanwhile_here(
 ):
     worker = host.worker()
     host.track_until("worker")
-    append, going_on = worker.outbox.append, threading.Event()
-    begun = threading.Event()
+    with slow(worker, monkeypatch) as begun:
+        host.web.track("slow")
+        assert begun.wait(DEADLINE)
+        while host.recorded_by("slow") is None:
+            host.web.track(f"meanwhile {next(host.numbers)}")
+            assert host.web.flush(DEADLINE)
+    assert host.recorded_by("slow") == "web"
+    host.track_until("worker")
+    host.accounts()
 
-    def slow(*arguments: Any) -> int:
+
+def test_what_a_hanging_worker_has_when_the_process_ends_is_recorded_once(host: Host, monkeypatch: pytest.MonkeyPatch):
+    worker = host.worker()
+    host.track_until("worker")
+    with slow(worker, monkeypatch) as begun:
+        host.web.track("the last")
+        assert begun.wait(DEADLINE)
+        host.web.close(1.0)
+    worker.close(DEADLINE)
+    host.web = host.analytics("later")
+    host.web.work()
+    assert host.web.flush(DEADLINE)
+    assert host.recorded_by("the last") in ("web", "worker")
+    host.accounts()
+
+
+@pytest.mark.parametrize("first", ["web", "worker"])
+def test_a_group_is_written_once_whoever_comes_first(host: Host, first: str):
+    """As many connections as there are processes; what is not a group is always written."""
+    worker = host.worker()
+    one, other = host.web.outbox, worker.outbox
+    assert isinstance(one, SqliteOutbox)
+    assert isinstance(other, SqliteOutbox)
+    group, drafts = first_of_many(), [draft_of(Event(event_name="in a group"))]
+    for outbox in (one, other) if first == "web" else (other, one):
+        outbox.append_groups({group: drafts, first_of_many(): [draft_of(Event(event_name="in another"))]})
+    worker.track("of no group")
+    assert worker.flush(DEADLINE)
+    names = sorted(each.event_name or "" for each in host.collector.events)
+    assert names == ["in a group", "in another", "in another", "of no group"]
+    assert worker.stats()["accepted"] == 4
+
+
+def test_groups_of_long_ago_are_forgotten(tmp_path: Path):
+    ahead = 0.0
+    outbox = SqliteOutbox(tmp_path / "data", clock=lambda: time.time() + ahead)
+    groups = {first_of_many(): [draft_of(Event(event_name="in a group"))]}
+    outbox.append_groups(groups)
+    for ahead, accepted in ((60.0, 1), (3600.0, 2)):  # noqa: B007 - the clock reads it
+        outbox.tick([])
+        outbox.append_groups(groups)
+        assert outbox.stats().counts["accepted"] == accepted
+    outbox.close()
+
+
+@contextmanager
+def slow(worker: Analytics, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Have *worker* write no group until the block ends; the event tells that it would."""
+    assert isinstance(worker.outbox, SqliteOutbox)
+    append, begun, going_on = worker.outbox.append_groups, threading.Event(), threading.Event()
+
+    def wait(*arguments: Any) -> int:
         begun.set()
         assert going_on.wait(DEADLINE)
         return append(*arguments)
 
-    monkeypatch.setattr(worker.outbox, "append", slow)
-    host.web.track("slow")
-    assert begun.wait(DEADLINE)
-    while host.web.stats()["accepted"] < 2:
-        host.web.track(f"meanwhile {next(host.numbers)}")
-        time.sleep(0.02)
-    assert not host.web.flush(0.1)
-    going_on.set()
-    monkeypatch.undo()
-    assert host.web.flush(DEADLINE)
-    assert host.recorded_by("slow") == "worker"
-    host.accounts()
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.outbox, "append_groups", wait)
+        try:
+            yield begun
+        finally:
+            going_on.set()
 
 
 def test_an_event_that_is_none_is_kept_as_it_would_be_here(host: Host):
@@ -347,7 +402,7 @@ def test_what_the_worker_cannot_write_is_recorded_here(host: Host, monkeypatch: 
     def full(*_: Any) -> int:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(worker.outbox, "append", full)
+    monkeypatch.setattr(worker.outbox, "append_groups", full)
     for number in range(3):
         host.web.track(f"meanwhile {number}")
     assert host.web.flush(DEADLINE)
