@@ -1,5 +1,6 @@
 """What records and delivers in one process: pipeline, writer thread, delivery threads. A fork makes a new one."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -50,12 +51,12 @@ class Engine:
         self._runners: list[Runner] = []
         self.names = [collector.name for collector in collectors]
         needs = {each.name: check_needs(each.name, option(each, "needs")) for each in collectors}
-        database: Database | None = None
+        self._database: Database | None = None
         salts: SaltRecords = PrivateSalts()
         sessions: SessionRecords = PrivateSessions()
         if isinstance(outbox, SqliteOutbox):
             salts, sessions = SharedSalts(outbox.database), SharedSessions(outbox.database)
-            database = outbox.database
+            self._database = outbox.database
         self.salts = salts
         own = [each.name for each in collectors if not option(each, "third_party")]
         self.enricher = Enricher(
@@ -67,7 +68,7 @@ class Engine:
             own_needs=set[str]().union(*(needs[name] for name in own)),
             salt_source=salt_source,
         )
-        self._housekeeping = Housekeeping(self.enricher, database)
+        self._housekeeping = Housekeeping(self.enricher, self._database)
         self._pipeline = Pipeline(settings, self.counters, self.enricher)
         reads_private = {name: bool(need) for name, need in needs.items()}
         if feed is not None:
@@ -80,8 +81,8 @@ class Engine:
         """Held by whoever uses pipeline and spill: the writer thread, and in the worker those who record for others."""
         self._relay: Relay | None = None
         self._relay_server: RelayServer | None = None
-        if database is not None and not settings.background:
-            self._relay = Relay(database.directory, self.counters)
+        if self._database is not None and not settings.background:
+            self._relay = Relay(self._database.directory, self.counters)
             self.put = self._relay.preparing(self._writer.put)
 
     def warm_up(self) -> None:
@@ -90,6 +91,8 @@ class Engine:
 
     def start(self) -> None:
         """Start the threads. Where none can be started any more, that is logged, and what comes is counted as lost."""
+        if self._database is not None:
+            self._database.give_up_at(math.inf)
         try:
             self._writer.start()
             if self._settings.background:
@@ -126,8 +129,8 @@ class Engine:
 
     def record_for_others(self) -> None:
         """Take from now on what other processes of the host hand over; after `work`."""
-        if isinstance(self._outbox, SqliteOutbox):
-            self._relay_server = RelayServer(self._outbox.database.directory, self._take_items, self.counters)
+        if self._database is not None:
+            self._relay_server = RelayServer(self._database.directory, self._take_items, self.counters)
             self._relay_server.start()
 
     def flush(self, timeout: float, *, patient: bool = True) -> bool:
@@ -178,6 +181,9 @@ class Engine:
     def stop(self, timeout: float) -> bool:
         """Write what is left, deliver what lives in memory only, end the threads; return whether all ended in time."""
         deadline = time.monotonic() + timeout
+        if self._database is not None:
+            # Whoever holds its lock, and is perhaps stopped: the threads have some time left to end.
+            self._database.give_up_at(deadline - timeout / 2)
         if self._relay_server is not None:
             self._relay_server.stop(timeout)
         stopped_writing = self._stop_writing(deadline)
@@ -192,7 +198,7 @@ class Engine:
         if not all(stopped):
             # A thread that waits for a dead destination ends with the process; its successor need not wait for it.
             self._release_leases()
-        return all(stopped)
+        return stopped_writing and all(stopped)
 
     def _stop_writing(self, deadline: float) -> bool:
         left = max(0.0, deadline - time.monotonic())

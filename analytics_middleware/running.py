@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from analytics_middleware import lifecycle
@@ -13,6 +14,7 @@ from analytics_middleware.delivery.consumer import Consumer
 from analytics_middleware.engine import Engine, immediate
 from analytics_middleware.event import Event
 from analytics_middleware.outbox.base import Outbox
+from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.pipeline import Submission
 from analytics_middleware.settings import Settings
 
@@ -150,7 +152,9 @@ class Running:
             return
         self._closed = True
         if self._engine.stop(timeout):
-            self._outbox.close()
+            with suppress(*FAILURES):
+                # What others keep from being closed ends with the process.
+                self._outbox.close()
 
     @property
     def closed(self) -> bool:

@@ -6,12 +6,13 @@ off, and every write transaction, checkpoint, opening and closing happens under 
 """
 
 import fcntl
+import math
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,8 @@ FIXED_IN: Final = (3, 51, 3)
 _LOCK_FILE = "analytics.lock"
 _LOCK_TIMEOUT = 5.0
 _LOCK_POLL = 0.001
+_LAST_TRY = 0.01
+"""Seconds that a process which must end still waits: longer than healthy neighbours need for a transaction."""
 _BUSY_TIMEOUT = 0.5
 """Seconds that a checkpoint waits for readers, which are quick; writers wait at our own lock."""
 _WAL_LIMIT = 4 * 1024 * 1024
@@ -84,6 +87,7 @@ class Database:
         self._reader: sqlite3.Connection | None = None
         self._lock_fd: int | None = None
         self._in_write = False
+        self._give_up_at = math.inf
         self._identity: tuple[int, int] | None = None
 
     @contextmanager
@@ -93,9 +97,9 @@ class Database:
         One that is not *durable* may be undone by a power cut, and costs no wait for the disk.
         Raises `sqlite3.Error` or `OSError` when it can't be had or written.
         """
-        with self._write_mutex:
+        with self._alone():
             connection = self._durable_writer() if durable else self._quick_writer()
-            with self._lock():
+            with self.locked():
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
@@ -132,9 +136,9 @@ class Database:
 
     def truncate(self) -> bool:
         """Write the log back and empty it, so that nothing deleted stays in it; return whether it could be done."""
-        with self._write_mutex:
+        with self._alone():
             writer = self._durable_writer()
-            with self._lock():
+            with self.locked():
                 busy, _, _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 
@@ -175,10 +179,20 @@ class Database:
             os.close(self._lock_fd)
         self._forget()
 
+    def give_up_at(self, deadline: float) -> None:
+        """Have no thread, not even one that waits already, wait for others beyond *deadline* (`time.monotonic`).
+
+        Infinity lifts that.
+        """
+        self._give_up_at = deadline
+
     def close(self) -> None:
-        """Close the connections; closing the last one writes the log back."""
+        """Close the connections; closing the last one writes the log back.
+
+        Raises `sqlite3.Error` or `OSError` when others don't let it; nothing is closed then.
+        """
         # In the order in which a reader that opens its connection takes them.
-        with self._read_mutex, self._write_mutex:
+        with self._held(self._read_mutex), self._alone():
             self._close_connections()
             if self._lock_fd is not None:
                 os.close(self._lock_fd)
@@ -190,7 +204,7 @@ class Database:
     def _close_connections(self) -> None:
         connections = self._connections()
         if connections:
-            with self._lock():
+            with self.locked():
                 self._reader = self._quick = self._writer = None
                 for connection in connections:
                     connection.close()
@@ -202,7 +216,7 @@ class Database:
         # connections that are open here, the last of the other processes deletes the log under them.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        with self._lock():
+        with self.locked():
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT
             )
@@ -225,22 +239,49 @@ class Database:
                 raise
         return connection
 
+    def _alone(self) -> AbstractContextManager[None]:
+        return self._held(self._write_mutex)
+
     @contextmanager
-    def _lock(self) -> Generator[None]:
-        """Hold the lock between processes; within this one the caller holds a mutex."""
-        with self._write_mutex:
+    def _held(self, mutex: threading.RLock) -> Generator[None]:
+        deadline = self._give_up_at
+        if not mutex.acquire(timeout=-1 if deadline == math.inf else max(_LAST_TRY, deadline - time.monotonic())):
+            raise TimeoutError("another thread is using the database")
+        try:
+            yield
+        finally:
+            mutex.release()
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep every other thread and process from writing. Raises `OSError` when that can't be had."""
+        with self._alone():
             if self._in_write:
                 yield
                 return
             if self._lock_fd is None:
                 self._lock_fd = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-            _flock(self._lock_fd)
+            self._flock(self._lock_fd)
             self._in_write = True
             try:
                 yield
             finally:
                 self._in_write = False
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def _flock(self, fd: int) -> None:
+        began = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # Asked each time: it may be set meanwhile.
+                if (now := time.monotonic()) > min(began + _LOCK_TIMEOUT, max(self._give_up_at, began + _LAST_TRY)):
+                    waited = f"{now - began:.1g} s"
+                    raise TimeoutError(f"another process has held the database's lock for {waited}") from None
+                time.sleep(_LOCK_POLL)
+            else:
+                return
 
     def _checkpoint_if_long(self, connection: sqlite3.Connection) -> None:
         try:
@@ -273,19 +314,6 @@ def bytes_in_use(connection: sqlite3.Connection) -> int:
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     return int((pages - free) * size)
-
-
-def _flock(fd: int) -> None:
-    deadline = time.monotonic() + _LOCK_TIMEOUT
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"another process has held the database's lock for {_LOCK_TIMEOUT:g} s") from None
-            time.sleep(_LOCK_POLL)
-        else:
-            return
 
 
 def refuse_network_file_system(directory: Path) -> None:

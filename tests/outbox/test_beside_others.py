@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from analytics_middleware.outbox.base import Draft
@@ -69,3 +72,52 @@ def test_workers_forked_behind_pythons_back_never_deliver_for_one_another(tmp_pa
     subprocess.run([sys.executable, "-c", WORKERS, str(tmp_path)], check=True, timeout=40)
     got = (tmp_path / "got").read_text().split()
     assert len(got) == len(set(got)) == 600
+
+
+HOLDER = """
+import fcntl, signal, sys
+signal.alarm(60)
+with open(sys.argv[1], "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def lock_held(directory: Path) -> Generator[None]:
+    """Have another process hold the lock, as one does that was stopped in a transaction."""
+    command = [sys.executable, "-c", HOLDER, str(directory / "analytics.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield
+        holder.communicate()
+
+
+ENDING = """
+import sys
+from pathlib import Path
+from analytics_middleware import Analytics
+
+analytics = Analytics([lambda event: None], data_dir=Path(sys.argv[1]), store=None, enabled=True)
+analytics.track("before")
+assert analytics.flush(20)
+print("ready", flush=True)
+for line in sys.stdin:
+    analytics.track(line.strip())
+"""
+
+
+def test_a_process_ends_in_time_while_another_holds_the_lock(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENDING, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with lock_held(tmp_path):
+            began = time.monotonic()
+            process.communicate("one\ntwo\n", timeout=60)
+            took = time.monotonic() - began
+    assert process.returncode == 0
+    # A shutdown_timeout of 0.4 s, and the interpreter's own end on a busy machine; a usual wait for the lock is 5 s.
+    assert took < 3
