@@ -1,5 +1,5 @@
-"""What can be told from a request about who came, from where and with what, one small module per fact.
+"""What a request tells about its visitor: who, from where and with what device; one small module per fact.
 
-It is worked out in the writer thread, after the response. The request itself asks only for what its answer depends
-on: whether the visitor gets a cookie.
+It is worked out in the writer thread, after the response. Only what the response depends on is worked out within the
+request: whether the visitor gets a cookie.
 """

@@ -1,8 +1,8 @@
 """The marketing channel of a visit, by the rules of GA4's default channel group.
 
 Source: "[GA4] Default channel group", support.google.com/analytics/answer/9756891, the table for manually tagged
-traffic. The first rule that holds decides, letter case never matters. "AI Assistants" joined the table in 2026; it
-stands before Organic Search here, since assistants and search engines share domains.
+traffic. The first rule that holds decides; case is ignored. "AI Assistants" joined the table in 2026; it comes before
+Organic Search here, since assistants and search engines share domains.
 """
 
 import re
@@ -12,7 +12,7 @@ from analytics_middleware.enrich.sources import Category
 
 DIRECT: Final = "Direct"
 UNASSIGNED: Final = "Unassigned"
-"""Tagged with a source and a medium that no rule knows."""
+"""The channel of visits whose source and medium match no rule."""
 
 _PAID = re.compile(r"(?:.*cp.*|ppc|retargeting|paid.*)", re.DOTALL)
 _SHOPPING_CAMPAIGN = re.compile(r".*(?:(?:[^a-df-z]|^)shop|shopping).*", re.DOTALL)
@@ -65,7 +65,7 @@ def channel(source: str | None, medium: str | None, campaign: str | None, catego
 def _paid(category: Category | None, medium: str, *, shopping: bool) -> str:
     if shopping:
         return "Paid Shopping"
-    # The rule for Display stands between the paid channels of known sites and those of all others.
+    # The rule for Display comes after the paid channels of known sites and before "Paid Other".
     return _PAID_CHANNELS.get(category, "Display" if medium in _DISPLAY else "Paid Other")
 
 

@@ -1,8 +1,8 @@
-"""The visitor's address, read through the proxies that the site trusts and no others.
+"""The client's address, also behind the proxies that the site trusts.
 
-The rule is the one every server converged on: each proxy appends the address it saw, so only what trusted proxies
-appended can be believed, and that is read from the right. Whatever stands left of the first untrusted address was
-written by the visitor and may say anything.
+The rule is the one every server converged on: each proxy appends the address it saw, so the header is read from the
+right, as far as trusted proxies have written it. Whatever is left of the first untrusted address was sent by the
+client and may say anything.
 """
 
 import re
@@ -15,9 +15,9 @@ from analytics_middleware.remembering import remembered
 from analytics_middleware.request import Request
 
 MAX_HEADER: Final = 2048
-"""Characters read of the proxy header, counted from its right end."""
+"""Characters read of the proxy header, from its right end."""
 MAX_HOPS: Final = 32
-"""Entries read of the proxy header, counted from its right end."""
+"""Entries read of the proxy header, from its right end."""
 
 _CACHED_CHAINS = 2048
 _Address = IPv4Address | IPv6Address
@@ -30,16 +30,16 @@ _FOR = re.compile(r"\s*for\s*=\s*(.*?)\s*", re.IGNORECASE)
 
 
 class ClientIP:
-    """Finds the address a request came from: call it with a `Request`, get canonical text or None.
+    """Finds the client's address: call it with a `Request`, and it returns canonical text or None.
 
     *trusted_proxies* are the addresses and CIDR networks of the site's own proxies, and ``"unix"`` for a proxy
     that connects through a Unix socket and so has no address. *header* (lower case) is the one header those proxies
     write: ``x-forwarded-for``, ``forwarded`` (RFC 7239), or one with a single address, such as ``cf-connecting-ip``.
-    No other header is looked at, because a proxy that writes one leaves the others as the visitor sent them.
+    No other header is read, because a proxy that writes one leaves the others as the client sent them.
 
-    The peer is the answer unless it is trusted. Then the header, all its occurrences, is walked from the right to
-    the first address that is not trusted. When all are trusted it is the leftmost; a hop that is no address
-    (``unknown``, ``_hidden``) ends the walk at the hop before it.
+    The result is the peer unless it is trusted. Otherwise it is the first address from the right, in all occurrences
+    of the header, that is not trusted, or the leftmost if all are trusted. An entry that is no address (``unknown``,
+    ``_hidden``) ends the search; the result is then the entry to its right.
     """
 
     def __init__(self, trusted_proxies: Sequence[str] = (), header: str = "x-forwarded-for") -> None:
@@ -47,7 +47,7 @@ class ClientIP:
         self._networks = tuple(_network(entry) for entry in trusted_proxies if entry != "unix")
         self._header = header
         self._hops: Callable[[str], Iterator[str]] = _forwarded_for if header == "forwarded" else _hops
-        # Not a decorated method: the cache belongs to this instance's networks and dies with it.
+        # Not a decorated method: the cache is valid for this instance's networks only and must die with it.
         self._resolve = remembered(_CACHED_CHAINS)(self._walk)
         self._trusted = lru_cache(_CACHED_CHAINS)(self._trusts_text)
 
@@ -62,7 +62,7 @@ class ClientIP:
         return self._resolve(peer, len(chain) > MAX_HEADER, chain[-MAX_HEADER:])
 
     def trusts_peer(self, request: Request) -> bool:
-        """Whether *request* came through a trusted proxy, so that what that proxy writes can be believed."""
+        """Whether *request* came from a trusted proxy, so that the headers which that proxy writes can be believed."""
         peer = (request.peer or "")[:64]
         if not peer:
             return self._trusts_unix
@@ -76,7 +76,7 @@ class ClientIP:
         address = _parse(peer)
         if not (self._trusts_unix if not peer else address is not None and self._trusts(address)):
             return _text(address)
-        if cut:  # the first entry left may be the end of a longer one, and a valid address all the same
+        if cut:  # the first entry may be the end of a longer one and still be a valid address
             chain = chain.partition(",")[2]
         for hop in self._hops(chain):
             found = _parse(hop)
@@ -88,13 +88,13 @@ class ClientIP:
         return _text(address)
 
     def _trusts(self, address: _Address) -> bool:
-        # An address is never in a network of the other version.
+        # An address of one IP version is never in a network of the other; Python answers False.
         return any(address in network for network in self._networks)
 
 
 @lru_cache(4096)
 def canonical(text: str) -> str | None:
-    """Return the address in *text* in canonical form (RFC 5952 for IPv6), or None when it is none.
+    """Return the address in *text* in canonical form (RFC 5952 for IPv6), or None if it is not an address.
 
     Ports, brackets and zone ids are dropped; an IPv4-mapped IPv6 address is its IPv4 address.
     """
@@ -128,12 +128,12 @@ def _hops(chain: str) -> Iterator[str]:
 def _forwarded_for(chain: str) -> Iterator[str]:
     """Yield the ``for`` of each element of a Forwarded header from the right, ``""`` where there is none.
 
-    Commas are not looked for inside quotes. An address has none, and a visitor's unbalanced quote must not swallow
-    what the proxies appended behind it.
+    A comma separates elements even inside quotes: no address contains one, and an unbalanced quote that a client sent
+    must not swallow what the proxies appended after it.
     """
     for element in _hops(chain):
         values = [match[1] for pair in element.split(";") if (match := _FOR.fullmatch(pair))]
-        # An element with two of them was not written by a proxy.
+        # An element with two of them does not come from a proxy.
         yield values[0].strip('"') if len(values) == 1 else ""
 
 

@@ -1,4 +1,4 @@
-"""Country and city, from a MaxMind database of the site's own; and what a country's code is."""
+"""Country and city of an address, from the site's own MaxMind database; and the check of country codes."""
 
 import importlib
 import os
@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol, cast
 from analytics_middleware.errors import ConfigurationError, MissingExtraError
 
 RECHECK_SECONDS: Final = 60.0
-"""How often, at most, the database file is looked at for a newer one."""
+"""Minimum number of seconds between checks for a newer database file."""
 
 _CACHED_ADDRESSES = 8192
-# ISO 3166-1 leaves both to users; CDNs send them for a country they don't know.
+# ISO 3166-1 leaves both to users; CDNs send them for an unknown country.
 _UNKNOWN = frozenset({"XX", "ZZ"})
 
 Place = tuple[str | None, str | None]
@@ -31,10 +31,10 @@ class GeoIP:
     """Looks addresses up in the MaxMind DB file at *path* (GeoLite2, GeoIP2, DB-IP, IPinfo; country or city).
 
     A newer file is noticed within a minute and used from then on. Replace the file by renaming, as geoipupdate
-    does: it is mapped into memory and must not change under its reader.
+    does: it is mapped into memory and must not change while it is read.
 
-    Raises `MissingExtraError` when maxminddb is not installed, and `ConfigurationError` when there is no such
-    file or it is no such database.
+    Raises `MissingExtraError` if maxminddb is not installed, and `ConfigurationError` if the file is missing or is
+    not such a database.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +45,7 @@ class GeoIP:
                 'geoip_database needs the package maxminddb: pip install "analytics-middleware[geoip]"'
             ) from error
         self._open: Callable[[Path], _Reader] = maxminddb.open_database
-        # What a damaged file or an unknown kind of address makes of a look-up.
+        # What a look-up raises for a damaged file or an unknown kind of address.
         self._failures: tuple[type[Exception], ...] = (
             maxminddb.InvalidDatabaseError,
             ValueError,
@@ -68,7 +68,7 @@ class GeoIP:
         self._lookup = lru_cache(_CACHED_ADDRESSES)(self._find)
 
     def locate(self, ip: str | None) -> Place:
-        """Return country code and city of *ip*; None for what the database does not say."""
+        """Return country code and city of *ip*, each None if the database does not have it."""
         if not ip:
             return None, None
         if self._clock() - self._checked >= RECHECK_SECONDS:
@@ -96,8 +96,8 @@ class GeoIP:
                     return
                 reader = self._open(self._path)
             except self._failures:
-                return  # half-written or gone for a moment: the old one serves until the next look
-            # The old reader is not closed: another thread may be in a look-up. It goes with its last reference.
+                return  # half-written, or missing for a moment: use the old one until the next check
+            # The old reader is not closed: another thread may be using it. Its last reference closes it.
             self._reader, self._signature = reader, signature
             self._lookup.cache_clear()
 
@@ -121,7 +121,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def country_code(value: object) -> str | None:
-    """Return *value* as an ISO 3166-1 alpha-2 code in upper case, or None when it is none or says "unknown"."""
+    """Return *value* as an ISO 3166-1 alpha-2 code in upper case, or None if it is not one or means "unknown"."""
     if not isinstance(value, str) or len(value) != 2 or not (value.isascii() and value.isalpha()):
         return None
     code = value.upper()

@@ -18,12 +18,12 @@ def accept_language(header: str | None) -> str | None:
     """Return the language that an Accept-Language *header* prefers, such as ``"en-GB"``, or None.
 
     The range with the highest weight wins, the first of equals (RFC 9110 section 12.5.4). ``*``, ranges of weight
-    0 and what is no language tag are passed over. The tag is cased as RFC 5646 section 2.1.1 has it.
+    0 and invalid language tags are skipped. The tag is returned in the casing of RFC 5646 section 2.1.1.
     """
     if not header:
         return None
     if len(header) > MAX_HEADER:
-        # The last range may have been cut into another language's tag.
+        # The cut may have turned the last range into another language's tag.
         header = header[:MAX_HEADER].rpartition(",")[0]
     return _best(header)
 
@@ -48,7 +48,7 @@ def _best(header: str) -> str | None:
 
 
 def canonical_tag(tag: str) -> str | None:
-    """Return the language *tag* in the casing of RFC 5646 section 2.1.1 (``zh-Hant-TW``), or None if it is none."""
+    """Return the language *tag* in the casing of RFC 5646 section 2.1.1 (``zh-Hant-TW``), or None if it is invalid."""
     if not _TAG.fullmatch(tag):
         return None
     language, *subtags = tag.lower().split("-")
@@ -62,7 +62,7 @@ def canonical_tag(tag: str) -> str | None:
         elif len(subtag) == 4 and subtag.isalpha():
             cased.append(subtag.title())
         else:
-            # Everything behind a singleton belongs to its extension, where casing has no meaning.
+            # Everything after a singleton belongs to its extension, where case has no meaning.
             after_singleton = len(subtag) == 1
             cased.append(subtag)
     return "-".join(cased)

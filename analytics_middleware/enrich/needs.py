@@ -1,4 +1,4 @@
-"""What collectors need of a request beyond the event, and giving it to them and to nobody else."""
+"""Private facts of a request that collectors need besides the event, and how only those collectors get them."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 def check_needs(name: str, needs: Collection[str]) -> frozenset[str]:
     """Return *needs* of collector *name* as a set.
 
-    Raises `ConfigurationError` for one that is neither "client_ip", "header:NAME" nor "cookie:NAME".
+    Raises `ConfigurationError` for a need other than "client_ip", "header:NAME" and "cookie:NAME".
     """
     for need in needs:
         kind, _, what = need.partition(":")
@@ -28,7 +28,7 @@ def check_needs(name: str, needs: Collection[str]) -> frozenset[str]:
 
 
 class Wanted(NamedTuple):
-    """What is to be kept of a request beside the event, by kind."""
+    """Which private facts of a request to keep besides the event, by kind."""
 
     address: bool
     headers: tuple[str, ...]
@@ -36,13 +36,13 @@ class Wanted(NamedTuple):
 
     @classmethod
     def of(cls, needs: Collection[str]) -> "Wanted":
-        """Return what *needs* name."""
+        """Return the facts that *needs* name."""
         pairs = [need.partition(":") for need in sorted(needs)]
         headers, cookies = (tuple(name for what, _, name in pairs if what == kind) for kind in ("header", "cookie"))
         return cls("client_ip" in needs, headers, cookies)
 
     def facts(self, address: str | None, request: Request | None) -> bytes | None:
-        """Return them for `reveal`, None when there are none."""
+        """Return those facts of *request*, encoded for `reveal`, or None if there are none."""
         found: dict[str, Any] = {}
         if self.address and address is not None:
             found["client_ip"] = address
@@ -55,7 +55,7 @@ class Wanted(NamedTuple):
 
 
 def reveal(event: Event, private: bytes | None, needs: Collection[str]) -> Event:
-    """Give *event* those private facts that *needs* names: ``client_ip``, and headers and cookies in ``request``."""
+    """Add the *private* facts that *needs* name to *event*: ``client_ip``, and headers and cookies in ``request``."""
     if private is None or not needs:
         return event
     facts = _decode(private)

@@ -27,7 +27,7 @@ _MAX_PARAMETERS = 64
 _CACHED_VISITS = 4096
 _UTM = frozenset({"utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"})
 
-# Scheme, then perhaps a user name, then the host; a referrer from anywhere but the web or an app says nothing.
+# Scheme, optional user name, host. A referrer that is neither from the web nor from an app says nothing.
 _ORIGIN = re.compile(
     r"(?:https?|android-app|ios-app)://(?:[^/?#@\\\s]*@)?([A-Z0-9._-]{1,253}|\[[0-9A-F:.]{2,45}\])", re.IGNORECASE
 )
@@ -37,7 +37,7 @@ _SAME_SITE_PREFIXES = ("www.", "m.", "mobile.", "amp.")
 
 
 class Attribution(NamedTuple):
-    """What brought a visitor to a page. None where nothing says so."""
+    """What brought a visitor to a page; None where unknown."""
 
     source: str | None = None
     """A site's usual name (``Google``), else the referring host, else utm_source as written."""
@@ -51,9 +51,9 @@ class Attribution(NamedTuple):
     click_id_kind: str | None = None
     """The name of the click id in the URL, such as ``gclid``. Its value is not kept."""
     spam: bool = False
-    """The referrer is known for being forged; the visit is most likely no visit."""
+    """The referrer is known to be forged; most likely there was no visit."""
     internal: bool = False
-    """The visitor came from another page of the same site: the visit goes on, nothing brought them anew."""
+    """The visitor came from another page of the same site, so the visit goes on."""
 
 
 _DIRECT = Attribution()
@@ -61,11 +61,11 @@ _INTERNAL = Attribution(internal=True)
 
 
 def attribute(url: str | None, referrer: str | None, own_host: str | None) -> Attribution:
-    """Return what the *url* of a page and the *referrer* it was asked for with say about where the visit came from.
+    """Return where a visit came from, according to a page's *url* and the *referrer* of the request for it.
 
-    UTM parameters outrank a click id, which outranks the referrer; a paid click id still says the medium of its
-    own platform where no utm_medium does. The site's *own_host*, with or without ``www.`` and port, is no source.
-    Values that look like a secret or an e-mail address are taken for absent.
+    UTM parameters outrank a click id, which outranks the referrer. Without utm_medium, a paid click id still gives the
+    medium if utm_source names its platform. The site's *own_host*, with or without ``www.`` and port, is no source.
+    Values that look like a secret or an e-mail address are ignored.
     """
     query = url.partition("#")[0].partition("?")[2] if url else ""
     if len(query) > MAX_QUERY:
@@ -124,7 +124,7 @@ def _attribute(query: str, referring_host: str, own_host: str) -> Attribution:
 
 
 def _origin(source: str | None, medium: str | None, click: ClickID | None, host: str) -> tuple[Site, str | None]:
-    """Return the site that sent the visitor and the medium, from the strongest evidence there is."""
+    """Return the site that sent the visitor, and the medium, by the strongest evidence."""
     clicked = _named(click.source) if click else None
     referring = _named_host(host) if host else None
     if source is not None:
@@ -185,7 +185,7 @@ def _bare_host(host: str) -> str:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Return the campaign parameters and click ids in *query* by lower-case name, the first of each."""
+    """Return the campaign parameters and click ids in *query* by lower-case name, the first value of each."""
     found: dict[str, str] = {}
     for pair in query.split("&", _MAX_PARAMETERS)[:_MAX_PARAMETERS]:
         key, _, value = pair.partition("=")

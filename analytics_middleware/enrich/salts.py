@@ -1,4 +1,4 @@
-"""The random salts of cookieless visitor ids: one a day, shared by all workers, destroyed after two."""
+"""The random salts of cookieless visitor ids: one per day, shared by all workers, destroyed after two days."""
 
 import secrets
 import threading
@@ -14,18 +14,18 @@ _NOON = 12 * 3600.0
 
 
 SaltSource = Callable[[date], bytes | None]
-"""Returns the salt of a day that several hosts share, None while it can't be had."""
+"""Returns the salt of a day that several hosts share, None while it is unavailable."""
 
 
 class SaltRecords(Protocol):
     """Where salts are shared between the processes of a host."""
 
     def salt(self, day: date, fresh: Callable[[], bytes]) -> bytes:
-        """Return the salt of *day*, which *fresh* makes if it has none; forget those of days before the last."""
+        """Return the salt of *day*, made by *fresh* if there is none; destroy those of days before the previous one."""
         ...
 
     def shared(self, day: date, fresh: Callable[[], bytes]) -> bytes:
-        """As `salt`, but raise rather than return one that other processes don't know."""
+        """Like `salt`, but raise instead of returning one that other processes don't know."""
         ...
 
     def forget(self, day: date) -> None:
@@ -56,15 +56,15 @@ class PrivateSalts:
 
 
 def new_salt() -> bytes:
-    """Return a salt that nobody else has."""
+    """Return a new random salt."""
     return secrets.token_bytes(_LENGTH)
 
 
 class Salts:
-    """The salt of each local day, remembered for today and yesterday.
+    """The salts of local days, cached for today and yesterday.
 
-    New ones come from *source*, if it is given. Where it has none to give they are this host's own, for the whole
-    day, which is counted: ids that change within a day would count visitors twice.
+    New ones come from *source*, if given. If it has none, the host uses a salt of its own for the whole day, because
+    ids that change within a day would count visitors twice; the counter ``salts_apart`` says so.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Salts:
         return day, begin, self._known.get(day) or self.of(day)
 
     def forget(self, now: float) -> bool:
-        """Destroy what no session needs any more at *now*: salts of days before yesterday; return if one was here."""
+        """Destroy the salts of days before yesterday, which no session needs; return whether one was cached here."""
         yesterday = self.day(now) - timedelta(days=1)
         self._records.forget(yesterday)
         kept = {known: each for known, each in self._known.items() if known >= yesterday}
@@ -106,7 +106,7 @@ class Salts:
         return gone
 
     def prepare(self, now: float) -> None:
-        """From noon on have tomorrow's salt here, so that a source that is down at midnight is not missed."""
+        """From noon on, get tomorrow's salt, so that it is here even if the source is down at midnight."""
         tomorrow = self.day(now) + timedelta(days=1)
         if self._source is None or tomorrow in self._known or now - self._today[0] < _NOON:
             return
@@ -119,7 +119,7 @@ class Salts:
         salt = self._known.get(day)
         if salt is None:
             salt = self._records.salt(day, lambda: self._new(day))
-            # Two days at most, here too: a salt that is kept anywhere is not destroyed.
+            # Two days at most here too: a salt is not destroyed as long as a copy is kept anywhere.
             self._known = {known: each for known, each in self._known.items() if abs((known - day).days) <= 1}
             self._known[day] = salt
         return salt

@@ -1,4 +1,4 @@
-"""Sessions: a visitor's events with no more than half an hour between them, whichever worker saw them."""
+"""Sessions: a visitor's events with no gap longer than `session_timeout`, whichever worker saw them."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ class SessionRecords(Protocol):
     """Where sessions are shared between the processes of a host."""
 
     def update(self, sightings: Sequence[tuple[str, float]], timeout: float) -> list[Session]:
-        """Return each sighting's session as all processes see it, with the sightings taken into account."""
+        """Add *sightings*, (visitor, seconds since the epoch), and return the session that each belongs to."""
         ...
 
     def active(self, visitors: Iterable[str], since: float) -> set[str]:
@@ -61,7 +61,7 @@ class PrivateSessions:
         return {each for each in visitors if (session := self._sessions.get(each)) is not None and session.last > since}
 
     def forget(self, now: float) -> None:
-        """As many as are remembered have been seen lately."""
+        """Do nothing: only the most recent sessions are kept anyway."""
 
 
 class _Known:
@@ -75,7 +75,7 @@ class _Known:
 
 
 class Sessions:
-    """Gives events their session ids. Asks the shared records only when this process can't know."""
+    """Gives events their session ids; asks the shared records only if this process can't know."""
 
     def __init__(self, records: SessionRecords, timeout: float) -> None:
         self._records = records
@@ -108,13 +108,13 @@ class Sessions:
         return ids
 
     def forget(self, now: float) -> None:
-        """Forget sessions that ended long before *now*; called often, it looks for some once an hour."""
+        """Forget sessions that ended long before *now*; may be called often, works once an hour."""
         if now >= self._forgotten + _FORGET_EVERY or now < self._forgotten:
             self._forgotten = now
             self._records.forget(now)
 
     def active(self, visitors: Iterable[str], at: float) -> set[str]:
-        """Return which of *visitors* are in a session that goes on at *at*."""
+        """Return which of *visitors* have a session that has not ended at *at*."""
         return self._records.active(visitors, at - self.timeout)
 
 
@@ -123,6 +123,6 @@ def follow(session: Session | None, at: float, timeout: float) -> Session:
     if session is None or at > session.last + timeout:
         return Session(uuid7(at), at, at)
     if at < session.first - timeout:
-        # A straggler from before: a session of its own, which does not end the present one.
+        # A late event from before: it gets a session of its own, which does not end the present one.
         return Session(uuid7(at), at, at)
     return Session(session.session_id, min(session.first, at), max(session.last, at))

@@ -25,10 +25,10 @@ class ClickID(NamedTuple):
     paid: bool
 
 
-# One site a line: its name, then how it is spelled. A spelling with a dot is a host with its subdomains; one that
+# One site per line: its name, then how it is spelled. A spelling with a dot is a host with its subdomains; one that
 # begins with "=" is that host alone (and its www. and m.), because its other subdomains are other services; one that
 # ends with ".*" is the host under any national domain. A spelling without a dot is a value of utm_source. A line
-# without a name goes on with the site before it.
+# without a name continues the one before.
 _SITES: Final[dict[Category, str]] = {
     "search": """
         Google: google =google.* =cse.google.* =images.google.* =news.google.* =encrypted.google.com
@@ -211,7 +211,7 @@ EXACT_HOSTS: Final[dict[str, Site]] = {}
 STEMS: Final[dict[str, Site]] = {}
 """Hosts of sites with many national domains, without the domain: ``amazon`` of ``amazon.co.uk``."""
 EXACT_STEMS: Final[dict[str, Site]] = {}
-"""The same for those that stand for a site without their subdomains."""
+"""The same for sites without their subdomains."""
 ALIASES: Final[dict[str, Site]] = {}
 """Values of utm_source, lower case."""
 
@@ -242,7 +242,7 @@ def _add(spelling: str, site: Site) -> None:
 _index()
 
 CLICK_IDS: Final[dict[str, ClickID]] = {
-    # Google Ads auto-tagging; gbraid and wbraid are its forms for iOS, gad_source what remains without consent.
+    # Google Ads auto-tagging: gbraid and wbraid are for iOS, gad_source is what remains without consent.
     "gclid": ClickID("Google", "cpc", paid=True),
     "gbraid": ClickID("Google", "cpc", paid=True),
     "wbraid": ClickID("Google", "cpc", paid=True),
@@ -265,11 +265,11 @@ CLICK_IDS: Final[dict[str, ClickID]] = {
     "igsh": ClickID("Instagram", "social", paid=False),
     "ysclid": ClickID("Yandex", "organic", paid=False),
     "srsltid": ClickID("Google", "organic", paid=False),
-    # One value a campaign. The ids that name a recipient (mc_eid, _hsenc, _kx, mkt_tok) are left out on purpose.
+    # One value per campaign. Ids that identify a recipient (mc_eid, _hsenc, _kx, mkt_tok) are left out on purpose.
     "mc_cid": ClickID("Mailchimp", "email", paid=False),
     "_hsmi": ClickID("HubSpot Email", "email", paid=False),
 }
-"""Query parameters, lower case, that platforms append to the links they send visitors by; strongest first."""
+"""Query parameters (lower case) that platforms append to the links on them, strongest evidence first."""
 
 _SPAM: Final = """
     semalt.com semaltmedia.com buttons-for-website.com buttons-for-your-website.com best-seo-offer.com

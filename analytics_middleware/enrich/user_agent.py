@@ -1,4 +1,4 @@
-"""What a User-Agent header says of the browser, and whether it is a crawler's."""
+"""What a User-Agent header says about the browser, and whether it is a crawler's."""
 
 import importlib
 import re
@@ -25,7 +25,7 @@ class Agent(NamedTuple):
 
 _UNKNOWN = Agent()
 
-# One browser on different devices is one browser: the device is a fact of its own.
+# A browser has one name on all devices; the device is a separate fact.
 _BROWSERS: Final = {
     "Chrome Mobile": "Chrome",
     "Chrome Mobile iOS": "Chrome",
@@ -41,7 +41,7 @@ _BROWSERS: Final = {
 }
 _SYSTEMS: Final = {"Mac OS X": "macOS", "Chrome OS": "ChromeOS", "ATV OS X": "tvOS", "WatchOS": "watchOS"}
 
-# Looked for in this order: a television or a console also names the system it is built on.
+# Tried in this order: televisions and consoles also name the system they are built on.
 _DEVICES: Final = (
     ("console", re.compile(r"PlayStation|\bXbox|Nintendo")),
     (
@@ -59,8 +59,8 @@ _DEVICES: Final = (
     ("desktop", re.compile(r"Windows NT|Macintosh|X11|CrOS|Linux (?:x86_64|i686|aarch64)")),
 )
 
-# What automatic clients call themselves; enough for the traffic of most sites when the full list is not installed.
-# A word that ends in "bot" is a crawler's, but for a phone maker's (Cubot).
+# What automatic clients call themselves; enough for most sites if the full list is not installed. A word that ends in
+# "bot" is a crawler's, except Cubot, which makes phones.
 _CRAWLER: Final = re.compile(
     r"(?<!cu)bot(?![a-z])|crawl|spider|slurp|scrap(?:er|y)|headless|lighthouse|pagespeed|pingdom|uptime|monitoring|"
     r"facebookexternalhit|meta-external|embedly|whatsapp/|bingpreview|google(?:other|-read-aloud|-safety)|"
@@ -82,8 +82,8 @@ def parse(user_agent: str | None) -> Agent:
 def is_crawler(user_agent: str | None) -> bool:
     """Whether *user_agent* is a crawler's, a monitor's or a program's, or missing.
 
-    Known are a short list of what such clients have in common, and the patterns of crawler-user-agents when that
-    package is installed.
+    It is matched against a short list of what such clients have in common, and against the patterns of the package
+    crawler-user-agents if that is installed.
     """
     if not user_agent:
         return True
@@ -99,7 +99,7 @@ def _parse(user_agent: str) -> Agent:
     browser, system = result.user_agent, result.os
     version = None
     if browser is not None and browser.major:
-        # A minor of 0 is what browsers send that no longer tell theirs.
+        # Browsers that no longer tell their minor version send 0.
         version = browser.major if browser.minor in (None, "", "0") else f"{browser.major}.{browser.minor}"
     return Agent(
         browser=None if browser is None else _BROWSERS.get(browser.family, browser.family),
@@ -131,13 +131,13 @@ def _ua_parser() -> Callable[[str], Any] | None:
 
 
 def load() -> None:
-    """Import what is installed, now: a thread that imports during a fork leaves the child a lock that nobody holds."""
+    """Import the optional packages now: a fork during an import in a thread leaves a lock that is never released."""
     for name in ("ua_parser", "ua_parser_builtins.lazy", "crawleruseragents"):
         with suppress(ImportError):
             importlib.import_module(name)
 
 
-# A pattern that is plain text but for escaped punctuation.
+# A pattern that is plain text, apart from escaped punctuation.
 _PLAIN = re.compile(r"(?:[^\\.^$*+?{}\[\]|()]|\\[^A-Za-z0-9])+")
 _ESCAPED = re.compile(r"\\(.)")
 
@@ -156,9 +156,9 @@ def _crawler_patterns() -> tuple[re.Pattern[str], ...]:
 
 
 def _any_of(words: Iterable[str]) -> str:
-    """Return a pattern that finds any of *words*, written as the tree of their letters.
+    """Return a pattern that finds any of *words*, written as a tree of their letters.
 
-    Of a thousand alternatives in a row, `re` tries each at every place; of the tree only the first letters.
+    `re` would try each of a thousand alternatives at every position; of a tree it tries only the first letters.
     """
     root: dict[str, Any] = {}
     for word in words:
@@ -170,7 +170,7 @@ def _any_of(words: Iterable[str]) -> str:
 
 
 def _branches(node: dict[str, Any]) -> str:
-    if "" in node:  # a word ends here, so whatever longer ones go on with need not be looked for
+    if "" in node:  # a word ends here, so the rest of longer ones need not match
         return ""
     branches = [re.escape(letter) + _branches(rest) for letter, rest in sorted(node.items())]
     return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"

@@ -1,7 +1,7 @@
-"""Who came and from where: fills an event's visit and anonymous id from what its request said.
+"""Enrichment: fills in an event's visit and anonymous id from its request.
 
-Runs in the writer thread. After it the event holds no more than may be kept: what only some collectors may read,
-the client's address above all, stands apart.
+Runs in the writer thread. Afterwards the event holds only what may be kept; what only some collectors may read, above
+all the client's address, is kept apart from it.
 """
 
 import time
@@ -34,13 +34,13 @@ CONSENTED = 2
 BOT = 4
 """An automatic page view of a known crawler."""
 FORWARDED = 8
-"""Another host's record, whose own collectors get it there; here it is for the store."""
+"""A record from another host, which delivers it to its collectors; here it is only for the store."""
 
 _CARRY_OVER = 3 * 3600.0
-"""Seconds after midnight in which a session may go on under yesterday's id."""
+"""Seconds after midnight during which a session may go on under yesterday's id."""
 
 _AHEAD = 3600.0
-"""Seconds that a clock may be ahead; later events are refused by the store anyway."""
+"""Seconds that a client's clock may be ahead; the store refuses later events anyway."""
 
 _CACHED_VISITORS = 16_384
 _CACHED_PAGES = 8192
@@ -48,7 +48,7 @@ _CACHED_AGENTS = 4096
 
 
 class EnrichedEvent(NamedTuple):
-    """An event with what must be known of it besides."""
+    """An event with the flags and the private facts of its log entry."""
 
     event: Event
     flags: int
@@ -58,7 +58,7 @@ class EnrichedEvent(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """What is kept of where a page view went and came from, and what that says of the visit."""
+    """An event's URL, path and referrer as they are kept, and the attribution they give."""
 
     url: str | None
     path: str | None
@@ -67,7 +67,7 @@ class _Kept(NamedTuple):
 
 
 class Enricher:
-    """Fills visits. One per process; not for several threads at a time, but for the parts that are public."""
+    """Enriches events. One per process; not thread-safe, except `client_ip`, `exclusions` and `cookie`."""
 
     def __init__(
         self,
@@ -101,12 +101,12 @@ class Enricher:
         self._clock = clock
         strict = settings.privacy == "strict"
         self._wanted = Wanted.of(() if strict else needs)
-        # Of visitors who object third parties get nothing, so nothing is kept for them.
+        # Third parties get nothing of visitors who object, so nothing is kept for them.
         self._wanted_of_own = Wanted.of(() if strict else own_needs)
         self._any_private = bool(needs) and not strict
         load()
         self._carried: dict[str, str] = {}
-        # Each derived from several headers at the price of one look: most requests look like one before.
+        # Each caches what is derived from several headers in one look-up: most requests resemble an earlier one.
         self._hash = remembered(_CACHED_VISITORS)(cookieless_id)
         self._kept = remembered(_CACHED_PAGES)(self._keep)
         self._agent = remembered(_CACHED_AGENTS)(self._keep_agent)
@@ -119,17 +119,17 @@ class Enricher:
     def enrich(
         self, event: Event, request: Request | None, *, automatic: bool = True, nobody: bool = False
     ) -> EnrichedEvent:
-        """Fill *event* from *request* (None: from nothing but itself) and make it fit to be kept.
+        """Fill *event* from its own fields and from *request*, if there is one, and remove what must not be kept.
 
-        Only *automatic* page views can be bots'; what somebody tracked is somebody's. With *nobody* what is known of
-        the request is too little to tell its visitor from others: the event gets no anonymous id that it has not.
+        Only *automatic* page views can be a bot's, tracked events can't. *nobody* says that too little is known of the
+        request to tell its visitor from others, so the event gets no new anonymous id.
         """
         private = None
         at = event.timestamp.timestamp()
         address = event.client_ip
         visit = event.visit
         if request is not None:
-            # Kept with the event: it holds for whoever gets it later, too.
+            # Kept with the event, because it holds for later recipients too.
             visit.consented = self._consent.asked and self._consent.given(request)
             visit.opted_out = opted_out(request)
             if event.anon_id is None and not visit.opted_out and not nobody:
@@ -150,13 +150,13 @@ class Enricher:
         return EnrichedEvent._make((event, flags_of(event), private, at))
 
     def flags(self, request: Request | None) -> int:
-        """Return what decides who may get what was said of a user in *request*; outside of one nobody consents."""
+        """Return the flags that decide who may get traits set in *request*; without a request there is no consent."""
         if request is None:
             return 0
         return OPTED_OUT * opted_out(request) | CONSENTED * self._consent.given(request)
 
     def assign_sessions(self, seen: Sequence[EnrichedEvent]) -> None:
-        """Give the events their session ids, all at once."""
+        """Give the events in *seen* their session ids, in one update."""
         visits: list[Visit] = []
         sightings: list[tuple[str, float]] = []
         for event, _, _, at in seen:
@@ -168,13 +168,13 @@ class Enricher:
                 visit.session_id = session_id
 
     def prepare(self, now: float) -> None:
-        """Have ready what the next day needs from elsewhere."""
+        """Get the next day's salt in advance, if it comes from elsewhere."""
         self._salts.prepare(now)
 
     def forget(self, now: float) -> None:
         """Destroy the salts of days before yesterday, and the sessions that ended long ago."""
         if self._salts.forget(now):
-            # What was hashed with them is remembered by them.
+            # The caches' keys contain the salts.
             self._hash = remembered(_CACHED_VISITORS)(cookieless_id)
             self._carried.clear()
         self._sessions.forget(now)
@@ -187,12 +187,12 @@ class Enricher:
         if self.cookie is None:
             return None
         if self._consent.asked and not consented:
-            # No cookie for them, neither given nor read: they are counted as on a site without cookies.
+            # Without consent no cookie is set or read; these visitors are counted as on a site without cookies.
             return self._cookieless_visitor(event, address, at)
         return self.cookie.brought(request)
 
     def _cookieless_visitor(self, event: Event, address: str | None, at: float) -> str:
-        # A time that somebody claims must not have salts made, and others destroyed, before their day.
+        # A false timestamp in the future must not create that day's salt, which would destroy today's.
         at = min(at, self._clock() + _AHEAD)
         day, begun, salt = self._salts.at(at)
         today = self._hash(salt, address, event.user_agent, event.hostname)
@@ -212,7 +212,7 @@ class Enricher:
         return carried
 
     def _describe(self, event: Event, visit: Visit) -> None:
-        """Say what the headers of *event* tell of the visit, and keep of them what may be kept."""
+        """Fill in what the headers in *event* tell about the visit, and scrub them."""
         if event.user_agent is not None:
             agent, event.user_agent = self._agent(event.user_agent)
             if visit.browser is None:
@@ -242,14 +242,14 @@ class Enricher:
 
 
 def flags_of(event: Event) -> int:
-    """Return what decides who may get *event*, from what is known of its visit."""
+    """Return the flags that decide who may get *event*."""
     visit = event.visit
     bot = visit.is_bot and event.type is EventType.PAGEVIEW and not event.user_id
     return OPTED_OUT * visit.opted_out | CONSENTED * visit.consented | BOT * bot
 
 
 def _owner(event: Event) -> str | None:
-    """Return whose session an event belongs to: the visitor's, so that signing in does not end it."""
+    """Return whose session an event belongs to: the visitor's before the user's, so that signing in does not end it."""
     if event.anon_id:
         return event.anon_id
     return f"user {event.user_id}" if event.user_id else None

@@ -1,4 +1,4 @@
-"""Who an anonymous visitor is: a daily hash without cookies, or a signed first-party cookie; and what is no id."""
+"""Anonymous ids: a daily hash without cookies, or a signed first-party cookie; and which values are no ids."""
 
 import base64
 import hmac
@@ -8,11 +8,11 @@ from hashlib import blake2b
 from typing import Final
 
 COOKIELESS_PREFIX: Final = "cl_"
-"""How the anonymous ids of cookieless visitors begin. Such an id is shared by the people behind one address, lives
-for a day and is never merged into a user."""
+"""Prefix of the anonymous ids of cookieless visitors. People behind one address with the same browser share such an
+id; it lasts for a day and is never merged into a user."""
 
 COOKIE_MAX_AGE: Final = 365 * 24 * 3600
-"""Seconds that a visitor cookie lives."""
+"""Seconds that a visitor cookie lasts."""
 
 COOKIE_LENGTH: Final = 65
 """Characters of a visitor cookie's value."""
@@ -27,19 +27,19 @@ _ZERO_UUID = re.compile(r"0{8}-?0{4}-?0{4}-?0{4}-?0{12}")
 
 
 def cookieless_id(salt: bytes, ip: str | None, user_agent: str | None, site: str | None) -> str:
-    """Return the anonymous id that *ip*, *user_agent* and *site* have under *salt*, 23 characters.
+    """Return the anonymous id, 23 characters, of *ip*, *user_agent* and *site* under *salt*.
 
-    It is a BLAKE2b hash keyed with *salt* (RFC 7693). With a random salt that is destroyed after its day, nobody,
-    the site included, can tell later which address an id stood for.
+    It is a BLAKE2b hash keyed with *salt* (RFC 7693). Once a random salt is destroyed after its day, nobody, not even
+    the site, can tell which address an id stood for.
 
-    Raises ValueError when *salt* has fewer than 16 or more than 64 bytes.
+    Raises ValueError if *salt* has fewer than 16 or more than 64 bytes.
     """
     if not 16 <= len(salt) <= 64:
         raise ValueError(f"a salt has 16 to 64 bytes, not {len(salt)}")
     digest = blake2b(key=salt, digest_size=_DIGEST)
     for part in (ip, user_agent, site):
         data = (part or "").encode("utf-8", "surrogatepass")
-        # With its length before it, no part can pass for the end of the one before.
+        # The length prefix makes the boundaries unambiguous: text can't move from one part to the next.
         digest.update(len(data).to_bytes(8, "big") + data)
     return COOKIELESS_PREFIX + base64.urlsafe_b64encode(digest.digest()).decode()
 
@@ -68,7 +68,7 @@ def read(secret: bytes, value: str | None) -> str | None:
 
 
 def _sign(secret: bytes, visitor_id: str) -> str:
-    # The label keeps a signature made here from being good for anything else signed with the site's secret.
+    # The label makes a signature made here invalid for anything else signed with the site's secret.
     return hmac.digest(secret, b"analytics-middleware visitor 1:" + visitor_id.encode(), "sha256").hex()[:32]
 
 
@@ -82,7 +82,7 @@ def set_cookie_header(name: str, value: str, *, secure: bool) -> str:
 
 
 def clear_cookie_header(name: str, *, secure: bool) -> str:
-    """Return the value of a Set-Cookie header that has the browser forget the visitor cookie *name*."""
+    """Return the value of a Set-Cookie header that deletes the visitor cookie *name*."""
     header = f"{name}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
     return f"{header}; Secure" if secure else header
 
@@ -95,7 +95,7 @@ def is_cookie_name(name: str) -> bool:
 def is_identity(text: str | None) -> bool:
     """Whether *text* identifies anybody: not empty, null, undefined, anonymous, none or an all-zero UUID.
 
-    Those are what clients send when they have no user, in any case and with spaces around.
+    Clients send those when they have no user, in any case and with spaces around.
     """
     if text is None:
         return False
