@@ -1,6 +1,6 @@
 # mypy: disable-error-code="import-untyped"
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-"""What this adapter uses of Django, which ships no types: the boundary behind which they are `Any`."""
+"""Everything that this adapter imports from Django, typed as `Any` because Django ships no types."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
-"""Wrong set-ups, told twice: by ``manage.py check`` with stable ids, and in the log of a server, which runs no checks.
+"""Checks of the project's set-up. ``manage.py check`` reports them, and servers, which run no checks, log them.
 
 - ``analytics_middleware.E001``: ``settings.ANALYTICS`` is wrong.
 - ``analytics_middleware.W001``: the middleware is missing from ``MIDDLEWARE``: nothing is recorded.
 - ``analytics_middleware.W002``: it is there more than once.
-- ``analytics_middleware.W003``: it stands after middleware that answers by itself or replaces responses.
+- ``analytics_middleware.W003``: it comes after middleware that answers requests or replaces responses.
 - ``analytics_middleware.W004``: there is neither a collector nor a ``DATA_DIR``: events stay in memory.
 """
 
@@ -19,7 +19,7 @@ _APP = "analytics_middleware_django"
 DOTTED_PATH = f"{_APP}.AnalyticsMiddleware"
 
 _HARMLESS_ABOVE = (
-    # They neither know pages nor replace the responses of others.
+    # They neither serve pages nor replace the responses of others.
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.gzip.GZipMiddleware",
     "django.middleware.cache.UpdateCacheMiddleware",
@@ -50,7 +50,7 @@ def check_setup(**_: Any) -> list[Any]:
 
 
 def log_once() -> None:
-    """Log what is wrong with the set-up, once per process and only if this process records at all."""
+    """Log what is wrong with the set-up, once per process and only if this process records events."""
     global _logged
     if _logged or not get_analytics().active:
         return
@@ -110,13 +110,13 @@ def _check_order(middleware: Sequence[str]) -> list[Any]:
 
 
 def _is_ours(path: str) -> bool:
-    # Imported here, for the middleware itself has its set-up logged by this module.
+    # Imported here because the middleware imports this module.
     from analytics_middleware_django.middleware import AnalyticsMiddleware
 
     try:
         middleware = _django.import_string(path)
     except ImportError:
-        # Django says so itself.
+        # Django reports this itself.
         return False
     return isinstance(middleware, type) and issubclass(middleware, AnalyticsMiddleware)
 

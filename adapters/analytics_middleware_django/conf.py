@@ -34,7 +34,7 @@ def get_analytics() -> Analytics:
 
 
 def is_of_settings(analytics: Analytics) -> bool:
-    """Whether *analytics* is what `get_analytics` has made."""
+    """Whether *analytics* is the object that `get_analytics` returns."""
     return analytics is _analytics
 
 
@@ -44,7 +44,7 @@ def asset_prefixes() -> tuple[str, ...]:
     prefixes = _prefixes
     if prefixes is None:
         urls = [str(url) for url in (_django.settings.STATIC_URL, _django.settings.MEDIA_URL) if url]
-        # An empty MEDIA_URL reads as the root of the site, which serves everything else too.
+        # Django turns an empty MEDIA_URL into the root of the site, which everything else is under too.
         roots = ("/", _django.get_script_prefix())
         prefixes = _prefixes = tuple(url for url in urls if url.startswith("/") and url not in roots)
     return prefixes
@@ -67,12 +67,12 @@ def _build() -> Analytics:
 
 
 def _mail(to: str, subject: str, text: str, html: str) -> None:
-    """Send a report or an alert as Django sends e-mail."""
+    """Send a report or an alert by Django's own e-mail backend."""
     _django.send_mail(subject, text, None, [to], html_message=html)
 
 
 def _forget(*, setting: str, **_: Any) -> None:
-    """Start over when tests override the settings that went in."""
+    """Start over when tests override the settings that were used."""
     global _analytics, _prefixes
     if setting in (SETTING, "DEBUG"):
         with _lock:

@@ -1,7 +1,7 @@
-"""When a response is over: Django closes it after its last byte, or before it if the client has gone.
+"""Finishes an event when its response is over: Django closes it after its last byte, or when the client has gone.
 
-A response's closers are where Django itself hangs what must happen then (a generator's ``close``, the request's).
-They also run for a `FileResponse` that the server sends through ``wsgi.file_wrapper``, which stays untouched.
+Django then calls the response's closers (a generator's ``close``, the request's), to which ours is added. They also
+run for a `FileResponse` that the server sends through ``wsgi.file_wrapper``, which therefore needs no wrapping.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ _BODILESS = (204, 304)
 
 
 def watch(response: Any, context: RequestContext) -> "Ending":
-    """Finish *context* when *response* is over; what its body's generators call finds the current request."""
-    # The one header that says what kind of answer it was; who may keep it matters to a cookie only.
+    """Finish *context* when *response* is over, and make it the current request while the body is generated."""
+    # The content type is enough to classify the response; only a visitor cookie also depends on the caching headers.
     said = (("content-type", response.headers.get("Content-Type", "")),)
     if context.analytics.visitor_cookie is not None:
         said = tuple(response.headers.items())
     if (cookie := context.respond(response.status_code, said)) is not None:
         response.cookies.load(cookie)
-        # Django's cache middleware keeps answers with cookies, and would give this one to everybody.
+        # Django's cache middleware stores responses with cookies, and would give this cookie to everybody.
         context.source._cache_update_cache = False
     ending = Ending(context)
     closers: list[Any] = response._resource_closers
-    # Setting the content of a file's response would end its use of sendfile.
+    # Wrapping the content of a file's response would end its use of sendfile.
     if response.streaming and getattr(response, "file_to_stream", None) is None:
         ending.streaming = True
         content = response.streaming_content
@@ -41,19 +41,19 @@ def watch(response: Any, context: RequestContext) -> "Ending":
 
 
 def finish(context: RequestContext, status: int | None) -> None:
-    """Finish *context* now, with *status*; nothing happens if it is finished."""
+    """Finish *context* with *status*, unless it is already finished."""
     if not context.finished:
         context.status = status
         context.finish(time.perf_counter() - context.clock)
 
 
 def failed(error: BaseException) -> int:
-    """Return the status of a request that ended with *error*: the client gave up waiting, or the application failed."""
+    """Return the status of a request that ended with *error*: 499 if the client gave up, 500 if the view failed."""
     return 499 if isinstance(error, (asyncio.CancelledError, GeneratorExit)) else 500
 
 
 class Ending:
-    """The closer that finishes the event of a response's request, once."""
+    """The closer of a response that finishes the event of its request, once."""
 
     __slots__ = ("_closes_itself", "_token", "context", "streaming")
 
@@ -65,11 +65,11 @@ class Ending:
         self._closes_itself = False
 
     def resume(self) -> None:
-        """Give the other closers, a generator's ``finally`` among them, their request back."""
+        """Make the request current again for the other closers, such as a generator's ``finally``."""
         self._token = current.set(self.context)
 
     def __call__(self) -> None:
-        """End the request: its response is closed."""
+        """End the request, because its response is closed."""
         context = self.context
         if self._token is not None:
             current.reset(self._token)
@@ -80,14 +80,14 @@ class Ending:
             context.analytics.flush_response()
 
     def follow(self, task: "asyncio.Task[Any]") -> None:
-        """Look at how *task*, which sends the response or calls what does, ends."""
+        """Watch the end of *task*, which sends the response or calls the code that does."""
         self._closes_itself = _within_handler()
         task.add_done_callback(self.task_done)
 
     def task_done(self, task: "asyncio.Task[Any]") -> None:
-        """End the request if *task*, which was to send the response, was cancelled or raised.
+        """End the request if *task*, which should have sent the response, was cancelled or raised.
 
-        Django's ASGI handler does not close a response that it failed to send, and closes one whose client has gone
+        Django's ASGI handler does not close a response that it failed to send. It does close one whose client has gone,
         like any other.
         """
         context = self.context
@@ -96,21 +96,21 @@ class Ending:
         if task.cancelled() or task.cancelling():
             finish(context, 499)
         elif (error := task.exception()) is not None:
-            # What servers raise when they send to a client that has gone is an OSError (ASGI 2.4).
+            # Servers raise OSError when they send to a client that has gone (ASGI 2.4).
             finish(context, 499 if isinstance(error, OSError) else failed(error))
         elif self._closes_itself:
-            # Whoever called the handler took the error of sending; the response was never closed.
+            # The handler's caller caught the error of sending, so the response was never closed.
             finish(context, 499)
 
     def __reduce__(self) -> Any:
-        # Django's cache middleware pickles responses; in the copy there is nothing to end.
+        # Django's cache middleware pickles responses; the copy belongs to no request.
         return Ended, ()
 
 
 def _within_handler() -> bool:
-    """Whether this task runs Django's handler itself, from the request to the closing: so it is from Django 6.1 on.
+    """Whether this task runs Django's whole handler, from request to closing, as it does from Django 6.1 on.
 
-    Before, a task of its own sends the response; under sync middleware another task ends before it is sent.
+    Before 6.1 a separate task sends the response, and under sync middleware this task ends before it is sent.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -121,14 +121,14 @@ def _within_handler() -> bool:
 
 
 class Ended:
-    """The closer in a copy of a response."""
+    """The closer in a pickled copy of a response."""
 
     def __call__(self) -> None:
         """Do nothing."""
 
 
 class Stream:
-    """A body that is made piece by piece, each within its request; tells the ending whether it got to its end."""
+    """A streamed body. The request is current while it is generated, and *ending* is told when it is exhausted."""
 
     def __init__(self, content: Iterator[bytes], ending: Ending) -> None:
         self._content = content
@@ -154,7 +154,7 @@ class Stream:
 
 
 class AsyncStream:
-    """The same for a body from an asynchronous iterator."""
+    """Like `Stream`, for an asynchronous iterator."""
 
     def __init__(self, content: AsyncIterator[bytes], ending: Ending) -> None:
         self._content = content
@@ -175,6 +175,6 @@ class AsyncStream:
             finish(ending.context, failed(error))
             raise
         finally:
-            # Abandoned while it waited, it is closed by the garbage collector, in another context.
+            # If it is abandoned while it waits, the garbage collector closes it in another context.
             with suppress(ValueError):
                 current.reset(token)

@@ -19,7 +19,7 @@ _SESSION_USER = "_auth_user_id"
 
 
 def enter(analytics: Analytics, request: Any) -> RequestContext | None:
-    """Return a context with what the server says of *request*, or None if a layer further out records it."""
+    """Return a context with the server's facts of *request*, or None if an outer layer already records it."""
     scope: Any = getattr(request, "scope", None)
     meta: dict[str, Any] = request.META
     outer: RequestContext | None
@@ -33,7 +33,8 @@ def enter(analytics: Analytics, request: Any) -> RequestContext | None:
     context.entered = time.time()
     context.clock = time.perf_counter()
     context.method = request.method or "GET"
-    # Not from the environ, in which Django has decoded the path; and the scheme that SECURE_PROXY_SSL_HEADER says.
+    # Not from the environ, in which Django has replaced the path by its decoded text. The scheme is the one that
+    # SECURE_PROXY_SSL_HEADER gives.
     context.path = request.path
     context.scheme = request.scheme or "http"
     context.query = meta.get("QUERY_STRING", "")
@@ -67,31 +68,31 @@ def describe(request: Any, context: RequestContext) -> None:
         context.staff = is_staff(resolved_user(request))
     # Set by LocaleMiddleware; without it the core reads Accept-Language.
     context.locale = getattr(request, "LANGUAGE_CODE", None)
-    # Last: it may be the project's own code, and raise.
+    # Last, because it may be the project's own code, and raise.
     get_user_id = context.analytics.settings.get_user_id
     context.user_id = signed_in(request) if get_user_id is None else identifier(get_user_id(request))
 
 
 @lru_cache(4096)
 def template(route: str) -> str:
-    r"""Return *route*, joined by Django through its includes, as a template with one leading slash.
+    r"""Return *route*, which Django has joined from its includes, as a template with one leading slash.
 
-    ``path`` routes stay as they were written. Of ``re_path`` expressions the anchors at both ends go, the rest is
-    the expression as written: ``^articles/(?P<year>[0-9]{4})/$`` is ``/articles/(?P<year>[0-9]{4})/``. (Joining has
-    dropped the ``^`` of included expressions.) A prefix from ``i18n_patterns`` is the language that matched.
+    ``path`` routes stay as they were written. ``re_path`` expressions lose the anchors at both ends and otherwise stay
+    as written: ``^articles/(?P<year>[0-9]{4})/$`` is ``/articles/(?P<year>[0-9]{4})/``. (Django has dropped the ``^``
+    of included expressions.) A prefix from ``i18n_patterns`` is the language that matched.
     """
     if route.endswith((r"\Z", "$")):
         end = route[:-2] if route.endswith(r"\Z") else route[:-1]
-        # An odd number of backslashes before it makes the last character a literal.
+        # After an odd number of backslashes the anchor is a literal character.
         if (len(end) - len(end.rstrip("\\"))) % 2 == 0:
             route = end
     return "/" + route.removeprefix("^").lstrip("/")
 
 
 def signed_in(request: Any) -> str | None:
-    """Return the id of the user that this request has resolved already, or that its loaded session names.
+    """Return the id of the user that *request* has already resolved, or that its session names if it is loaded.
 
-    Neither evaluates ``request.user`` nor touches the session: that would cost a query, and ``Vary: Cookie``.
+    This neither evaluates ``request.user`` nor accesses the session, which would cost a query and ``Vary: Cookie``.
     """
     user = resolved_user(request)
     if user is not None:
@@ -102,7 +103,7 @@ def signed_in(request: Any) -> str | None:
 
 
 def resolved_user(request: Any) -> Any:
-    """Return the user that this request has resolved already, None if it has not."""
+    """Return the user that *request* has already resolved, or None."""
     known: dict[str, Any] = request.__dict__
     user: Any = known.get("user")
     if isinstance(user, LazyObject):
@@ -110,5 +111,5 @@ def resolved_user(request: Any) -> Any:
         user = lazy._wrapped
         if user is EMPTY:
             user = known.get("_cached_user")
-    # The second one is resolved by `await request.auser()`.
+    # `await request.auser()` keeps the user under this name.
     return known.get("_acached_user") if user is None else user

@@ -1,4 +1,4 @@
-"""The middleware: one class for WSGI and ASGI, synchronous and asynchronous, that waits for no thread."""
+"""The middleware: one class for WSGI and ASGI, synchronous and asynchronous, so Django needs no thread to adapt it."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from analytics_middleware_django.facts import enter
 
 
 class AnalyticsMiddleware:
-    """Records an event for each request. It belongs first in ``MIDDLEWARE``.
+    """Records an event for each request. Put it first in ``MIDDLEWARE``.
 
-    What stands before it and answers by itself is not recorded, and what replaces a response on its way out hides
-    from it what the client saw. Settings are read from ``settings.ANALYTICS``.
+    It does not see requests that middleware before it answers, and if such middleware replaces a response, the event
+    shows the original one. Settings are read from ``settings.ANALYTICS``.
 
-    Raises `django.core.exceptions.ImproperlyConfigured` at start when a setting is wrong.
+    Raises `django.core.exceptions.ImproperlyConfigured` at start if a setting is wrong.
     """
 
     sync_capable = True
@@ -38,7 +38,7 @@ class AnalyticsMiddleware:
         checks.log_once()
 
     def __call__(self, request: Any) -> Any:
-        """Serve one request; asynchronously if what comes after is asynchronous."""
+        """Serve one request, asynchronously if the next layer is asynchronous."""
         if self._is_async:
             return self._serve(request)
         context = self._enter(request)
@@ -56,7 +56,7 @@ class AnalyticsMiddleware:
             current.reset(token)
         try:
             watch(response, context)
-        except Exception:  # noqa: BLE001 - a response of another make must reach its client all the same
+        except Exception:  # noqa: BLE001 - an unusual response must still reach its client
             self._give_up(context, response)
         return response
 
@@ -90,7 +90,7 @@ class AnalyticsMiddleware:
             return None
         try:
             return enter(analytics, request)
-        except Exception:  # noqa: BLE001 - the request goes on, unrecorded
+        except Exception:  # noqa: BLE001 - the request goes on without being recorded
             analytics.note_internal_error()
             return None
 

@@ -1,4 +1,4 @@
-"""The API and the dashboard as views; `analytics_middleware_django.urls` has their paths.
+"""The API and the dashboard as views; their paths are in `analytics_middleware_django.urls`.
 
 They are synchronous: under ASGI Django runs such views in a thread for each request, so a long question holds up
 neither the event loop nor other requests.
@@ -71,7 +71,7 @@ def _respond(app: WebApp, request: Any) -> Any:
         "wsgi.url_scheme": request.scheme,
         ENVIRON_KEY: request.META.get(ENVIRON_KEY) or scope.get(SCOPE_KEY),
     }
-    # Under WSGI Django takes a body without Content-Length for empty, but the server may know where it ends.
+    # Under WSGI Django considers a body without Content-Length empty, but the server may know where it ends.
     unmeasured = "wsgi.input" in environ and not environ.get("CONTENT_LENGTH")
     answer = respond(app, environ, request, None if unmeasured else request.read, streams=bool(scope))
     content = answer.body

@@ -1,4 +1,4 @@
-"""What Django tells of its users: whoever signs out is somebody new to the visitor cookie from then on."""
+"""Notes when a user signs out, so that the visitor cookie is replaced: whoever comes next is a new visitor."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ _UID = "analytics_middleware_django.signals"
 
 
 def listen() -> None:
-    """Hear of sign-outs. Only needed with a visitor cookie, so a project without it never imports Django's auth."""
+    """Listen for sign-outs. Only called for visitor cookies, so a project without them never imports Django's auth."""
     _django.import_string("django.contrib.auth.signals.user_logged_out").connect(_note, dispatch_uid=_UID)
 
 
 def _note(*, user: Any = None, **_: Any) -> None:
-    # Django sends it for visitors who were nobody, too, with None.
+    # Django also sends the signal if nobody was signed in, with None.
     context = current.get()
     if context is not None and user is not None:
         context.signed_out = True

@@ -1,4 +1,4 @@
-"""Events that belong to a database transaction: sent if it commits, forgotten if it does not."""
+"""Events that belong to a database transaction: sent if it commits, discarded if it does not."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -18,8 +18,8 @@ def track_on_commit(
     """Send a custom event if the surrounding transaction of the database *using* commits; without one, at once.
 
     The event is made now, with the time and the request of the call, and is filled as `analytics_middleware.track`
-    fills it. In a request, arguments that make no event are logged and counted, as every helper does; elsewhere
-    they raise `TypeError` or `ValueError`.
+    fills it. In a request, invalid arguments are logged and counted, as by every helper; elsewhere they raise
+    `TypeError` or `ValueError`.
     """
     context = current.get()
     analytics = get_analytics() if context is None else context.analytics
@@ -29,7 +29,7 @@ def track_on_commit(
         item = tracked(event, properties, fields, context, analytics.counters)
         send = partial(analytics.submit, item) if context is None else partial(context.submit, item, analytics)
         connection = _django.transaction.get_connection(using)
-        # A connection without an atomic block is not asked further: it might connect, which async code must not.
+        # Without an atomic block `on_commit` might open the connection, which async code must not do.
         if connection.in_atomic_block:
             connection.on_commit(send, robust=True)
             return

@@ -16,7 +16,7 @@ def _urlpatterns() -> list[Any]:
     try:
         settings = get_analytics().settings
     except ImproperlyConfigured:
-        # The system check and the middleware say so; raised here it would keep the check from its say.
+        # The system check and the middleware report it; raising it here would keep the check from running.
         return []
     return [
         _django.path(f"{settings.api_path[1:]}/<path:path>", pages.api, name="api"),

@@ -76,14 +76,14 @@ def _listen_for_sign_outs() -> None:
 
 
 def _signed_out(_app: Flask, user: Any = None, **_: Any) -> None:
-    # It is sent for visitors who were nobody, too.
+    # The signal is also sent if nobody was signed in.
     context = current.get()
     if context is not None and getattr(user, "is_authenticated", False):
         context.signed_out = True
 
 
 def _look(_error: BaseException | None) -> None:
-    """Note what Flask knows of the request, after the response is made and before the context is gone."""
+    """Note what Flask knows of the request, after the response is made and before Flask's context ends."""
     context = current_request.environ.get(ENVIRON_KEY)
     if context is not None and not context.finished:
         context.read_framework_facts()

@@ -13,7 +13,7 @@ from analytics_middleware.web.dashboard import Dashboard
 from analytics_middleware.web.http import Framework, WebApp
 from analytics_middleware.web.wsgi import respond
 
-# All methods, because the core answers those that a path does not allow, and records no event of such a request.
+# All methods: the core answers those that a path does not allow, so that no event is recorded of such a request.
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 

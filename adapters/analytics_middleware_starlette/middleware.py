@@ -14,7 +14,7 @@ from analytics_middleware.properties import identifier
 from analytics_middleware_starlette.templates import MountTemplates, local_template
 
 _STAFF_SCOPES = frozenset({"staff", "admin"})
-"""What an AuthenticationBackend grants to the site's own people."""
+"""Scopes with which an AuthenticationBackend marks the site's own staff."""
 
 
 class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
@@ -44,7 +44,7 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
                 context.pattern = prefix + local_template(route, scope)
                 context.endpoint = getattr(route, "name", None)
         if self._get_user_id is not None:
-            # A WebSocket's handshake is no Request, but has its headers, cookies and session all the same.
+            # A WebSocket's handshake is no Request but has headers, cookies and a session, too.
             connection = Request if scope["type"] == "http" else HTTPConnection
             context.user_id = identifier(self._get_user_id(connection(scope)))
         elif (user := scope.get("user")) is not None:
@@ -54,27 +54,27 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
             context.staff = is_staff(scope.get("user")) or not _STAFF_SCOPES.isdisjoint(scopes)
 
     def _describe_mount(self, mount: Mount, scope: asgi.Scope, grown: str, context: RequestContext) -> None:
-        """Note a request that went no further than *mount*: its application knows no routes, or none matched."""
+        """Note a request that went no further than *mount*: its application has no routes, or none matched."""
         application: Any = mount.app
         if isinstance(application, StaticFiles):
             # A site that is served from files has pages; a folder of assets has none.
             context.excluded = context.excluded or not application.html
         if not mount.routes and context.status != 404:
             path: str = scope["path"]
-            # Servers may or may not have put the root path before the path.
+            # Some servers put the root path before the path, others don't.
             stripped = scope["root_path"] if path.startswith(scope["root_path"]) else grown
-            # Of a page below the mount its template says nothing.
+            # The mount's template does not describe a page below it.
             context.pattern = None if path[len(stripped) :].strip("/") else context.mount or "/"
 
 
 def user_id_of(user: Any) -> str | None:
-    """Return the identity of what AuthenticationMiddleware put into the scope."""
+    """Return the identity of *user*, which AuthenticationMiddleware put into the scope; None if nobody is signed in."""
     if not getattr(user, "is_authenticated", False):
         return None
     try:
         identity = user.identity
     except (NotImplementedError, AttributeError):
-        # SimpleUser has only a name; other people's user classes an id.
+        # SimpleUser has only a name; applications' own user classes have an id.
         identity = getattr(user, "id", None)
         if identity is None and isinstance(user, BaseUser):
             identity = user.display_name

@@ -23,9 +23,9 @@ def local_template(route: Any, scope: Any) -> str:
 
 
 class MountTemplates:
-    """Finds the templates of the mounts that a request went through, from the root path that they left behind.
+    """Finds the templates of the mounts that a request went through, from the root path that they have added.
 
-    Starlette tells only the concrete path: ``/t/acme`` for ``Mount("/t/{tenant}")``.
+    Starlette has only the concrete path: ``/t/acme`` for ``Mount("/t/{tenant}")``.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class MountTemplates:
     def template(self, application: Any, grown: str, scope: Any) -> str:
         """Return the template of *grown*, the root path that mounts below *application* have added in *scope*.
 
-        What can't be found is returned as it is.
+        If there is none, *grown* itself is returned.
         """
         return self._known.get((id(application), grown, None)) or self._found(application, grown, scope)
 
@@ -46,7 +46,7 @@ class MountTemplates:
         template = self._known.get(key)
         if template is None:
             template = next(_walk(routes, grown, scope), grown)
-            # Paths are written by strangers: a mount for each tenant must not fill the memory.
+            # Clients choose paths: a mount with the tenant in its path must not fill the memory.
             if len(grown) + len(host or "") <= MAX_REMEMBERED:
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
@@ -55,7 +55,7 @@ class MountTemplates:
 
 
 def routes_of(application: Any) -> Sequence[Any]:
-    """Return the routes of *application*, or of the one that it wraps as Starlette's middleware does: as ``app``."""
+    """Return the routes of *application*, or of the one that it wraps in an attribute ``app``, as middleware does."""
     for _ in range(_MAX_WRAPPERS):
         if routes := getattr(application, "routes", None):
             return routes  # type: ignore[no-any-return]
@@ -70,7 +70,7 @@ def _has_hosts(routes: Sequence[Any]) -> bool:
 
 
 def _walk(routes: Sequence[Any], path: str, scope: Any) -> Iterator[str]:
-    """Yield the templates of chains of mounts below *routes* that consume *path* whole, on the host of *scope*."""
+    """Yield the templates of chains of mounts below *routes* that consume the whole *path*, on the host of *scope*."""
     for route in routes:
         if isinstance(route, Host):
             if route.matches(scope)[0] is not Match.NONE:
