@@ -169,6 +169,11 @@ class Analytics(Running):
         return self._outbox
 
     @property
+    def awaited(self) -> list[str]:
+        """The names of the consumers that `flush` waits for."""
+        return self._engine.awaited()
+
+    @property
     def collectors(self) -> Sequence[Collector]:
         """The collectors that events are delivered to."""
         return self._collectors

@@ -156,8 +156,20 @@ class Engine:
     def _arrived(self, patient: bool) -> bool:
         if self._spill.waiting or (self._relay is not None and self._relay.waiting):
             return False
-        elsewhere = not patient and not self._runners
-        return elsewhere or all(self._outbox.passed(name, self._last_seq) for name in self.names)
+        return all(self._outbox.passed(name, self._last_seq) for name in self.awaited(patient=patient))
+
+    def awaited(self, *, patient: bool = True) -> list[str]:
+        """Return the names of the consumers that `flush` waits for.
+
+        Not the embedded store while another process seals, which takes a minute and nobody need wait for.
+        """
+        if not patient and not self._runners:
+            return []
+        outbox, feed = self._outbox, self._feed
+        answering = feed.name if feed is not None and feed.answers_from_log else None
+        if not isinstance(outbox, SqliteOutbox):
+            return self.names
+        return [name for name in self.names if (patient and name != answering) or not outbox.elsewhere(name)]
 
     def _hopeless(self) -> bool:
         return self._spill.failing or any(

@@ -15,6 +15,7 @@ from analytics_middleware.analytics import Analytics
 from analytics_middleware.commands import target
 from analytics_middleware.commands.progress import Progress
 from analytics_middleware.commands.text import amount, positive
+from analytics_middleware.outbox.base import ConsumerStats
 from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.replaying import anything_waits
 from analytics_middleware.outbox.spill import FAILURES
@@ -85,19 +86,24 @@ def _once(analytics: Analytics, database: Database, pending: int, timeout: float
     _maintain(analytics)
     left = _pending(analytics)
     print(f"{pending - left if pending > left else 0} delivered or dropped, {left} pending")
-    for name, state in analytics.outbox.stats().consumers.items():
+    for name, state in _awaited(analytics).items():
         if state.pending and state.last_error:
             print(f"{name}: {amount(state.pending, 'event')} waiting: {state.last_error}", file=sys.stderr)
     return 0 if done else 1
 
 
+def _awaited(analytics: Analytics) -> dict[str, ConsumerStats]:
+    stats = analytics.outbox.stats().consumers
+    return {name: stats[name] for name in analytics.awaited if name in stats}
+
+
 def _pending(analytics: Analytics) -> int:
-    return sum(state.pending for state in analytics.outbox.stats().consumers.values())
+    return sum(state.pending for state in _awaited(analytics).values())
 
 
 def _all_stuck(analytics: Analytics) -> bool:
     """Return whether every consumer with pending events is known to be down, so that waiting is pointless."""
-    waiting = [state for state in analytics.outbox.stats().consumers.values() if state.pending]
+    waiting = [state for state in _awaited(analytics).values() if state.pending]
     return all(state.breaker == "open" for state in waiting)
 
 

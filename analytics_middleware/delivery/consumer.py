@@ -23,6 +23,8 @@ _LEASE_POLL = 1.0
 class Consumer:
     """Serves one collector. `step` does one batch and says when the next is due; one thread calls it."""
 
+    answers_from_log = False
+
     def __init__(
         self,
         collector: Collector,

@@ -21,6 +21,11 @@ class Feed(Protocol):
         """Its name as a consumer."""
         ...
 
+    @property
+    def answers_from_log(self) -> bool:
+        """Whether questions see an event that is in the log already, before this has taken it from there."""
+        ...
+
     def step(self, *, hurry: bool = False) -> float | None:
         """Do what is to be done now; return the seconds until there may be more, None if only a new entry can tell."""
         ...

@@ -184,16 +184,20 @@ class SqliteOutbox:
         if consumer not in self._known:
             self._enrol(consumer, None)
             self._known.setdefault(consumer, None)
-        with self.database.read() as reading:
-            # As a rule another process goes on delivering, and asking it each time would hold up its writes.
-            if self._leases.elsewhere(reading, consumer):
-                return None
+        # As a rule another process goes on delivering, and asking it each time would hold up its writes.
+        if self.elsewhere(consumer):
+            return None
         with self.database.write(durable=False) as connection:
             epoch = self._leases.claim(connection, consumer)
         if epoch is None and not self._registered(consumer):
             # Retired while this process did not look: it starts anew.
             self._enrol(consumer, self._known[consumer])
         return epoch
+
+    def elsewhere(self, consumer: str) -> bool:
+        """Return whether another process holds the lease on *consumer*."""
+        with self.database.read() as connection:
+            return self._leases.elsewhere(connection, consumer)
 
     def release(self, consumer: str) -> None:
         """See `Outbox.release`."""

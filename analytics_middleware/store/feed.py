@@ -20,6 +20,7 @@ class StoreFeed:
     """Gives a store every record of the log. `step` does one batch and says when to look again."""
 
     name = STORE
+    answers_from_log = False
 
     def __init__(self, store: Store, outbox: Outbox, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store

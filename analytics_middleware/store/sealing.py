@@ -54,6 +54,7 @@ class Sealer:
     """Serves the store's cursor; one thread calls `step`, like a collector's consumer."""
 
     name = STORE
+    answers_from_log = True
 
     def __init__(
         self,

@@ -5,6 +5,9 @@ import time
 
 import pytest
 
+from analytics_middleware.outbox.base import STORE
+from analytics_middleware.outbox.sqlite import SqliteOutbox
+
 from .conftest import Shop
 
 
@@ -56,6 +59,15 @@ def test_once_ends_with_1_when_something_could_not_be_delivered(shop: Shop) -> N
     assert ended.returncode == 1
     assert "2 delivered or dropped, 1 pending" in ended.stdout
     assert "503 try later" in ended.stderr
+
+
+def test_once_does_not_wait_for_the_store_that_another_process_seals(stored: Shop) -> None:
+    stored.record("analytics.track('order')", flush=0.2, SHOP_BACKGROUND="no")
+    web = SqliteOutbox(stored.data)
+    assert web.claim(STORE) is not None
+    ended = stored.run("worker", "--once", "--timeout", "4")
+    web.close()
+    assert ended.stdout == "3 delivered or dropped, 0 pending\n"
 
 
 def test_there_is_nothing_to_do_for_events_in_memory(shop: Shop) -> None:

@@ -297,6 +297,18 @@ def test_flush_on_response_waits_for_no_other_process(protocol, analytics_of):
 
 
 @pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
+@pytest.mark.usefixtures("for_ever")
+def test_flush_on_response_does_not_wait_for_what_another_process_delivers(protocol, analytics_of, tmp_path):
+    other = SqliteOutbox(tmp_path / "data")
+    other.register("fake")
+    assert other.claim("fake") is not None
+    analytics = analytics_of(FakeCollector(), flush_on_response=True)
+    respond(protocol, analytics)
+    assert analytics.stats()["collectors"]["fake"]["pending"] == 1
+    other.close()
+
+
+@pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
 @pytest.mark.parametrize("trouble", ["no directory", "no database"])
 @pytest.mark.usefixtures("for_ever")
 def test_flush_on_response_is_no_responses_problem_when_the_disk_fails(protocol, trouble, tmp_path, caplog):
