@@ -134,7 +134,7 @@ def active_users(history: History, question: ActiveUsers) -> list[Group[Active]]
 
 
 def dashboard_summary(history: History, question: DashboardSummary, now: datetime) -> Dashboard:
-    """Figures of the last days."""
+    """The last days at a glance."""
     today = local_day(now, question.tz)
 
     def last(days: int, bots: bool = question.bots) -> RangeQuestion:

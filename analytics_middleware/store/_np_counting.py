@@ -161,7 +161,7 @@ def active_users(frame: Frame, question: ActiveUsers) -> list[Group[Active]]:
 
 
 def dashboard_summary(frame: Frame, question: DashboardSummary, now: datetime) -> Dashboard:
-    """Figures of the last days."""
+    """The last days at a glance."""
     today = local_day(now, question.tz)
 
     def last(days: int) -> RangeQuestion:

@@ -1,4 +1,4 @@
-"""Numbers for ids: each user, cookie and cookieless id is a small number, which arrays can be indexed by."""
+"""Numbers for ids: each user, cookie and cookieless id gets a small number that can index arrays."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +9,17 @@ from analytics_middleware.store.segments import Segments
 
 
 class Actors:
-    """Every id: those of compacted segments, numbered for good, and those that only this process numbered so far."""
+    """All ids: those of compacted segments, numbered permanently, and those numbered by this process only."""
 
     def __init__(self, segments: Segments, file: str | None) -> None:
         table = None if file is None else segments.read(file, _COLUMNS)
         self.sealed = 0 if table is None else int(table.num_rows)
-        """How many are numbered for good."""
+        """How many are numbered permanently."""
         self._ids: Any = pa.chunked_array([], pa.string()) if table is None else table.column("id")
         self.owners: Int32s = _array(table, "owner", np.int32)
-        """Of each numbered for good, the number of whom it belonged to when compacted segments were written."""
+        """For each permanent number, the number of its owner when the compacted segments were written."""
         self.first: Int64s = _array(table, "first", np.int64)
-        """The time of its first event, bots' included, `NEVER` without one."""
+        """The time of each one's first event, bot events included, `NEVER` without one."""
         self.first_human: Int64s = _array(table, "first_human", np.int64)
         self._kinds: NDArray[np.uint8] = _array(table, "kind", np.uint8)
         self.hashes: Hashes = _array(table, "hash", np.uint64)
@@ -33,7 +33,7 @@ class Actors:
         return self.sealed + len(self._added)
 
     def numbers(self, kinds: Sequence[int], ids: Sequence[str], *, add: bool = True) -> Int32s:
-        """Return the numbers of *ids*, each of its kind; new ones get one, or -1 without *add*."""
+        """Return the numbers of *ids* with their *kinds*. New ids get a number, or -1 if *add* is false."""
         if not ids:
             return np.zeros(0, np.int32)
         hashes = np.array([actor_hash(kind, text) for kind, text in zip(kinds, ids, strict=True)], np.uint64)
@@ -48,7 +48,7 @@ class Actors:
         return found
 
     def find(self, kind: int, text: str) -> int | None:
-        """Return the number of an id, None when it is not known."""
+        """Return the number of an id, None if it is unknown."""
         key = actor_hash(kind, text)
         number = int(self._find(np.array([key], np.uint64))[0])
         return self._added.get(key) if number < 0 else number
@@ -61,7 +61,7 @@ class Actors:
 
     @property
     def kinds(self) -> NDArray[np.uint8]:
-        """The kind of each: user, anonymous, cookieless."""
+        """The kind of each id: user, anonymous or cookieless."""
         return np.concatenate([self._kinds, np.array(self._added_kinds, np.uint8)])
 
     def ids(self, numbers: NDArray[Any]) -> list[str]:
@@ -77,7 +77,7 @@ class Actors:
         ]
 
     def all_owners(self, changed: dict[str, str | None]) -> Int32s:
-        """Return whom each belongs to, where *changed* says which anonymous ids have another owner than before."""
+        """Return the owner of each number; *changed* maps anonymous ids to their owner if it differs from before."""
         anons = self.numbers([ANON] * len(changed), list(changed))
         named = [owner for owner in changed.values() if owner is not None]
         users = iter(self.numbers([USER] * len(named), named).tolist())
@@ -89,7 +89,7 @@ class Actors:
         return owners
 
     def table(self, owners: Int32s, first: Int64s, first_human: Int64s) -> Any:
-        """Return what the file of all ids, new ones included, holds."""
+        """Return the contents of the file of all ids, new ones included."""
         added = np.fromiter(self._added, np.uint64, len(self._added))
         ids = pa.chunked_array([*self._ids.chunks, pa.array(self._added_ids, pa.string())], pa.string())
         columns = [self.kinds, ids, owners, first, first_human, np.concatenate([self.hashes, added])]
@@ -107,7 +107,7 @@ def _array(table: Any, name: str, kind: type[Any]) -> NDArray[Any]:
 
 
 def earliest(count: int, owners: NDArray[Any], times: Int64s) -> Int64s:
-    """Return for each of *count* owners the earliest of the *times* that are theirs, `NEVER` without one."""
+    """Return for each of *count* owners the earliest of its *times*, `NEVER` without one."""
     found = np.full(count, NEVER, np.int64)
     np.minimum.at(found, owners, times)
     return found

@@ -1,4 +1,4 @@
-"""The port between whoever asks and the engine that answers: one method per question."""
+"""The port between callers and engines: one method per question."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -54,35 +54,35 @@ from analytics_middleware.store.results import (
 
 
 class FirstSeen(NamedTuple):
-    """When a user, or an anonymous id, was seen first; it outlives the events that tell it."""
+    """When a user or an anonymous id was first seen; kept even after its events are deleted."""
 
     user_id: str | None
     anon_id: str | None
     at: datetime
     human_at: datetime | None
-    """The first event that is no bot's, None when all are."""
+    """The first event that is not a bot's, None if all are."""
 
 
 @runtime_checkable
 class Store(Protocol):
-    """Keeps events and answers questions about them; safe to use from several threads at once.
+    """Keeps events and answers questions about them. Safe to use from several threads at once.
 
-    `apply` may be given a record again, in any company and order: it counts once. Every question is answered at one
-    consistent point and to the same rules by every store. Questions that can be broken down answer with one `Group`
-    per value, without a breakdown with one in all. *now* decides what is not over yet, and what "today" is.
+    `apply` may be given a record again, in any batch and order: it counts once. All stores answer by the same rules,
+    each question at one consistent point. A question that can be broken down is answered with one `Group` per value;
+    without a breakdown, with a single group. *now* decides what is incomplete, and which day is today.
     """
 
     max_batch: int = 500
-    """Records from the log that it is given at once, at most."""
+    """The largest number of records from the log to pass to `apply` at once."""
     linger: float = 0.0
-    """Seconds to wait for that many."""
+    """Seconds to wait for a full batch."""
 
     def start(self) -> None:
-        """Begin to take what is logged from now on, if the store takes it from the log itself."""
+        """Start receiving what is logged from now on, if the store reads the log itself."""
         return
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Take in *records*: events, traits and ties of users, and wishes to be forgotten."""
+        """Store *records*: events, traits and ties between ids, and erasures."""
         ...
 
     def volume(self, question: Volume, *, now: datetime) -> list[Group[list[VolumePoint]]]:
@@ -90,7 +90,7 @@ class Store(Protocol):
         ...
 
     def top_events(self, question: TopEvents) -> list[Count]:
-        """The most frequent names of events."""
+        """The most frequent event names."""
         ...
 
     def top_properties(self, question: TopProperties) -> list[Count]:
@@ -98,7 +98,7 @@ class Store(Protocol):
         ...
 
     def property_names(self, question: PropertyNames) -> list[Count]:
-        """The names of the properties that most events have."""
+        """The names of the most frequent properties."""
         ...
 
     def top_values(self, question: TopValues) -> list[ValueCount]:
@@ -134,7 +134,7 @@ class Store(Protocol):
         ...
 
     def paths(self, question: Paths) -> list[Path]:
-        """What follows, or precedes, an event."""
+        """The events that follow, or precede, an event."""
         ...
 
     def lifecycle(self, question: Lifecycle, *, now: datetime) -> list[LifecyclePoint]:
@@ -154,11 +154,11 @@ class Store(Protocol):
         ...
 
     def users(self, question: Users) -> list[UserRow]:
-        """The users behind one number; raises `QuestionError` when the question has no such number."""
+        """The users behind one number. Raises `QuestionError` if the question has no such number."""
         ...
 
     def timeline(self, question: UserTimeline) -> Timeline:
-        """What one user did."""
+        """One user's events."""
         ...
 
     def latest(self, question: Latest) -> list[LatestEvent]:
@@ -166,30 +166,30 @@ class Store(Protocol):
         ...
 
     def traits(self, question: Traits) -> dict[str, Scalar]:
-        """What is known of a user."""
+        """The traits of a user."""
         ...
 
     def maintain(self) -> bool | None:
-        """Do now what is done by and by; return False when another process does so, None when nothing ever is."""
+        """Do background work now. Return False if another process is doing it, None if the store has none."""
         return None
 
     def after_fork(self) -> None:
-        """In a forked child: leave what is the parent's alone."""
+        """In a forked child: don't touch what belongs to the parent."""
         return
 
     @property
     def feed(self) -> Feed | None:
-        """What takes records from the log to a store that works on the log itself; None of any other."""
+        """The consumer of the log, for a store that works on the log itself; None for any other store."""
         return None
 
     def close(self) -> None:
-        """Release what the store holds; it is not used afterwards."""
+        """Release all resources; the store must not be used afterwards."""
         ...
 
 
 @runtime_checkable
 class Portable(Protocol):
-    """A store whose contents can be read back and given to another one."""
+    """A store whose contents can be read back and copied to another."""
 
     def apply(self, records: Sequence[Record]) -> None:
         """See `Store.apply`."""
@@ -208,19 +208,19 @@ class Portable(Protocol):
         user_id: str | None = None,
         after: tuple[datetime, str] | None = None,
     ) -> Iterator[Event]:
-        """Return the events that count, once each, in order of time and event id."""
+        """Return all visible events, once each, in order of time and event id."""
         ...
 
     def people(self, *, user_id: str | None = None) -> Iterator[Identify | Erase]:
-        """Return traits, ties and erasures as records for `apply`, after the events."""
+        """Return traits, ties and erasures as records for `apply`. Apply them after the events."""
         ...
 
     def first_seen(self) -> Iterator[FirstSeen]:
-        """Return when ids were first seen, where events that tell it may be deleted."""
+        """Return when ids were first seen, if events that show it may have been deleted."""
         ...
 
     def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
-        """Take in what another store's `first_seen` told."""
+        """Store what another store's `first_seen` returned."""
         ...
 
     def close(self) -> None:

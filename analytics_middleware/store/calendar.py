@@ -1,8 +1,8 @@
 """Local calendars: hours, days, weeks and months of a time zone as exact instants.
 
-A bucket is identified by the UTC instant at which it begins, and ends where the next one begins, so buckets never
-overlap and never leave a gap, whatever the clocks of the zone do: days have 23, 24 or 25 hours, a repeated autumn
-hour is a second bucket, a day that a zone skipped is none.
+A bucket is identified by the UTC instant at which it begins and ends where the next one begins, so buckets never
+overlap or leave a gap, whatever the zone's clocks do: days have 23, 24 or 25 hours, a repeated autumn hour is a
+bucket of its own, and a day skipped by the zone has none.
 """
 
 from bisect import bisect_right
@@ -21,21 +21,21 @@ _INSTANT: Final = timedelta(microseconds=1)
 
 
 class Bucket(NamedTuple):
-    """One stretch of time, ``[start, end)``, both aware and UTC."""
+    """A stretch of time, ``[start, end)``, both aware and UTC."""
 
     start: datetime
     end: datetime
 
 
 class Buckets:
-    """Consecutive buckets, and which of them an instant lies in."""
+    """Consecutive buckets, with lookup by time."""
 
     def __init__(self, buckets: list[Bucket]) -> None:
         self.all = buckets
         self._starts = [bucket.start for bucket in buckets]
 
     def find(self, at: datetime) -> int | None:
-        """Return the index of the bucket that *at* lies in, or None when it lies in none of them."""
+        """Return the index of the bucket that contains *at*, or None if there is none."""
         index = bisect_right(self._starts, at) - 1
         return index if index >= 0 and at < self.all[index].end else None
 
@@ -45,7 +45,7 @@ class Buckets:
 
 @lru_cache(maxsize=512)
 def zone(name: str) -> ZoneInfo:
-    """Return the IANA time zone called *name*; raises `ValueError` when there is none."""
+    """Return the IANA time zone called *name*. Raises `ValueError` if there is none."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -53,30 +53,30 @@ def zone(name: str) -> ZoneInfo:
 
 
 def day_start(day: date, tz: str) -> datetime:
-    """Return the first instant of *day* in *tz*, in UTC; a day the zone skipped begins where the next one does."""
-    # fold=0 takes the first of two midnights, and where midnight is skipped the instant of the change itself.
+    """Return the first instant of *day* in *tz*, in UTC. A day the zone skipped begins where the next one does."""
+    # fold=0 takes the first of two midnights, or the instant of the change if midnight is skipped.
     return datetime(day.year, day.month, day.day, tzinfo=zone(tz)).astimezone(UTC)
 
 
 def local_day(at: datetime, tz: str) -> date:
-    """Return the calendar day of *tz* that *at* lies in.
+    """Return the calendar day in *tz* that *at* belongs to: the last day that has begun.
 
-    It is the last day that has begun. Where clocks go back over midnight the date shown returns to the day before
-    for a while; that while belongs to the day that had begun.
+    If clocks go back over midnight, the displayed date returns to the day before for a while. That while belongs to
+    the day that had already begun.
     """
     day = at.astimezone(zone(tz)).date()
     return day + _DAY if day_start(day + _DAY, tz) <= at else day
 
 
 def floor(at: datetime, unit: Unit, tz: str) -> datetime:
-    """Return the instant, in UTC, at which the *unit* of *tz* that *at* lies in begins."""
+    """Return the instant, in UTC, at which the *unit* of *tz* that contains *at* begins."""
     if unit == "hour":
         return _hour_start(at.astimezone(UTC), zone(tz))
     return day_start(_first_day(local_day(at, tz), unit), tz)
 
 
 def following(start: datetime, unit: Unit, tz: str) -> datetime:
-    """Return where the bucket after the one that begins at *start* begins."""
+    """Return where the bucket after the one beginning at *start* begins."""
     if unit == "hour":
         return _next_hour(start, zone(tz))
     day, after = _first_day(local_day(start, tz), unit), start
@@ -87,7 +87,7 @@ def following(start: datetime, unit: Unit, tz: str) -> datetime:
 
 
 def preceding(start: datetime, unit: Unit, tz: str) -> datetime:
-    """Return where the bucket before the one that begins at *start* begins."""
+    """Return where the bucket before the one beginning at *start* begins."""
     return floor(start - _INSTANT, unit, tz)
 
 
@@ -103,7 +103,7 @@ def buckets(start: datetime, end: datetime, unit: Unit, tz: str) -> Buckets:
 
 
 def extended(spans: Sequence[Bucket], count: int, unit: Unit, tz: str) -> list[Bucket]:
-    """Return *spans* and the *count* buckets that follow them."""
+    """Return *spans* followed by the next *count* buckets."""
     found = list(spans)
     for _ in range(count):
         begin = found[-1].end
@@ -129,7 +129,7 @@ def _hour_start(at: datetime, tz: ZoneInfo) -> datetime:
     offset = local.utcoffset()
     if start.astimezone(tz).utcoffset() == offset:
         return start
-    # The clock changed inside this hour, by other than whole hours: what bears this hour's name begins there.
+    # The clock changed inside this hour, and not by whole hours: search for the change, where this hour begins.
     before, after = start, at.replace(microsecond=0)
     while after - before > timedelta(seconds=1):
         middle = (before + (after - before) / 2).replace(microsecond=0)

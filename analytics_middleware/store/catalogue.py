@@ -1,4 +1,4 @@
-"""The catalogue of segments, in the data directory's one SQLite database; changed in single transactions."""
+"""The catalogue of segments, in the data directory's SQLite database. All changes are single transactions."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,13 +10,13 @@ from analytics_middleware.outbox.counting import last_seq
 
 
 class Segment(NamedTuple):
-    """An immutable file of events: recent ones as they came, or those of one month, compacted."""
+    """An immutable file of events: recent ones in order of arrival, or one month's after compaction."""
 
     file: str
     month: str | None
-    """``2025-03``; None of recent events."""
+    """For example ``2025-03``; None for recent events."""
     tier: int
-    """How often recent events were merged into larger files."""
+    """How many times recent events were merged into larger files."""
     rows: int
     bytes: int
     min_time: int
@@ -24,21 +24,21 @@ class Segment(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the catalogue says at one point."""
+    """The contents of the catalogue at one point."""
 
     version: int
-    """Grows with every change."""
+    """Increases with every change."""
     actors: str | None
     """The file of all ids in compacted segments."""
     horizon: int
-    """Events before it are older than they may become."""
+    """Events before this time have exceeded their retention."""
     erased: int
-    """The version at which something was erased last, 0 when no file holds anything of it any more."""
+    """The version of the last erasure, 0 when no file contains erased events any more."""
     segments: tuple[Segment, ...]
 
     @property
     def recent(self) -> tuple[Segment, ...]:
-        """The segments that are not compacted, in the order in which they came."""
+        """The segments that are not compacted, in order of arrival."""
         return tuple(segment for segment in self.segments if segment.month is None)
 
     @property
@@ -48,8 +48,8 @@ class State(NamedTuple):
         return tuple(sorted(compacted, key=lambda segment: segment.month or ""))
 
 
-class Conflict(Exception):  # noqa: N818 - somebody else was quicker; to be tried again
-    """The catalogue changed since what was to be written was worked out."""
+class Conflict(Exception):  # noqa: N818 - not an error: another process was quicker, try again
+    """The catalogue changed since the caller read it."""
 
 
 def read_version(connection: Connection) -> int:
@@ -59,7 +59,7 @@ def read_version(connection: Connection) -> int:
 
 
 def read_state(connection: Connection) -> State:
-    """Return what the catalogue says now."""
+    """Return the current contents of the catalogue."""
     state = dict(connection.execute("SELECT key, value FROM store_state").fetchall())
     segments = connection.execute(
         "SELECT file, month, tier, rows, bytes, min_time, max_time FROM store_segment ORDER BY id"
@@ -74,13 +74,13 @@ def read_state(connection: Connection) -> State:
 
 
 def read_cursor(connection: Connection) -> int:
-    """Return the last sequence number of the log that is sealed; before the store is registered, the last one."""
+    """Return the last sealed sequence number of the log; for a store not registered yet, the log's last one."""
     row = connection.execute("SELECT cursor FROM consumer WHERE name = ?", (STORE,)).fetchone()
     return last_seq(connection) if row is None else int(row[0])
 
 
 def advance(connection: Connection, expected: int) -> int:
-    """Make the catalogue's version one greater and return it; raise `Conflict` unless it is *expected* now."""
+    """Increment the catalogue's version and return it; raise `Conflict` unless it is *expected* now."""
     version = read_version(connection)
     if version != expected:
         raise Conflict(f"catalogue version {version}, not {expected}")
@@ -94,7 +94,7 @@ def set_state(connection: Connection, key: str, value: str | int) -> None:
 
 
 def add_segments(connection: Connection, segments: Iterable[Segment]) -> None:
-    """Enter *segments*, whose files are complete."""
+    """Add *segments*, whose files are complete."""
     connection.executemany(
         "INSERT INTO store_segment (file, month, tier, rows, bytes, min_time, max_time) VALUES (?, ?, ?, ?, ?, ?, ?)",
         segments,
@@ -102,20 +102,20 @@ def add_segments(connection: Connection, segments: Iterable[Segment]) -> None:
 
 
 def discard(connection: Connection, files: Iterable[str], now: float) -> None:
-    """Take *files* out; they stay on disk for those who are still reading them."""
+    """Remove *files* from the catalogue. They stay on disk for processes that are still reading them."""
     for file in files:
         connection.execute("DELETE FROM store_segment WHERE file = ?", (file,))
         connection.execute("INSERT OR IGNORE INTO store_garbage (file, since) VALUES (?, ?)", (file, now))
 
 
 def read_garbage(connection: Connection, before: float) -> list[str]:
-    """Return the files that were taken out at or before *before*."""
+    """Return the files discarded at or before *before*."""
     rows = connection.execute("SELECT file FROM store_garbage WHERE since <= ?", (before,)).fetchall()
     return [file for (file,) in rows]
 
 
 def known_files(connection: Connection) -> set[str]:
-    """Return every file the catalogue knows, discarded ones too."""
+    """Return every file in the catalogue, including discarded ones."""
     found = {file for (file,) in connection.execute("SELECT file FROM store_segment")}
     found |= {file for (file,) in connection.execute("SELECT file FROM store_garbage")}
     actors = read_state(connection).actors
@@ -123,7 +123,7 @@ def known_files(connection: Connection) -> set[str]:
 
 
 def changed_owners(connection: Connection) -> dict[str, str | None]:
-    """Return the owners of all anonymous ids whose owner changed since compacted segments were written."""
+    """Return the owners of all anonymous ids whose owner changed since the compacted segments were written."""
     owners: dict[str, tuple[tuple[int, str, str], str]] = {}
     found: dict[str, str | None] = {}
     for anon_id, user_id, at, event_id in connection.execute(
@@ -138,5 +138,5 @@ def changed_owners(connection: Connection) -> dict[str, str | None]:
 
 
 def segment_directory(data_dir: Path) -> Path:
-    """Return where in *data_dir* the files are."""
+    """Return the directory of the files in *data_dir*."""
     return data_dir / "segments"

@@ -1,4 +1,4 @@
-"""The layout of a segment: which columns an event becomes, and what their values mean. One place for both ways."""
+"""The layout of a segment: the columns of an event and their meaning, for writing and reading."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -26,7 +26,7 @@ TEXTS: Final = (
     "currency",
     "properties",
 )
-"""Columns of text: names and ids as they are, properties as one JSON object."""
+"""Text columns: names and ids as they are, properties as one JSON object."""
 SCHEMA: Final[Any] = pa.schema(
     [
         ("event_id", pa.string()),
@@ -38,14 +38,14 @@ SCHEMA: Final[Any] = pa.schema(
         ("revenue_minor", pa.int64()),
     ]
 )
-"""What every segment has. Timestamps are UTC, without a zone."""
+"""The columns of every segment. Timestamps are UTC, without a zone."""
 COLUMNS: Final[tuple[str, ...]] = tuple(SCHEMA.names)
 ACTOR: Final = "actor_number"
-"""In compacted segments: the number of the id that the event has."""
+"""In compacted segments: the number of the event's id."""
 VISITOR: Final = "visitor_number"
-"""In compacted segments: the number of whom the id belonged to when the segment was written; its sort key."""
+"""In compacted segments: the number of the id's owner when the segment was written. Rows are sorted by it."""
 PROPERTY: Final = "properties."
-"""In compacted segments: how columns begin that hold one property, as JSON."""
+"""In compacted segments: the prefix of columns that hold one property, as JSON."""
 
 _PLAIN: Final = tuple(sorted(EVENT_FIELDS - {"type", "user_id", "anon_id"}))
 _VISIT: Final = tuple(sorted(VISIT_FIELDS))
@@ -61,7 +61,7 @@ def to_json(value: Any) -> str:
 
 
 def from_json(text: str) -> Any:
-    """Return the value that *text* is the JSON of."""
+    """Return the value of JSON *text*."""
     return _from_json(text)
 
 
@@ -85,7 +85,7 @@ def table_of(events: Sequence[Event]) -> Any:
 
 
 def events_of(table: Any) -> Iterator[Event]:
-    """Yield the events that `table_of` makes the rows of *table* of; their requests and addresses were not kept."""
+    """Yield the events of *table*, the reverse of `table_of`; requests and addresses are not stored."""
     columns = {name: table.column(name).to_pylist() for name in (*_PLAIN, *_VISIT, *_BOTH_WAYS)}
     times: list[int] = table.column("timestamp").cast(pa.int64()).to_pylist()
     plain = zip(*(columns[name] for name in _PLAIN), strict=True)
@@ -107,23 +107,23 @@ def events_of(table: Any) -> Iterator[Event]:
 
 
 def actor_kind(user_id: str | None, anon_id: str | None) -> int:
-    """Return what kind of visitor an event with these ids, of which one is given, is of."""
+    """Return the kind of visitor of an event with these ids, of which at least one is given."""
     if user_id is not None:
         return USER
     return COOKIELESS if is_cookieless(anon_id) else ANON
 
 
 def hash_text(text: str, prefix: bytes = b"") -> int:
-    """Return 64 bits of a hash of *text*, the same in every process."""
+    """Return a 64-bit hash of *text*, the same in every process."""
     return int.from_bytes(blake2b(prefix + text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def actor_hash(kind: int, text: str) -> int:
-    """Return the hash of an id; ids of users and of visitors are two kinds of thing."""
+    """Return the hash of an id; a user and a visitor with the same id have different hashes."""
     return hash_text(text, b"u" if kind == USER else b"a")
 
 
 def event_hashes(ids: Sequence[str]) -> Hashes:
-    """Return the hashes by which events are known: with 64 bits, no two of ten million events share one."""
+    """Return the hashes that identify events. With 64 bits, ten million events are unlikely to share one."""
     digests = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in ids]
     return np.frombuffer(b"".join(digests), np.uint64)

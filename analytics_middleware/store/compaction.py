@@ -1,4 +1,4 @@
-"""Compaction: recent segments are merged, and written into months, sorted and numbered; what is to go is left out."""
+"""Compaction: merge recent segments, write them into sorted and numbered months, leave out what must be deleted."""
 
 import sqlite3
 import threading
@@ -27,11 +27,11 @@ from analytics_middleware.store.snapshot import gone_until
 
 DAY = 86_400
 _ORPHAN_AGE = 3600.0
-"""Seconds after which a file that the catalogue does not know was left by somebody who died."""
+"""Seconds after which a file missing from the catalogue must be from a writer that died."""
 
 
 class Compactor:
-    """Rewrites segments. Readers go on with the files they know; those stay for a while."""
+    """Rewrites segments. Replaced files stay for a while, because readers may still use them."""
 
     def __init__(
         self,
@@ -47,17 +47,17 @@ class Compactor:
         self._clock = clock
 
     def horizon(self, before: int) -> int:
-        """Return the time before which events are too old, in microseconds; it moves once a day.
+        """Return the time, in microseconds, before which events are too old. It changes once a day.
 
-        It was *before* so far. Where nobody says how long events are kept, a command on a directory say, it stays; it
-        goes back when they are to be kept longer, and when the clock was wrong.
+        *before* is the value so far. It stays if no retention is set, as in a command run on a data directory. It goes
+        back if the retention becomes longer, and if the clock was wrong.
         """
         if self._retention_days is None:
             return before
         return int(self._clock() // DAY - self._retention_days) * DAY * 1_000_000
 
     def merge(self, epoch: int, members: Sequence[Segment]) -> None:
-        """Make one recent segment of *members*."""
+        """Merge *members* into one recent segment."""
         table = pa.concat_tables([self._segments.read(member.file) for member in members], promote_options="permissive")
         hashes = np.concatenate([self._segments.hashes(member.file) for member in members])
         file = self._segments.write("recent", combined([table]), hashes)
@@ -73,9 +73,9 @@ class Compactor:
         self._replace(epoch, [member.file for member in members], [merged], {})
 
     def compact(self, epoch: int, seen: Sequence[FirstSeen] = ()) -> None:
-        """Write recent events into their months, and leave out of all months what is erased or too old.
+        """Write recent events into their months, and leave erased and too old events out of all months.
 
-        *seen* are first dates to be kept with those that events tell.
+        *seen* are first dates to keep besides those that events show.
         """
         with self._outbox.database.read() as connection:
             state = catalogue.read_state(connection)
@@ -86,7 +86,7 @@ class Compactor:
             _Compaction(self, self._segments, state, changed, identities, horizon, seen).run(epoch)
 
     def collect(self, keep_replaced: float) -> None:
-        """Delete files replaced *keep_replaced* seconds ago, and those of somebody who died while writing them."""
+        """Delete files replaced *keep_replaced* seconds ago, and those left by writers that died."""
         now = self._clock()
         with self._outbox.database.read() as connection:
             garbage = catalogue.read_garbage(connection, now - keep_replaced)
@@ -110,9 +110,9 @@ class Compactor:
         version: int = 0,
         actors: str | None = None,
     ) -> None:
-        """Put *new* in the place of *old* in one transaction; nothing is left of either way when that fails.
+        """Replace *old* by *new* in one transaction; if it fails, delete the files of *new*.
 
-        *actors* is the file of ids that a new one was made from.
+        *actors* is the file of ids that the new one was based on.
         """
 
         def commit(connection: Any) -> None:
@@ -144,7 +144,7 @@ class Compactor:
 
 @contextmanager
 def _lease_kept(outbox: SqliteOutbox) -> Generator[None]:
-    """Renew the lease meanwhile: a large month takes longer than a lease lasts."""
+    """Renew the lease within the block: a large month takes longer than a lease lasts."""
     done = threading.Event()
 
     def renew() -> None:
@@ -152,7 +152,7 @@ def _lease_kept(outbox: SqliteOutbox) -> Generator[None]:
             try:
                 outbox.claim(STORE)
             except (sqlite3.Error, OSError):
-                # Should the lease end, the catalogue refuses what another process may be writing as well.
+                # If the lease ends, the catalogue refuses our changes once another process has written.
                 continue
 
     thread = threading.Thread(target=renew, name="analytics-store-lease", daemon=True)
@@ -165,7 +165,7 @@ def _lease_kept(outbox: SqliteOutbox) -> Generator[None]:
 
 
 class _Compaction:
-    """One compaction: what it found out on the way."""
+    """The working state of one compaction."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class _Compaction:
             self._first_human[self._first_human <= self._gone] = NEVER
 
     def run(self, epoch: int) -> None:
-        """Rewrite what must be, and enter it in the catalogue."""
+        """Rewrite the segments that need it, and update the catalogue."""
         times = [numbers_of(table.column("timestamp"), "timestamp") for table in self._recent]
         keeps = [self._lives(actors, at) for actors, at in zip(self._numbers, times, strict=True)]
         for table, actors, at, keep in zip(self._recent, self._numbers, times, keeps, strict=True):
@@ -234,7 +234,7 @@ class _Compaction:
         return times > np.append(self._gone, ALWAYS)[actors]
 
     def _is_stale(self, segment: Segment) -> bool:
-        """Return whether a month holds what must go or move; note first times that an erasure left."""
+        """Return whether a month has events to delete or move. Also note the first times left by an erasure."""
         if self._gone is None and not self._moved.any() and segment.min_time >= self._horizon:
             return False
         table = self._segments.read(segment.file, [ACTOR, "timestamp", "is_bot", "type", "user_id"])
@@ -247,7 +247,7 @@ class _Compaction:
         return bool(self._moved[actors].any() or not alive.all() or segment.min_time < self._horizon)
 
     def _see(self, table: Any, actors: Int32s, times: Int64s, keep: Mask) -> None:
-        """Note the first times that events tell of."""
+        """Update the first times of ids from the events in *keep*."""
         keep = keep & (actors >= 0)
         np.minimum.at(self._first, actors[keep], times[keep])
         found = _bots(table)
@@ -299,7 +299,7 @@ def _extended(times: Int64s, count: int) -> Int64s:
 
 
 def _bots(table: Any) -> Mask:
-    """Return which rows are of bots: automatic page views of nobody known."""
+    """Return which rows are bot events, that is bots' page views without a user."""
     pageview = pc.equal(table.column("type").cast(pa.string()), EventType.PAGEVIEW.value)
     found = pc.and_(pc.and_(table.column("is_bot"), pageview), pc.is_null(table.column("user_id")))
     mask: Mask = found.to_numpy()

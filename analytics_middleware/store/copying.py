@@ -1,4 +1,4 @@
-"""Moving over: everything that the embedded store holds, into another store; from where it stopped, if it did."""
+"""Copying everything in the embedded store to another store, resuming where an earlier run stopped."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -17,30 +17,30 @@ T = TypeVar("T")
 
 _KIND = "copy"
 _MOST = 16
-"""Destinations that are remembered."""
+"""Destinations whose progress is remembered."""
 _BATCH = 5000
 _TICK = timedelta(microseconds=1)
 
 
 class Destination(Protocol):
-    """Where a copy goes: any store, and a hub."""
+    """Where a copy goes: any store, or a hub."""
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Take in *records*; those that are known count once."""
+        """Store *records*; records already known count once."""
         ...
 
 
 @runtime_checkable
 class TakesFirstSeen(Protocol):
-    """A store that can be told when somebody was first seen, of events that are deleted."""
+    """A store that accepts first dates of deleted events."""
 
     def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
-        """Take in first dates; earlier ones that are known stay."""
+        """Store first dates, unless earlier ones are known."""
         ...
 
 
 class Position(msgspec.Struct):
-    """How far a copy has come: the last event that the destination has, and how many it was given."""
+    """How far a copy has come: the last event copied, and the number copied so far."""
 
     at: datetime
     event_id: str
@@ -48,7 +48,7 @@ class Position(msgspec.Struct):
 
 
 class Month(NamedTuple):
-    """How many events of a month there are in both stores."""
+    """The number of a month's events in both stores."""
 
     time: datetime
     here: int
@@ -56,7 +56,7 @@ class Month(NamedTuple):
 
 
 class Copy:
-    """Copies what *source* holds to *destination*, whose progress is kept on *shelf* under *name*."""
+    """Copies the contents of *source* to *destination*; *shelf* keeps the progress under *name*."""
 
     def __init__(self, source: DuckDBStore, destination: Destination, shelf: Shelf, name: str) -> None:
         self._source = source
@@ -66,16 +66,16 @@ class Copy:
 
     @property
     def position(self) -> Position | None:
-        """Where the last run stopped, None before the first."""
+        """Where the last run stopped, None before the first run."""
         kept = self._shelf.get(_KIND, self._name)
         return None if kept is None else msgspec.json.decode(kept, type=Position)
 
     def restart(self) -> None:
-        """Forget where the last run stopped; what is sent again counts once."""
+        """Forget where the last run stopped; events copied again count once."""
         self._shelf.remove(_KIND, self._name)
 
     def events(self, advance: Callable[[int], object]) -> int:
-        """Copy the events after the position, and return how many; *advance* is called with the number of each step."""
+        """Copy the events after the position and return how many; call *advance* with the size of each batch."""
         start = self.position
         copied = 0 if start is None else start.copied
         before = copied
@@ -84,13 +84,13 @@ class Copy:
             self._destination.apply(batch)
             copied += len(batch)
             position = Position(batch[-1].timestamp, batch[-1].event_id, copied)
-            # After the destination has them: a crash in between copies them twice, which counts once.
+            # Only after the destination has them: a crash in between copies them again, which counts once.
             self._shelf.put(_KIND, self._name, msgspec.json.encode(position), _MOST)
             advance(len(batch))
         return copied - before
 
     def people(self) -> int:
-        """Copy traits, ties and erasures, which go after the events, and return how many."""
+        """Copy traits, ties and erasures, after the events, and return how many."""
         count = 0
         for batch in _batches(self._source.people()):
             self._destination.apply(batch)
@@ -98,7 +98,7 @@ class Copy:
         return count
 
     def first_seen(self) -> int | None:
-        """Copy first dates that events no longer tell, and return how many; None when the destination takes none."""
+        """Copy first dates of deleted events and return how many; None if the destination doesn't take them."""
         if not isinstance(self._destination, TakesFirstSeen):
             return None
         count = 0
@@ -108,7 +108,7 @@ class Copy:
         return count
 
     def months(self, other: Store | None, now: datetime) -> list[Month]:
-        """Return how many events of each month there are here and in *other*, None for no other."""
+        """Return the number of each month's events here and in *other*, if there is one."""
         first = next(self._source.events(), None)
         if first is None:
             return []

@@ -1,7 +1,7 @@
-"""DuckDBStore: the embedded store of a data directory, in Parquet files that any engine reads.
+"""DuckDBStore: the embedded store of a data directory, in Parquet files that other engines can read.
 
-Events wait in the outbox's log until they are sealed into segments; a question sees both together. What it asks of
-few columns is answered by NumPy over arrays of them, in the order of visitors and time; `sql` is DuckDB's.
+Events stay in the outbox's log until they are sealed into segments; a question sees both. NumPy answers questions
+from arrays of the few columns they need, ordered by visitor and time. DuckDB only runs `sql`.
 """
 
 import threading
@@ -43,12 +43,12 @@ _MAX_ANSWERS = 256
 class DuckDBStore(Store):
     """A `Store` in the directory of *outbox*, shared by all its processes.
 
-    Run `sealer` in a thread, as collectors are run: of all processes the one that holds the lease seals what is in
-    the log, compacts, and deletes events more than *retention_days* old. Questions see what is in the log at once.
+    Run `sealer` in a thread, like a collector. The process that holds the lease seals what is in the log, compacts, and
+    deletes events more than *retention_days* old. Questions include what is still in the log.
 
-    A question may take *question_timeout* seconds. *cache_bytes* bounds the columns kept in this process, and those on
-    disk, where columns are kept once there are *disk_from* compacted events; *memory_limit* and *threads* are `sql`'s.
-    *clock* returns seconds since 1970.
+    A question may take *question_timeout* seconds. *cache_bytes* limits the columns cached in this process, and
+    separately those on disk, where columns are kept from *disk_from* compacted events on; *memory_limit* and *threads*
+    apply to `sql`. *clock* returns seconds since 1970.
     """
 
     def __init__(
@@ -87,33 +87,33 @@ class DuckDBStore(Store):
         self._applying = threading.Lock()
 
     def start(self) -> None:
-        """Make the store known to the log: what is logged from now on is the store's too."""
+        """Register the store with the log: it receives what is logged from now on."""
         self._outbox.register(STORE)
 
     @property
     def refused(self) -> int:
-        """How many records given to `apply` here were refused: of the future, of somebody erased, or of nobody."""
+        """How many records `apply` refused here: from the future, erased, or of nobody."""
         return self._refused
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Take in *records* that are in no log, such as imports: they are sealed at once and go to no collector."""
+        """Store *records* that are in no log, such as imports: they are sealed at once and not sent to collectors."""
         with self._applying:
             self._refused += self.sealer.apply(records)
 
     def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
-        """Take in what another store's `first_seen` told.
+        """Store what another store's `first_seen` returned.
 
-        Raises `LeaseLost` while another process holds the store's lease: the dates are kept in its compacted files.
+        Raises `LeaseLost` while another process holds the store's lease, because the dates go into compacted files.
         """
         known = [item for item in seen if identity(item.user_id or item.anon_id) and not is_cookieless(item.anon_id)]
         with self._applying:
             self.sealer.apply_first_seen(known)
 
     def append_table(self, table: Any) -> TableCounts:
-        """Take in events as an Arrow table of `columns.SCHEMA`, for loading history fast; `maintain` compacts it.
+        """Store events from an Arrow table with `columns.SCHEMA`, to load history fast; `maintain` compacts it.
 
-        Its ids must be checked already: what names nobody is null. Events that are known, erased, too old or of the
-        future are left out; returns how many.
+        Ids must be validated already: null if they identify nobody. Known, erased and too old events and those from the
+        future are left out. Returns the counts.
         """
         with self._applying:
             return self.sealer.append_table(table)
@@ -128,8 +128,9 @@ class DuckDBStore(Store):
     ) -> Iterator[Event]:
         """Return all events that count at this moment, sealed or not, once each, in order of time and event id.
 
-        Those of ``[start, end)``; those of *user_id*, what its anonymous ids did before included; those after a
-        moment, the timestamp and event id at which a reading stopped. Memory stays bounded. Addresses are not kept.
+        *start* and *end* limit the range ``[start, end)``. *user_id* selects a user, including what their anonymous ids
+        did earlier. *after* is the timestamp and event id at which an earlier reading stopped. Memory use is bounded.
+        Addresses are not kept.
         """
         tables = self.tables(start=start, end=end, user_id=user_id, after=after)
         return (event for table in tables for event in events_of(table))
@@ -142,7 +143,7 @@ class DuckDBStore(Store):
         user_id: str | None = None,
         after: tuple[datetime, str] | None = None,
     ) -> Iterator[Any]:
-        """Return what `events` does as Arrow tables of `columns.SCHEMA`, some thousand rows each."""
+        """Return the same as `events`, as Arrow tables of `columns.SCHEMA` with a few thousand rows each."""
         return read_tables(
             self._outbox.database,
             self.segments,
@@ -153,31 +154,31 @@ class DuckDBStore(Store):
     def people(self, *, user_id: str | None = None) -> Iterator[Identify | Erase]:
         """Return traits, ties and erasures of everybody, or of one user, as records for `apply`.
 
-        Applied to another store after the `events` they make it answer as this one does. Erasures come first; an
-        identify with the time of one tells which anonymous id was the erased user's, and is refused.
+        Another store that applies them after the `events` gives the same answers as this one. Erasures come first. An
+        identify at the time of an erasure is refused, but tells which anonymous id was the erased user's.
         """
         return read_people(self._outbox.database, self.segments, now=self._now(), user_id=user_id)
 
     def first_seen(self) -> Iterator[FirstSeen]:
-        """Return when ids were first seen, where events that tell it may be deleted; of the rest events tell it."""
+        """Return when ids were first seen, if events that show it may be deleted; for the rest their events show it."""
         return read_first_seen(self._outbox.database, self.segments, now=self._now())
 
     def maintain(self) -> bool:
-        """Seal, compact and delete what there is; return False when another process does so."""
+        """Seal, compact and delete what there is; return False if another process is doing so."""
         return self.sealer.maintain()
 
     @property
     def feed(self) -> Sealer:
-        """The consumer of the log: `step` seals and compacts what is due."""
+        """The consumer of the log: `step` does the sealing and compacting that is due."""
         return self.sealer
 
     def close(self) -> None:
-        """Give up the lease; the outbox stays open."""
+        """Give up the lease. The outbox stays open."""
         self.sealer.close()
         self._reader.close()
 
     def after_fork(self) -> None:
-        """In a forked child, after the outbox's own `after_fork`: leave the parent's locks alone."""
+        """In a forked child, after the outbox's own `after_fork`: don't touch the parent's locks."""
         self._reader.after_fork()
         self._applying = threading.Lock()
 
@@ -186,7 +187,7 @@ class DuckDBStore(Store):
         return self._answer(question, lambda frame: _np_counting.volume(frame, question, now), now)
 
     def top_events(self, question: q.TopEvents) -> list[r.Count]:
-        """The most frequent names of events."""
+        """The most frequent event names."""
         return self._answer(question, lambda frame: _np_counting.top_events(frame, question))
 
     def top_properties(self, question: q.TopProperties) -> list[r.Count]:
@@ -194,7 +195,7 @@ class DuckDBStore(Store):
         return self._answer(question, lambda frame: _np_counting.top_properties(frame, question))
 
     def property_names(self, question: q.PropertyNames) -> list[r.Count]:
-        """The names of the properties that most events have."""
+        """The names of the most frequent properties."""
         return self._answer(question, lambda frame: _np_counting.property_names(frame, question))
 
     def top_values(self, question: q.TopValues) -> list[r.ValueCount]:
@@ -230,7 +231,7 @@ class DuckDBStore(Store):
         return self._answer(question, lambda frame: _np_retention.retention_matrix(frame, question, now), now)
 
     def paths(self, question: q.Paths) -> list[r.Path]:
-        """What follows, or precedes, an event."""
+        """The events that follow, or precede, an event."""
         return self._answer(question, lambda frame: _np_sessions.paths(frame, question))
 
     def lifecycle(self, question: q.Lifecycle, *, now: datetime) -> list[r.LifecyclePoint]:
@@ -250,13 +251,13 @@ class DuckDBStore(Store):
         return self._answer(question, lambda frame: _np_counting.revenue(frame, question, now), now)
 
     def users(self, question: q.Users) -> list[r.UserRow]:
-        """The users behind one number; raises `QuestionError` when the question has no such number."""
+        """The users behind one number. Raises `QuestionError` if the question has no such number."""
         return self._answer(
             question, lambda frame: _np_users.users(frame, question, lambda ids: self._traits.of(frame, ids))
         )
 
     def timeline(self, question: q.UserTimeline) -> r.Timeline:
-        """What one user did."""
+        """One user's events."""
         return self._answer(
             question, lambda frame: _np_users.timeline(frame, question, lambda ids: self._traits.of(frame, ids))
         )
@@ -266,16 +267,16 @@ class DuckDBStore(Store):
         return self._answer(question, lambda frame: _np_users.latest(frame, question))
 
     def traits(self, question: q.Traits) -> dict[str, Scalar]:
-        """What is known of a user."""
+        """The traits of a user."""
         user_id = identity(question.user_id)
         if user_id is None:
             return {}
         return self._answer(question, lambda frame: dict(self._traits.of(frame, [user_id]).get(user_id, {})))
 
     def sql(self, query: str, *, max_rows: int = 10_000) -> Rows:
-        """Return what *query*, one SELECT statement over the view ``events``, finds; at most *max_rows* rows.
+        """Return the rows of *query*, one SELECT statement over the view ``events``; at most *max_rows*.
 
-        Raises `SqlError` for anything but that, and `QuestionTimeout` when it takes too long.
+        Raises `SqlError` for any other statement and for errors in it, `QuestionTimeout` when it takes too long.
         """
         return run_sql(
             query,
@@ -292,11 +293,11 @@ class DuckDBStore(Store):
         return int(self._clock() * 1_000_000)
 
     def _answer(self, question: msgspec.Struct, answer: Callable[[Frame], T], now: datetime | None = None) -> T:
-        """Return the answer for the frame of now; what was asked before and can't have changed is remembered."""
+        """Return the answer for the current frame. Answers are cached with the frame, for a minute if *now* matters."""
         with time_limit(self._timeout):
             for _ in range(_TRIES):
                 frame = self._reader.frame()
-                # What is over and what is not changes at whole minutes, in every zone's calendar.
+                # Buckets begin and end at whole minutes in every time zone, so *now* matters to the minute.
                 key = (type(question), question, None if now is None else int(now.astimezone(UTC).timestamp()) // 60)
                 if key in frame.answers:
                     found: T = frame.answers[key]

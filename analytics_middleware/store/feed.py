@@ -17,7 +17,7 @@ _BYTES = 4_000_000
 
 
 class StoreFeed:
-    """Gives a store every record of the log. `step` does one batch and says when to look again."""
+    """Applies every record of the log to a store. `step` handles one batch and says when to look again."""
 
     name = STORE
     answers_from_log = False
@@ -26,13 +26,13 @@ class StoreFeed:
         self._store = store
         self._outbox = outbox
         self._clock = clock
-        # What is in memory alone does not wait for company: it may not live that long.
+        # Don't wait for a full batch if the log is only in memory: it may not live that long.
         self._linger = store.linger if outbox.durable else 0.0
         self._linger_until = 0.0
         self._backoff = Backoff()
 
     def step(self, *, hurry: bool = False) -> float | None:
-        """Apply what has come since; return the seconds until there may be more, None if only a new entry can tell."""
+        """Apply the next batch; return the seconds until there may be more, None if only a new entry can tell."""
         epoch = self._outbox.claim(self.name)
         if epoch is None:
             return 1.0
@@ -54,7 +54,7 @@ class StoreFeed:
         records = [record for entry in entries if (record := decode_record(entry.kind, entry.payload)) is not None]
         try:
             self._store.apply(records)
-        except Exception as error:  # noqa: BLE001 - the store may be a server that is down; the log waits for it
+        except Exception as error:  # noqa: BLE001 - the store may be a server that is down; the log keeps the entries
             self._backoff.failed(self._clock(), None)
             logger.warning("analytics: the store can't take events, they wait: %s", error)
             settlement = Settlement(error=error_text(error), breaker=self._backoff.state)
@@ -68,15 +68,15 @@ class StoreFeed:
         return 0.0
 
     def close(self) -> None:
-        """Let another process go on."""
+        """Release the lease so that another process can continue."""
         self._outbox.release(self.name)
 
 
 def settlement_of(entries: list[Entry], records: list[Record]) -> Settlement:
-    """Return what became of *entries* when all of *records*, the readable ones, were taken."""
+    """Return the outcome of *entries* after the store took *records*, the readable ones among them."""
     events = sum(entry.kind == "event" for entry in entries)
     readable = sum(isinstance(record, Event) for record in records)
-    # An erasure leaves an entry its place in the log, and takes its content.
+    # An erased entry keeps its place in the log but loses its content.
     erased = sum(entry.kind == "event" and not entry.payload for entry in entries)
     dropped = {"erased": erased, "undecodable": events - readable - erased}
     return Settlement(

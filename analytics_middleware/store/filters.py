@@ -1,4 +1,4 @@
-"""Filters: which events a question is about, and what their values look like as text."""
+"""Filters: conditions on events, and the text form of values."""
 
 import math
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +24,7 @@ EVENT_FIELDS: Final = frozenset(
         "status_code",
     ]
 )
-"""Fields of `Event` that a filter or a breakdown may name."""
+"""Fields of `Event` that filters and breakdowns can use."""
 VISIT_FIELDS: Final = frozenset(
     [
         "session_id",
@@ -47,9 +47,9 @@ VISIT_FIELDS: Final = frozenset(
         "consented",
     ]
 )
-"""Fields of `Visit` that a filter or a breakdown may name, without a prefix."""
+"""Fields of `Visit` that filters and breakdowns can use, without a prefix."""
 DERIVED_FIELDS: Final = frozenset({"name", "revenue", "currency"})
-"""``name`` is the event's name in questions, ``revenue`` its amount in major units, ``currency`` that amount's."""
+"""``name`` is the event's name, ``revenue`` its amount in major units, ``currency`` the currency of that amount."""
 FIELDS: Final = EVENT_FIELDS | VISIT_FIELDS | DERIVED_FIELDS
 
 _NUMERIC: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -65,7 +65,7 @@ _to_json = msgspec.json.Encoder(order="sorted").encode
 
 
 class QuestionError(AnalyticsError, ValueError):
-    """A question that can't be asked as it was put: `field` is the parameter's name, `message` says what is wrong."""
+    """A question with a wrong parameter: `field` is its name, `message` says what is wrong."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -74,11 +74,11 @@ class QuestionError(AnalyticsError, ValueError):
 
 
 def as_text(value: Any) -> str | None:
-    """Return *value* as the text by which questions compare and group it, or None when it counts as absent.
+    """Return *value* as the text by which questions compare and group it, or None if it counts as absent.
 
-    Strings as they are, booleans ``true`` and ``false``, integral numbers as integers, other floats in the shortest
-    form that reads back the same, lists and objects as compact JSON with sorted keys. None, NaN and infinities are
-    absent.
+    Strings stay as they are, booleans are ``true`` and ``false``, integral numbers are integers, other floats have the
+    shortest form that reads back the same, lists and objects are compact JSON with sorted keys. None, NaN and
+    infinities are absent.
     """
     if value is None or isinstance(value, str):
         return value
@@ -94,14 +94,14 @@ def as_text(value: Any) -> str | None:
 
 
 def as_number(value: Any) -> int | float | None:
-    """Return *value* when it is a finite number; a boolean and a string of digits are none."""
+    """Return *value* if it is a finite number, which a boolean or a string of digits is not."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return value if math.isfinite(value) else None
 
 
 def check_field(field: Any, parameter: str) -> None:
-    """Raise `QuestionError` for *parameter* unless *field* can be filtered and broken down by."""
+    """Raise `QuestionError` for *parameter* unless *field* can be used in filters and breakdowns."""
     if isinstance(field, str):
         prefix, dot, name = field.partition(".")
         if field in FIELDS or (dot and name and prefix in ("properties", "traits")):
@@ -113,7 +113,7 @@ def check_field(field: Any, parameter: str) -> None:
 
 
 def field_value(event: Event, traits: Mapping[str, Scalar], field: str) -> Any:
-    """Return the value of *field* for *event* of a user with *traits*, None when absent."""
+    """Return the value of *field* for *event* of a user with *traits*, None if absent."""
     prefix, dot, name = field.partition(".")
     if dot:
         return (event.properties if prefix == "properties" else traits).get(name)
@@ -133,9 +133,9 @@ def field_value(event: Event, traits: Mapping[str, Scalar], field: str) -> Any:
 class Filter(msgspec.Struct, frozen=True):
     """One condition on an event: ``Filter("country", "eq", "GB")``.
 
-    *field* is one of `FIELDS`, ``properties.NAME`` or ``traits.NAME``; *op* one of `OPERATORS`; *value* a scalar,
-    for ``in`` and ``not_in`` a list of scalars, for ``exists`` and ``not_exists`` nothing, for ``gt``, ``gte``,
-    ``lt`` and ``lte`` a number. Raises `QuestionError` for anything else.
+    *field* is one of `FIELDS`, ``properties.NAME`` or ``traits.NAME``; *op* is one of `OPERATORS`. *value* is a list
+    of scalars for ``in`` and ``not_in``, a number for ``gt``, ``gte``, ``lt`` and ``lte``, omitted for ``exists`` and
+    ``not_exists``, a scalar for the others. Raises `QuestionError` for anything else.
     """
 
     field: str
@@ -159,7 +159,7 @@ class Filter(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, value: "Filter | Mapping[str, Any]") -> "Filter":
-        """Return the filter that *value* is, or that ``{"field", "op", "value"}`` describes."""
+        """Return *value* if it is a filter, or the filter that ``{"field", "op", "value"}`` describes."""
         if isinstance(value, Filter):
             return value
         if not isinstance(value, Mapping) or not {"field", "op"} <= set(value) <= {"field", "op", "value"}:
@@ -167,7 +167,7 @@ class Filter(msgspec.Struct, frozen=True):
         return cls(value["field"], value["op"], value.get("value"))
 
     def matches(self, value: Any) -> bool:
-        """Return whether an event whose field has *value* (None: absent) passes."""
+        """Return whether an event passes whose field has *value* (None: absent)."""
         text = as_text(value)
         if text is None:
             return self.op in _ABSENT_MATCHES

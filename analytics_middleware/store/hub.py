@@ -1,4 +1,4 @@
-"""A store elsewhere: this host's events go to one instance, the hub, that holds store, salts and pages for several."""
+"""A remote store: this host sends its events to the hub, which provides store, salts and pages for several hosts."""
 
 import base64
 import binascii
@@ -25,25 +25,25 @@ SALTS: Final = "/salts"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _ENVELOPE: Final = len('{"records":[]}')
 _PATIENCE: Final = 120.0
-"""Seconds for which history is offered to a hub that is down or has no room."""
+"""Seconds to keep trying to send history to a hub that is down or full."""
 _SALT_WAIT: Final = 3.0
-"""Seconds that the writer thread waits for a salt: requests gather behind it."""
+"""Seconds that the writer thread waits for a salt; requests queue up meanwhile."""
 
 
 class Taken(msgspec.Struct):
-    """How the hub answers to records: how many it has on disk."""
+    """The hub's answer to records: how many it has on disk."""
 
     accepted: int
 
 
 class SharedSalt(msgspec.Struct):
-    """How it answers to the question for a day's salt."""
+    """The hub's answer to a request for a day's salt."""
 
     day: date
     salt: str
     """In Base64."""
     timezone: str
-    """Where that day is; visitors are the same only on hosts whose days are."""
+    """The zone of that day. Hosts recognize the same visitors only if they agree on days."""
 
 
 _taken = msgspec.json.Decoder(Taken).decode
@@ -51,14 +51,14 @@ _salt = msgspec.json.Decoder(SharedSalt).decode
 
 
 class HubStore(IdentifyingCollector):
-    """Sends what the log holds for the store to the REST API at *url*, which is the hub's.
+    """Sends all records for the store to the hub's REST API at *url*.
 
     *key* is the hub's `secret_key`. *allow_http* permits http to other hosts than this one; key and events then travel
-    in the clear. *timeout*, *connect_timeout*, *proxy* and *ca_file* are those of `HTTPCollector`. *max_bytes* of a
-    request must not be more than the 2 MB that a hub takes; an event that is larger travels alone.
+    unencrypted. *timeout*, *connect_timeout*, *proxy* and *ca_file* are those of `HTTPCollector`. *max_bytes* limits
+    a request; a hub takes at most 2 MB. A larger event is sent alone.
 
-    It is served as a collector is: batches, retries, dead letters. The hub counts an event once however often it
-    comes, so what may have arrived is sent again. Raises `ConfigurationError` for an option that is wrong.
+    Works like a collector, with batches, retries and dead letters. The hub counts an event once however often it
+    arrives, so when delivery is uncertain it is sent again. Raises `ConfigurationError` for a wrong option.
     """
 
     name = STORE
@@ -103,7 +103,7 @@ class HubStore(IdentifyingCollector):
 
     @property
     def url(self) -> str:
-        """Where the hub's API is; safe to print."""
+        """The URL of the hub's API; safe to print."""
         return self.endpoint.origin + self.endpoint.path
 
     def take_erase(self, record: Erase) -> None:
@@ -112,12 +112,12 @@ class HubStore(IdentifyingCollector):
         batch.append(record)
 
     def send(self, events: Sequence[Any]) -> None:
-        """Deliver records: events, and identities and erasures among them."""
+        """Deliver *events*, which may include identifies and erasures."""
         parts = [(record, _encoded(record)) for record in events]
         self.send_parts(parts, self.max_batch, self.max_bytes, self._post_records, _ENVELOPE)
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Deliver *records* that are in no log, such as history, and wait for the hub as long as it seems worth it.
+        """Deliver *records* that are in no log, such as history; retry for a while if the hub is unavailable.
 
         Raises `DeliveryError`.
         """
@@ -133,16 +133,22 @@ class HubStore(IdentifyingCollector):
                 return
 
     def salt(self, day: date) -> bytes | None:
-        """Return the salt that all hosts have on *day*; None, counted by the caller, when it can't be had soon."""
+        """Return the salt that all hosts use on *day*, or None if the hub doesn't provide it in time.
+
+        The caller counts failures.
+        """
         found: list[bytes] = []
-        # In a thread: resolving the hub's name may take longer than anybody should wait.
+        # In a thread: resolving the hub's name may take longer than the time-out.
         thread = threading.Thread(target=lambda: found.extend(self._ask_salt(day)), name="analytics-salt", daemon=True)
         thread.start()
         thread.join(_SALT_WAIT)
         return found[0] if found else None
 
     def check(self) -> str:
-        """Send nothing, to see whether the hub would take it; return its time zone. Raises `DeliveryError`."""
+        """Check without sending records whether the hub would accept them; return its time zone.
+
+        Raises `DeliveryError`.
+        """
         self._post_records([], [])
         answer = self._post_json(SALTS, encode({"day": datetime.now(UTC).date()}))
         try:
@@ -157,7 +163,7 @@ class HubStore(IdentifyingCollector):
         except msgspec.MsgspecError:
             accepted = None
         if accepted != len(records):
-            # A proxy's page, say: whatever it is, nothing is safe there.
+            # A proxy's error page, for example. Whatever it is, the records have not been stored.
             said = excerpt(answer, self._masked)
             raise DeliveryError(f"{self.endpoint.origin} answered {answer.status}, but not as a hub does: {said}")
 

@@ -1,6 +1,6 @@
-"""Who is who, traits and erasures: what the catalogue says, and what records that are not sealed yet make of it.
+"""Who is who, traits and erasures: the catalogue's state plus the changes made by records not sealed yet.
 
-The same code takes records in when they are sealed, and ahead of that for each question, so both mean the same.
+Sealing and questions use the same code to process records, so they always agree.
 """
 
 import json
@@ -18,56 +18,56 @@ from analytics_middleware.store.instants import micros
 Moment = tuple[int, str]
 """A timestamp in microseconds and an event id."""
 Later = Callable[[str, int], Mapping[str, Moment]]
-"""Looks up, for a user and a time, when each anonymous id was first seen with them after it in sealed events."""
+"""Returns, for a user and a time, when sealed events after it first show each anonymous id with that user."""
 
 _KEPT = 64
-"""How many moments of identifying one id as one user are remembered, for the case that some are erased."""
+"""How many times of identifying one id as one user are remembered, in case some are erased."""
 
 
 class Tie(NamedTuple):
-    """When two ids were seen together first, and when an identify said that they belong together."""
+    """A link between two ids: when they were first seen together, and when identifies linked them."""
 
     first: Moment
     identified: tuple[Moment, ...] = ()
 
 
 class Identities:
-    """Ties, traits and erasures. What it needs of the catalogue is read through the connection given to a call."""
+    """Ties, traits and erasures. Methods read the catalogue through the connection they are given."""
 
     def __init__(self, connection: Connection) -> None:
         self._ties: dict[str, dict[str, Tie]] = {}
         self._original: dict[str, str | None] = {}
         self._loaded_users: set[str] = set()
-        self._seen: dict[str, list[tuple[str, Moment]]] = {}  # in events taken in here, by user
+        self._seen: dict[str, list[tuple[str, Moment]]] = {}  # from events added here, by user
         self._dirty: set[str] = set()
         self.traits: dict[tuple[str, str], tuple[Moment, Scalar] | None] = {}
-        """What differs from the catalogue or was looked up; None for what was erased."""
+        """Traits that were changed or looked up; None for erased ones."""
         self._dirty_traits: set[tuple[str, str]] = set()
         self.erased_users: dict[str, int] = dict(connection.execute("SELECT user_id, until FROM store_erased_user"))
         self.erased_anons: dict[str, set[str]] = {}
         for anon_id, user_id in connection.execute("SELECT anon_id, user_id FROM store_erased_anon"):
             self.erased_anons.setdefault(anon_id, set()).add(user_id)
         self.erasures = False
-        """Whether a record taken in here erased, or revealed, anything."""
+        """Whether a record added here erased something, or revealed that an anonymous id was an erased user's."""
 
     @property
     def changed(self) -> dict[str, str | None]:
-        """The owners of anonymous ids whose owner differs from the catalogue's."""
+        """The anonymous ids whose owner differs from the catalogue's, with that owner."""
         owners = {anon_id: self.owner(anon_id) for anon_id in self._dirty}
         return {anon_id: owner for anon_id, owner in owners.items() if owner != self._original[anon_id]}
 
     @property
     def changed_traits(self) -> dict[tuple[str, str], str | None]:
-        """The traits, by user and key, that differ from the catalogue's, as JSON; None for what was erased."""
+        """The traits, by user and key, that differ from the catalogue's, as JSON; None for erased ones."""
         items = {item: self.traits[item] for item in self._dirty_traits}
         return {item: None if value is None else to_json(value[1]) for item, value in items.items()}
 
     def owner(self, anon_id: str) -> str | None:
-        """Return whom *anon_id*, whose ties were loaded, belongs to."""
+        """Return the owner of *anon_id*, whose ties must be loaded."""
         return _owner(self._ties[anon_id])
 
     def prefetch(self, connection: Connection, anon_ids: Iterable[str]) -> None:
-        """Load the ties of *anon_ids* at once."""
+        """Load the ties of *anon_ids* with one query."""
         missing = [anon_id for anon_id in anon_ids if anon_id not in self._ties]
         if not missing:
             return
@@ -93,7 +93,7 @@ class Identities:
         return self._ties
 
     def all_traits(self, connection: Connection) -> dict[tuple[str, str], tuple[Moment, Scalar]]:
-        """Return all traits by user and key, with the moment at which each was set; None for one that was removed."""
+        """Return all traits by user and key, with the moment at which each was set; None is a removed trait."""
         found: dict[tuple[str, str], tuple[Moment, Scalar] | None] = {
             (user_id, key): ((at, event_id), from_json(value))
             for user_id, key, at, event_id, value in connection.execute(
@@ -104,7 +104,7 @@ class Identities:
         return {item: value for item, value in found.items() if value is not None}
 
     def gone_until(self, user_id: str | None, anon_id: str | None) -> int:
-        """Return up to which time events with these ids are erased."""
+        """Return the time up to which events with these ids are erased."""
         if user_id is not None:
             return self.erased_users.get(user_id, ALWAYS)
         users = self.erased_anons.get(anon_id or "", ())
@@ -113,7 +113,7 @@ class Identities:
     def add_event(
         self, connection: Connection, user_id: str | None, anon_id: str | None, at: int, event_id: str
     ) -> bool:
-        """Take in what an event's ids say; return whether the event counts, False when it is erased."""
+        """Process an event's ids; return False if the event is erased."""
         if self._erased(connection, user_id, anon_id, at):
             return False
         if user_id is not None and anon_id is not None and not is_cookieless(anon_id):
@@ -122,7 +122,7 @@ class Identities:
         return True
 
     def add_identify(self, connection: Connection, record: Identify) -> bool:
-        """Take in *record*; return False when it is erased or of nobody."""
+        """Process *record*; return False if it is erased or has no user."""
         user_id, anon_id, at = identity(record.user_id), identity(record.anon_id), micros(record.timestamp)
         if user_id is None or self._erased(connection, user_id, anon_id, at):
             return False
@@ -163,7 +163,7 @@ class Identities:
         self._erase_traits(connection, user_id, until)
 
     def flush(self, connection: Connection, version: int) -> None:
-        """Write what changed into the catalogue, as *version* of it."""
+        """Write the changes into the catalogue as its version *version*."""
         for anon_id in self._dirty:
             connection.execute("DELETE FROM store_tie WHERE anon_id = ?", (anon_id,))
             connection.executemany(
@@ -195,7 +195,7 @@ class Identities:
             connection.execute("UPDATE store_state SET value = ? WHERE key = 'erased'", (version,))
 
     def _erased(self, connection: Connection, user_id: str | None, anon_id: str | None, at: int) -> bool:
-        """Return whether a record is to be refused; what it gives away of who is who is noted first."""
+        """Return whether to refuse a record; first note an anonymous id that it ties to an erased user."""
         if user_id is None or at > self.erased_users.get(user_id, ALWAYS):
             return at <= self.gone_until(user_id, anon_id)
         if anon_id is not None and not is_cookieless(anon_id):

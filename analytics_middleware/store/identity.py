@@ -1,4 +1,4 @@
-"""Identity: which of an event's ids name somebody. The rule is the same one that enrichment follows."""
+"""Identity: which of an event's ids identify somebody. Enrichment follows the same rule."""
 
 from analytics_middleware.enrich.visitor import COOKIELESS_PREFIX, is_cookieless, is_identity
 
@@ -6,5 +6,5 @@ __all__ = ["COOKIELESS_PREFIX", "identity", "is_cookieless"]
 
 
 def identity(value: str | None) -> str | None:
-    """Return *value*, exactly as it is, when it names somebody, else None."""
+    """Return *value* unchanged if it identifies somebody, else None."""
     return value if is_identity(value) else None

@@ -1,4 +1,4 @@
-"""Insights: the questions as people ask them, with defaults, dates and texts where stores want exact parameters."""
+"""Insights: the questions as a Python API, with defaults, dates and texts in place of exact parameters."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,16 +22,16 @@ def _now() -> datetime:
 
 
 class Insights:
-    """Asks a store. `analytics.insights` is one.
+    """Asks a store questions; available as `analytics.insights`.
 
-    *timezone* is the zone of days and buckets where a question names none; *clock* returns the current time.
+    *timezone* is the default zone of days and buckets; *clock* returns the current time.
 
     Every question takes `where` (filters that must all hold: `Filter` or ``{"field", "op", "value"}``) and `bots`
-    (True to count bots' page views too). A `start` or `end` is an aware datetime, a date (that day's beginning in
-    the zone), or either as RFC 3339 text; the range is ``[start, end)``, by default the last seven local days
-    including today. A `breakdown` names a field; the answer is then a list of `Group`, one per value.
+    (True includes bots' page views). A `start` or `end` is an aware datetime, a date (the beginning of that day in the
+    zone), or either as RFC 3339 text. The range is ``[start, end)``, by default the last seven local days including
+    today. A `breakdown` names a field; the answer is then a list of `Group`, one per value.
 
-    Raises `QuestionError`, a `ValueError` that names the parameter, for a question that can't be asked.
+    Raises `QuestionError`, a `ValueError` that names the parameter, for an invalid question.
     """
 
     def __init__(self, store: Store, *, timezone: str = "UTC", clock: Callable[[], datetime] = _now) -> None:
@@ -58,7 +58,7 @@ class Insights:
         self, event: str = "", start: When | None = None, end: When | None = None, bucket: Unit = "day",
         tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
     ) -> list[r.VolumePoint] | list[r.Group[list[r.VolumePoint]]]:  # fmt: skip
-        """Events called *event* (``""``: all) per hour, day, week or month, empty ones included."""
+        """Events called *event* (``""``: all) per hour, day, week or month, including empty ones."""
         scope = self.range(start, end, tz, where, bots)
         question = q.Volume(**scope, event=event, bucket=bucket, breakdown=breakdown)
         return _answer(self._store.volume(question, now=self.now()), breakdown)
@@ -67,7 +67,7 @@ class Insights:
         self, start: When | None = None, end: When | None = None, limit: int = 10,
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.Count]:  # fmt: skip
-        """The most frequent names of events, equal counts by name."""
+        """The most frequent event names; equal counts are ordered by name."""
         return self._store.top_events(q.TopEvents(**self.range(start, end, tz, where, bots), limit=limit))
 
     def top_properties(
@@ -82,7 +82,7 @@ class Insights:
         self, event: str = "", start: When | None = None, end: When | None = None, limit: int = 100,
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.Count]:  # fmt: skip
-        """The names of the properties that most of the events called *event* (``""``: all) have."""
+        """The names of the most frequent properties of the events called *event* (``""``: all)."""
         scope = self.range(start, end, tz, where, bots)
         return self._store.property_names(q.PropertyNames(**scope, event=event, limit=limit))
 
@@ -160,7 +160,7 @@ class Insights:
         self, start: When | None = None, offsets: Sequence[int] = (0, 1, 7),
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.RetentionRow]:  # fmt: skip
-        """How many of the newcomers of the day of *start* came back so many calendar days later."""
+        """How many newcomers of the day of *start* came back the given numbers of calendar days later."""
         scope = self.range(start, None, tz, where, bots)
         del scope["end"]
         question = q.Retention(**scope, offsets=_sequence("offsets", offsets))
@@ -246,14 +246,14 @@ class Insights:
         self, of: q.Countable, cell: int | q.LifecycleState | None = None, at: datetime | None = None,
         limit: int | None = None,
     ) -> list[r.UserRow]:  # fmt: skip
-        """The users behind one number of question *of*, as many as it says; see `Users` for *cell* and *at*."""
+        """The users behind one number of the question *of*, all of them by default; see `Users` for *cell* and *at*."""
         return self._store.users(q.Users(of=of, cell=cell, at=at, limit=limit))
 
     def timeline(
         self, user_id: str | None = None, anon_id: str | None = None, start: When | None = None,
         end: When | None = None, limit: int = 100, tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> r.Timeline:  # fmt: skip
-        """What one user did, newest first: the one called *user_id*, or whom *anon_id* belongs to."""
+        """The events, newest first, of the user called *user_id* or the visitor that *anon_id* belongs to."""
         scope = self.range(start, end, tz, where, bots)
         return self._store.timeline(q.UserTimeline(**scope, user_id=user_id, anon_id=anon_id, limit=limit))
 
@@ -261,12 +261,12 @@ class Insights:
         self, event: str = "", start: When | None = None, end: When | None = None, limit: int = 100,
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.LatestEvent]:  # fmt: skip
-        """The latest events called *event* (``""``: all) of everybody, newest first."""
+        """The latest events called *event* (``""``: all) of all users, newest first."""
         scope = self.range(start, end, tz, where, bots)
         return self._store.latest(q.Latest(**scope, event=event, limit=limit))
 
     def traits(self, user_id: str) -> dict[str, Scalar]:
-        """What is known of the user called *user_id*."""
+        """The traits of the user called *user_id*."""
         return self._store.traits(q.Traits(user_id=user_id))
 
     def _scope(self, tz: str | None, where: Where, bots: bool) -> dict[str, Any]:
@@ -278,7 +278,7 @@ class Insights:
         self, start: When | None = None, end: When | None = None,
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
-        """Return the keywords that a question about a range is made with: ``ActiveUsers(**insights.range())``."""
+        """Return the keyword arguments of a question about a range: ``ActiveUsers(**insights.range())``."""
         scope = self._scope(tz, where, bots)
         zone: str = scope["tz"]
         if end is None:

@@ -1,4 +1,4 @@
-"""Instants as whole microseconds since 1970, the form that engines keep them in."""
+"""Instants as whole microseconds since 1970, the form in which engines store them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,12 +7,12 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def micros(at: datetime) -> int:
-    """Return *at* in microseconds since 1970; without a zone it is UTC."""
+    """Return *at* in microseconds since 1970; a naive *at* is UTC."""
     return ((at.replace(tzinfo=UTC) if at.tzinfo is None else at) - _EPOCH) // _MICROSECOND
 
 
 def from_micros(at: int) -> datetime:
-    """Return the aware datetime that *at* microseconds are."""
+    """Return the aware datetime of *at*, in microseconds since 1970."""
     return _EPOCH + at * _MICROSECOND
 
 

@@ -1,4 +1,4 @@
-"""MemoryStore: every question answered in plain Python, by the letter; what other stores are compared with."""
+"""MemoryStore: every question answered in plain Python; the reference for testing other stores."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -62,12 +62,11 @@ def _now() -> datetime:
 
 
 class MemoryStore(Store):
-    """A `Store` in this process's memory, for tests, trials and small sites; nothing outlives the process.
+    """A `Store` in this process's memory, for tests, trials and small sites. Its contents end with the process.
 
-    It keeps the latest *max_events* events; older ones are dropped and counted in `dropped`, though who was seen
-    when for the first time, who is who, and traits are remembered within the same bound. *clock* returns the
-    current time (aware), against which events from the future are refused. Raises `ValueError` when *max_events*
-    is less than 1.
+    It keeps the latest *max_events* events; older ones are dropped and counted in `dropped`. First dates, links between
+    ids and traits of dropped events are remembered, within the same limit. *clock* returns the current time (aware);
+    events from the future are refused. Raises `ValueError` if *max_events* is less than 1.
     """
 
     def __init__(self, max_events: int = 100_000, *, clock: Callable[[], datetime] = _now) -> None:
@@ -78,26 +77,26 @@ class MemoryStore(Store):
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: start empty, for a thread of the parent may have been in the middle of a change."""
+        """In a forked child: start empty, because a thread of the parent may have been in the middle of a change."""
         self._records = Records(self._max_events)
         self._lock = threading.Lock()
         self._history: History | None = None
 
     @property
     def dropped(self) -> int:
-        """How many events had to make room for later ones."""
+        """How many events were dropped to make room for later ones."""
         return self._records.dropped
 
     @property
     def refused(self) -> int:
-        """How many records were refused: too far in the future, of somebody erased, or naming nobody."""
+        """How many records were refused: too far in the future, erased, or of nobody."""
         return self._records.refused
 
     def __len__(self) -> int:
         return len(self._records)
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Take in *records*; those already known change nothing."""
+        """Store *records*; those already known change nothing."""
         now = self._clock()
         with self._lock:
             self._history = None
@@ -119,8 +118,8 @@ class MemoryStore(Store):
     ) -> Iterator[Event]:
         """Return the events kept at this moment, once each, in order of time and event id.
 
-        Those of ``[start, end)``; those of *user_id*, what its anonymous ids did before included; those after a
-        moment, the timestamp and event id at which a reading stopped. Addresses are not kept.
+        *start* and *end* limit the range ``[start, end)``. *user_id* selects a user, including what their anonymous ids
+        did earlier. *after* is the timestamp and event id at which an earlier reading stopped. Addresses are not kept.
         """
         with self._lock:
             return self._records.events(start, end, user_id, after)
@@ -128,19 +127,19 @@ class MemoryStore(Store):
     def people(self, *, user_id: str | None = None) -> Iterator[Identify | Erase]:
         """Return traits, ties and erasures of everybody, or of one user, as records for `apply`.
 
-        Applied to another store after the `events` they make it answer as this one does. Erasures come first; an
-        identify with the time of one tells which anonymous id was the erased user's, and is refused.
+        Another store that applies them after the `events` gives the same answers as this one. Erasures come first. An
+        identify at the time of an erasure is refused, but tells which anonymous id was the erased user's.
         """
         with self._lock:
             return iter([record for record in self._records.people() if user_id in (None, record.user_id)])
 
     def first_seen(self) -> Iterator[FirstSeen]:
-        """Return when ids were first seen whose events had to make room; of the rest events tell it."""
+        """Return when ids with dropped events were first seen; for the rest their events show it."""
         with self._lock:
             return iter(self._records.first_seen())
 
     def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
-        """Take in what another store's `first_seen` told."""
+        """Store what another store's `first_seen` returned."""
         with self._lock:
             for item in seen:
                 self._records.add_first_seen(item)
@@ -157,7 +156,7 @@ class MemoryStore(Store):
         return _counting.volume(self._read(), question, now)
 
     def top_events(self, question: TopEvents) -> list[Count]:
-        """The most frequent names of events."""
+        """The most frequent event names."""
         return _counting.top_events(self._read(), question)
 
     def top_properties(self, question: TopProperties) -> list[Count]:
@@ -165,7 +164,7 @@ class MemoryStore(Store):
         return _counting.top_properties(self._read(), question)
 
     def property_names(self, question: PropertyNames) -> list[Count]:
-        """The names of the properties that most events have."""
+        """The names of the most frequent properties."""
         return _counting.property_names(self._read(), question)
 
     def top_values(self, question: TopValues) -> list[ValueCount]:
@@ -201,7 +200,7 @@ class MemoryStore(Store):
         return _retention.retention_matrix(self._read(), question, now)
 
     def paths(self, question: Paths) -> list[Path]:
-        """What follows, or precedes, an event."""
+        """The events that follow, or precede, an event."""
         return _sessions.paths(self._read(), question)
 
     def lifecycle(self, question: Lifecycle, *, now: datetime) -> list[LifecyclePoint]:
@@ -221,11 +220,11 @@ class MemoryStore(Store):
         return _counting.revenue(self._read(), question, now)
 
     def users(self, question: Users) -> list[UserRow]:
-        """The users behind one number; raises `QuestionError` when the question has no such number."""
+        """The users behind one number. Raises `QuestionError` if the question has no such number."""
         return _users.users(self._read(), question)
 
     def timeline(self, question: UserTimeline) -> Timeline:
-        """What one user did."""
+        """One user's events."""
         return _users.timeline(self._read(), question)
 
     def latest(self, question: Latest) -> list[LatestEvent]:
@@ -233,7 +232,7 @@ class MemoryStore(Store):
         return _users.latest(self._read(), question)
 
     def traits(self, question: Traits) -> dict[str, Scalar]:
-        """What is known of a user."""
+        """The traits of a user."""
         user_id = identity(question.user_id)
         return {} if user_id is None else dict(self._read().traits(Visitor("user", user_id)))
 

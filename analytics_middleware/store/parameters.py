@@ -1,4 +1,4 @@
-"""What every question takes, and how parameters are checked."""
+"""The parameters of every question, and how they are checked."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -12,7 +12,7 @@ MAX_BUCKETS: Final = 100_000
 MAX_LIMIT: Final = 10_000
 SESSION_TIMEOUT: Final = timedelta(minutes=30)
 SHORTEST: Final = {"hour": 1 / 24, "day": 1, "week": 7, "month": 28}
-"""The least length of a bucket in days, near enough to bound how many a range makes."""
+"""The minimum length of a bucket in days, close enough to limit the number of buckets."""
 LONGEST_SPAN: Final = timedelta(days=3660)
 
 _YEARS: Final = range(1970, 2200)
@@ -21,7 +21,7 @@ D = TypeVar("D", date, datetime)
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What every question takes: the calendar's zone, filters that must all hold, and whether bots count."""
+    """The parameters of every question: the time zone, filters that must all hold, and whether bots count."""
 
     tz: str = "UTC"
     where: tuple[Filter, ...] = ()
@@ -46,12 +46,12 @@ class RangeQuestion(Question, frozen=True, kw_only=True):
 
 
 def set_field(question: msgspec.Struct, field: str, value: Any) -> None:
-    """Set *field* of a frozen question while it is being made."""
+    """Set *field* of a frozen question during its construction."""
     msgspec.structs.force_setattr(question, field, value)
 
 
 def set_instants(question: msgspec.Struct, *fields: str) -> None:
-    """Put the instants called *fields* into UTC; raise `QuestionError` for naive or far-off ones."""
+    """Convert the instants called *fields* to UTC; raise `QuestionError` for naive or far-off ones."""
     for field in fields:
         value: Any = getattr(question, field)
         if not isinstance(value, datetime) or value.tzinfo is None:
@@ -60,7 +60,7 @@ def set_instants(question: msgspec.Struct, *fields: str) -> None:
 
 
 def check_year(field: str, when: D) -> D:
-    """Return *when*; raise `QuestionError` when it is so far off that calendars can't reckon with it."""
+    """Return *when*; raise `QuestionError` if it is too far off for calendar arithmetic."""
     if when.year not in _YEARS:
         raise QuestionError(field, f"{when.isoformat()} must lie between {_YEARS.start} and {_YEARS.stop}")
     return when
@@ -75,14 +75,14 @@ def check_zone(tz: str) -> None:
 
 
 def check_bucket(question: RangeQuestion, bucket: str) -> None:
-    """Raise `QuestionError` unless *bucket* is a unit that cuts the question's range into few enough buckets."""
+    """Raise `QuestionError` unless *bucket* is a unit that divides the question's range into few enough buckets."""
     check_choice("bucket", bucket, UNITS)
     if (question.end - question.start) / timedelta(days=SHORTEST[bucket]) > MAX_BUCKETS:
         raise QuestionError("bucket", f"{bucket!r} makes more than {MAX_BUCKETS} buckets of this range")
 
 
 def check_breakdown(field: str | None, limit: int) -> None:
-    """Raise `QuestionError` unless *field*, if any, can be broken down by into *limit* groups."""
+    """Raise `QuestionError` unless *field*, if given, can be used for a breakdown into *limit* groups."""
     if field is not None:
         check_field(field, "breakdown")
     check_int("breakdown_limit", limit, 1, 1000)
@@ -101,7 +101,7 @@ def check_int(field: str, value: object, least: int, most: int) -> None:
 
 
 def check_span(field: str, value: object) -> None:
-    """Raise `QuestionError` unless *value* is a timedelta above zero and of at most `LONGEST_SPAN`."""
+    """Raise `QuestionError` unless *value* is a timedelta above zero and at most `LONGEST_SPAN`."""
     if not isinstance(value, timedelta) or not timedelta(0) < value <= LONGEST_SPAN:
         right = f"a timedelta above zero, of at most {LONGEST_SPAN.days} days, or text such as '24h'"
         raise QuestionError(field, f"{value!r} must be {right}")

@@ -1,4 +1,4 @@
-"""What a store knows of people, told as the records that would make another store know the same."""
+"""Traits, ties and erasures as the records that would reproduce them in another store."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -14,14 +14,14 @@ def people(
     ties: Iterable[tuple[str, str, Moment]],
     traits: Mapping[tuple[str, str], tuple[Moment, Scalar]],
 ) -> Iterator[Identify | Erase]:
-    """Yield the records: erasures first, then ids tied together and traits, in the order in which they were set.
+    """Yield the records: erasures first, then ties and traits in the order in which they were set.
 
-    *erased_anons* says for each anonymous id which erased users it was seen with, *ties* are anonymous id, user and
+    *erased_anons* maps each anonymous id to the erased users it was seen with, *ties* are anonymous id, user and
     moment, *traits* are by user and key.
     """
     for user_id, until in erased_users.items():
         yield Erase(user_id=user_id, timestamp=until)
-    # Refused, as anything of then: but it tells whose the anonymous id was.
+    # A store refuses these, as they are erased, but learns whose the anonymous ids were.
     for anon_id, users in erased_anons.items():
         for user_id in users:
             yield Identify(user_id=user_id, anon_id=anon_id, timestamp=erased_users[user_id])

@@ -1,4 +1,4 @@
-"""One consistent point: what the catalogue says, and what the log holds beyond it."""
+"""One consistent point: the contents of the catalogue and the log entries that are not sealed yet."""
 
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -11,19 +11,19 @@ from analytics_middleware.store.tail import Tail
 
 
 class Point(NamedTuple):
-    """What there was at one instant."""
+    """The contents at one instant."""
 
     state: State
     tail: Tail
 
     @property
     def has_erased(self) -> bool:
-        """Whether files may hold what is erased."""
+        """Whether files may contain erased events."""
         return bool(self.state.erased or self.tail.identities.erasures)
 
 
 def read_point(connection: Connection, segments: Segments, now: int) -> Point:
-    """Return the point that a read transaction sees; *now* is the time in microseconds."""
+    """Return the contents that a read transaction sees; *now* is in microseconds since 1970."""
     state = catalogue.read_state(connection)
     tail = Tail(connection, segments, state)
     log = connection.execute(

@@ -1,7 +1,7 @@
-"""Reading everything back, in order of time: for exports, for another store, for a person who asks for their data.
+"""Reading all events back in order of time: for exports, other stores, and people who ask for their data.
 
-Files are opened at once, and what is open stays readable when compaction replaces it: all of a reading is of one
-consistent point, however long it takes.
+All files are opened at the start and stay readable when compaction replaces them. So a reading sees one consistent
+point, however long it takes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,14 +27,14 @@ from analytics_middleware.store.spilling import sorted_tables
 
 
 class EventSelection(NamedTuple):
-    """Which events are read: of ``[low, high)`` in microseconds, after the moment *after*, of one user."""
+    """The events to read: in ``[low, high)``, in microseconds, after the moment *after*, of one user."""
 
     low: int
     high: int
     after: Moment
     user_id: str | None
     anon_ids: tuple[str, ...] = ()
-    """Those that belong to the user."""
+    """The anonymous ids that belong to the user."""
 
     @classmethod
     def of(
@@ -44,13 +44,13 @@ class EventSelection(NamedTuple):
         user_id: str | None,
         after: tuple[datetime, str] | None,
     ) -> "EventSelection":
-        """Return what is wanted in the words of `DuckDBStore.events`."""
+        """Return the selection for the parameters of `DuckDBStore.events`."""
         moment = (ALWAYS, "") if after is None else (micros(after[0]), after[1])
         low = ALWAYS if start is None else micros(start)
         return cls(max(low, moment[0]), NEVER if end is None else micros(end), moment, user_id)
 
     def rows(self, table: Any, times: Int64s) -> Mask:
-        """Return which rows of *table*, at *times*, are wanted."""
+        """Return which rows of *table*, at *times*, are selected."""
         mask = (times >= self.low) & (times < self.high)
         at, event_id = self.after
         if (times[mask] == at).any():
@@ -58,14 +58,14 @@ class EventSelection(NamedTuple):
         return mask if self.user_id is None else mask & self.of_user(table)
 
     def of_user(self, table: Any) -> Mask:
-        """Return which rows of *table* are of the user."""
+        """Return which rows of *table* belong to the user."""
         nameless = pc.is_in(table.column("anon_id"), pa.array(self.anon_ids, pa.string()))
         own = pc.fill_null(pc.equal(table.column("user_id"), self.user_id), fill_value=False)
         return _mask(pc.or_(own, pc.and_(pc.is_null(table.column("user_id")), nameless)))
 
 
 def read_tables(database: Database, segments: Segments, wanted: EventSelection, *, now: int) -> Iterator[Any]:
-    """Return the *wanted* events that there are at the time *now*, as Arrow tables in order of time and event id."""
+    """Return the *wanted* events at the time *now*, as Arrow tables in order of time and event id."""
     with database.read() as reading:
         point = read_point(reading, segments, now)
         if wanted.user_id is not None:
@@ -96,7 +96,7 @@ def _tables(database: Database, files: list["_File"], unsealed: Any, wanted: Eve
 
 
 class _File:
-    """A segment that is kept open. *identities* say what is erased, None when nothing is."""
+    """A segment that is kept open. *identities* know the erasures, None if nothing is erased."""
 
     def __init__(self, path: Path, identities: Identities | None) -> None:
         try:
@@ -125,9 +125,9 @@ class _File:
         return times[(times >= wanted.low) & (times < wanted.high)]
 
     def batches(self, wanted: EventSelection) -> Iterator[Any]:
-        """Yield the wanted rows that are not erased."""
+        """Yield the selected rows that are not erased."""
         for index in self._groups(wanted):
-            # Few groups hold anything of one user.
+            # Few row groups contain a given user.
             if wanted.user_id is not None:
                 ids = self._file.read_row_group(index, columns=["user_id", "anon_id"])
                 if not wanted.of_user(ids).any():
@@ -141,7 +141,7 @@ class _File:
 
 
 def _gone_until(table: Any, identities: Identities) -> Int64s:
-    """Return up to when the events of each row's ids are erased."""
+    """Return the time up to which the events of each row's ids are erased."""
     anons = {anon_id: identities.gone_until(None, anon_id) for anon_id in identities.erased_anons}
     of_user = _looked_up(table.column("user_id"), identities.erased_users)
     of_anon = _looked_up(table.column("anon_id"), anons)
@@ -160,14 +160,14 @@ def _mask(booleans: Any) -> Mask:
 
 
 def _begin(month: int) -> int:
-    """Return when a month, counted from January 1970, begins."""
+    """Return the start of a month, in microseconds; *month* counts from January 1970."""
     return int(np.datetime64(month, "M").astype("datetime64[us]").astype(np.int64))
 
 
 def read_people(
     database: Database, segments: Segments, *, now: int, user_id: str | None = None
 ) -> Iterator[Identify | Erase]:
-    """Return what is known of everybody, or of one user, as the records that tell it, erasures first."""
+    """Return all erasures, then traits and ties, of everybody or of one user, as records for `apply`."""
     with database.read() as reading:
         known = read_point(reading, segments, now).tail.identities
         all_ties, all_traits = known.all_ties(reading), known.all_traits(reading)
@@ -184,7 +184,7 @@ def read_people(
 
 
 def read_first_seen(database: Database, segments: Segments, *, now: int) -> Iterator[FirstSeen]:
-    """Return when each id in compacted segments, of events that are deleted too, was first seen."""
+    """Return when each id in compacted segments was first seen, counting deleted events."""
     with database.read() as reading:
         point = read_point(reading, segments, now)
     if point.state.actors is None:

@@ -1,6 +1,6 @@
-"""Results: what a store answers. Fields may be added, never renamed.
+"""Results: the answers of a store. Fields may be added, never renamed.
 
-Counts of users include cookieless visitors, added up day by day; `cookieless` says how many of them there are.
+Counts of users include cookieless visitors, once for each day; `cookieless` says how many of them there are.
 `incomplete` marks a bucket, day or cell that is not over yet. Times are aware and UTC; a bucket's is its beginning.
 """
 
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of every result; a field at its default is left out of the JSON form."""
+    """Base of all results. The JSON form omits fields that have their default."""
 
 
 class Group(Result, Generic[T], frozen=True, kw_only=True, omit_defaults=True):
     """The answer for one value of a breakdown.
 
-    The values come first, most frequent first; then, where there are more, the rest under ``"other"`` with
-    `rest` true; then the events without the field under None. Without a breakdown there is one group, key None.
+    The most frequent values come first. Then, if there are more, the rest under ``"other"`` with `rest` true, and last
+    the events without the field under None. Without a breakdown there is one group with key None.
     """
 
     key: str | None
@@ -31,7 +31,7 @@ class Group(Result, Generic[T], frozen=True, kw_only=True, omit_defaults=True):
 
 
 class VolumePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """How many events fell into one bucket."""
+    """The number of events in one bucket."""
 
     time: datetime
     count: int
@@ -46,7 +46,7 @@ class Count(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ValueCount(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """How often a value occurred, and how many users it occurred with."""
+    """How often a value occurred, and for how many users."""
 
     key: str
     count: int
@@ -55,10 +55,10 @@ class ValueCount(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Totals(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """The figures above an overview page.
+    """The totals of an overview page.
 
-    `pageviews` leaves out those answered with an error, which are `errors`. `bots` is how many bot page views the
-    question left out. Durations are in seconds, rates fractions, None without a session.
+    `pageviews` excludes those answered with an error, which `errors` counts. `bots` is how many bot page views the
+    question excluded. Durations are in seconds, rates are fractions; both are None without a session.
     """
 
     visitors: int
@@ -73,7 +73,7 @@ class Totals(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TrendPoint(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """The figures of an overview for one bucket; sessions are those that begin in it."""
+    """The figures of an overview for one bucket. Sessions count where they begin."""
 
     time: datetime
     visitors: int
@@ -106,9 +106,9 @@ class Dashboard(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FunnelStep(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """How many users got at least this far, as a number and as a fraction of those who entered.
+    """How many users got at least this far, and their fraction of those who entered.
 
-    `median_seconds`, on the last step only, is the median time to convert, None when nobody did.
+    `median_seconds`, on the last step only, is the median time to convert, None if nobody did.
     """
 
     event: str
@@ -119,7 +119,7 @@ class FunnelStep(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RetentionRow(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """How many of a day's newcomers had an event so many calendar days later."""
+    """How many of a day's newcomers had an event the given number of calendar days later."""
 
     offset_days: int
     returned: int
@@ -134,7 +134,7 @@ class Cell(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Cohort(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """The newcomers of one period; cell *k* is the *k*-th following period, None when it has not begun."""
+    """The newcomers of one period. Cell *k* is the *k*-th following period, None if it has not begun."""
 
     time: datetime
     size: int
@@ -151,7 +151,7 @@ def _mean(cohorts: list[Cohort], k: int) -> float | None:
 
 
 class Matrix(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """Cohorts, and for each *k* the fraction that returned over all cohorts whose cell *k* is complete."""
+    """Cohorts, and for each *k* the fraction that returned, over all cohorts whose cell *k* is complete."""
 
     cohorts: list[Cohort]
     means: list[float | None]
@@ -163,14 +163,14 @@ class Matrix(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Path(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """A sequence of event names in the order of time, and in how many sessions it occurred."""
+    """A sequence of event names in order of time, and the number of sessions it occurred in."""
 
     events: list[str]
     count: int
 
 
 class LifecyclePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """The users of one period: `new`, `returning` and `resurrecting` are its active ones, `dormant` stayed away."""
+    """The users of one period: the active ones are `new`, `returning` or `resurrecting`; `dormant` ones stayed away."""
 
     time: datetime
     new: int
@@ -199,7 +199,7 @@ class SessionSummary(Result, frozen=True, kw_only=True, omit_defaults=True):
     entry_pages: list[Count]
     exit_pages: list[Count]
     cookieless: int = 0
-    """How many of the sessions are cookieless visitors'."""
+    """The number of sessions of cookieless visitors."""
 
 
 class RevenuePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
@@ -212,7 +212,7 @@ class RevenuePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RevenueTotal(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """The revenue in one currency, in minor units. `users` have paid: one amount above zero at least."""
+    """The revenue in one currency, in minor units. `users` are those with at least one amount above zero."""
 
     currency: str
     total: int
@@ -224,7 +224,7 @@ class RevenueTotal(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class UserRow(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """One user behind a number: a `user_id`, or the `anon_id` of somebody who has none."""
+    """One user behind a number: a `user_id`, or the `anon_id` of a visitor who has none."""
 
     user_id: str | None
     anon_id: str | None
@@ -232,7 +232,7 @@ class UserRow(Result, frozen=True, kw_only=True, omit_defaults=True):
     last_seen: datetime
     traits: dict[str, Scalar] = msgspec.field(default_factory=dict[str, Scalar])
     day: datetime | None = None
-    """Of a cookieless visitor in a number that adds them up by day: the beginning of the day counted."""
+    """For a cookieless visitor in a number that counts each day separately: the beginning of that day."""
 
 
 class TimelineEvent(Result, frozen=True, kw_only=True, omit_defaults=True):
@@ -249,11 +249,11 @@ class TimelineEvent(Result, frozen=True, kw_only=True, omit_defaults=True):
     properties: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     currency: str | None = None
     revenue: int | None = None
-    """Minor units."""
+    """In minor units."""
 
 
 class LatestEvent(TimelineEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """One event of anybody; `user_id` is the user that it belongs to, if it does to one."""
+    """One event of anybody; `user_id` is the user that it belongs to, if any."""
 
     user_id: str | None = None
     country: str | None = None
@@ -262,7 +262,7 @@ class LatestEvent(TimelineEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Timeline(Result, frozen=True, kw_only=True, omit_defaults=True):
-    """A user, None when unknown, and what they did, newest first."""
+    """A user, None if unknown, and their events, newest first."""
 
     user: UserRow | None
     events: list[TimelineEvent]

@@ -1,4 +1,4 @@
-"""Sealing: the store as a consumer of the log. Its tail becomes segments, those become months, what is old goes."""
+"""Sealing: the store's consumer of the log. It writes segments, compacts them into months and deletes old events."""
 
 import logging
 import time
@@ -32,26 +32,26 @@ T = TypeVar("T")
 
 
 class SealingPace(NamedTuple):
-    """When the sealer does what."""
+    """The timing of the sealer."""
 
     seal_after: float = 60.0
-    """Seconds that an event waits in the log at most before it is sealed."""
+    """Seconds that an event may wait in the log before it is sealed."""
     seal_events: int = 5000
-    """How many waiting events are sealed at once."""
+    """Number of waiting events at which sealing starts at once."""
     merge_files: int = 16
-    """How many recent segments of one size are merged into one."""
+    """Number of recent segments of one size that are merged into one."""
     compact_events: int = 50_000
-    """How many recent events, or ..."""
+    """Compaction into months starts at this number of recent events, or ..."""
     compact_fraction: float = 0.02
-    """... which fraction of all events, whichever is more, are compacted into months."""
+    """... at this fraction of all events, whichever is more."""
     rewrite_after: float = 3600.0
-    """Seconds that what is erased, and hidden, may stay in files: one rewriting is for many erasures."""
+    """Seconds that erased events, already hidden, may stay in files: one rewrite then covers many erasures."""
     tend_every: float = 60.0
-    """Seconds between two looks at whether anything is to be merged, compacted or deleted."""
+    """Seconds between checks for segments to merge, compact or delete."""
 
 
 class Sealer:
-    """Serves the store's cursor; one thread calls `step`, like a collector's consumer."""
+    """Consumes the log for the store; one thread calls `step`, like a collector's consumer."""
 
     name = STORE
     answers_from_log = True
@@ -79,7 +79,7 @@ class Sealer:
         self._erased_since: float | None = None
 
     def step(self, *, hurry: bool = False) -> float | None:
-        """Do what is to be done now; return the seconds until there may be more, None if only the log can tell."""
+        """Do what is due; return the seconds until there may be more, None if only the log can tell."""
         try:
             epoch = self._outbox.claim(STORE)
             if epoch is None:
@@ -100,7 +100,7 @@ class Sealer:
         return min(pause, self._pace.tend_every)
 
     def maintain(self) -> bool:
-        """Seal, compact and delete all there is now; return False when another process holds the lease."""
+        """Seal, compact and delete everything now; return False if another process holds the lease."""
         epoch = self._outbox.claim(STORE)
         if epoch is None:
             return False
@@ -113,7 +113,7 @@ class Sealer:
         return True
 
     def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
-        """Keep first dates; raise `LeaseLost` when another process holds the lease."""
+        """Store first dates; raise `LeaseLost` if another process holds the lease."""
         for _ in range(_TRIES):
             epoch = self._outbox.claim(STORE)
             if epoch is None:
@@ -134,11 +134,11 @@ class Sealer:
         return self._committed(lambda: self._prepare(records), self._commit)
 
     def append_table(self, table: Any) -> TableCounts:
-        """Seal the rows of *table*, which has the columns of a segment, but for those that are known or must not be."""
+        """Seal the rows of *table*, which has the columns of a segment, except known and inadmissible ones."""
         return self._committed(lambda: self._prepare_table(table), self._commit)
 
     def _committed(self, prepare: "Callable[[], tuple[_Prepared, T]]", commit: "Callable[[_Prepared], object]") -> T:
-        """Do both, anew when others change the catalogue meanwhile; return what *prepare* says besides."""
+        """Prepare and commit, again if others change the catalogue meanwhile; return the answer of *prepare*."""
         for _ in range(_TRIES):
             prepared, answer = prepare()
             try:
@@ -166,7 +166,7 @@ class Sealer:
         return _Prepared(state.version, self._write(table, hashes) if table.num_rows else None, tail), taken
 
     def _waiting(self) -> float | None:
-        """Return the seconds until the tail is to be sealed, None when it is empty."""
+        """Return the seconds until the waiting records should be sealed, None if there are none."""
         with self._outbox.database.read() as connection:
             count, erased = connection.execute(
                 "SELECT count(*), max(kind = 'erase') FROM (SELECT kind FROM log WHERE seq > ? LIMIT ?)",
@@ -180,7 +180,7 @@ class Sealer:
             self._since = now
         if count >= self._pace.seal_events or erased:
             return 0.0
-        # The events' own times say nothing about how long they have waited: they may be late.
+        # The timestamps of events may be old and don't show how long they have waited.
         return max(0.0, self._since + self._pace.seal_after - now)
 
     def _seal_log(self, epoch: int) -> None:
@@ -201,7 +201,7 @@ class Sealer:
         self._since = None
 
     def _prepare(self, records: Sequence[Record]) -> "tuple[_Prepared, int]":
-        """Write a segment of what counts among *records*, not yet in the catalogue; return how many do not, too."""
+        """Write a segment of the valid events in *records*; return it for the catalogue, and how many were refused."""
         now = int(self._clock() * 1_000_000)
         with self._outbox.database.read() as connection:
             state = catalogue.read_state(connection)
@@ -225,7 +225,7 @@ class Sealer:
         )
 
     def state(self) -> catalogue.State:
-        """Return what the catalogue says now."""
+        """Return the current contents of the catalogue."""
         with self._outbox.database.read() as connection:
             return catalogue.read_state(connection)
 
@@ -271,7 +271,7 @@ class Sealer:
 
 
 class _Prepared(NamedTuple):
-    """What is to be entered in the catalogue, if it still has the version that it was worked out from."""
+    """Changes for the catalogue, valid only while it still has the version they are based on."""
 
     version: int
     segment: Segment | None

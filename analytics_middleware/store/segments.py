@@ -1,4 +1,4 @@
-"""Segments as files: Parquet written whole or not at all, and beside each the sorted hashes of its event ids."""
+"""Segments as files: Parquet, written completely or not at all, each with the sorted hashes of its event ids."""
 
 import os
 import re
@@ -22,17 +22,17 @@ def _dictionaries(names: Iterable[str]) -> list[str]:
 
 
 class Segments:
-    """The folder of segments. Files are never changed; a name is never used twice."""
+    """The directory of segments. Files never change; names are never reused."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def path(self, file: str) -> Path:
-        """Return where *file* is."""
+        """Return the path of *file*."""
         return self.directory / file
 
     def write(self, kind: str, table: Any, hashes: Hashes | None = None) -> str:
-        """Write *table*, and the *hashes* of its event ids, durably; return the new file's name."""
+        """Durably write *table* and the *hashes* of its event ids; return the new file's name."""
         name = f"{kind}-{uuid7()}{_PARQUET}"
         if hashes is not None:
             self._write(_ids(name), lambda path: path.write_bytes(np.sort(hashes).tobytes()))
@@ -52,12 +52,12 @@ class Segments:
         return name
 
     def size(self, file: str) -> int:
-        """Return the bytes of *file* and what belongs to it."""
+        """Return the size in bytes of *file* and its hashes."""
         paths = (self.path(file), self.path(_ids(file)))
         return sum(path.stat().st_size for path in paths if path.exists())
 
     def open(self, file: str) -> Any:
-        """Return *file* as a Parquet file, with text in dictionaries. Raises `FileNotFoundError` when it is gone."""
+        """Return *file* as a Parquet file with dictionary-encoded text. Raises `FileNotFoundError` if it is gone."""
         path = self.path(file)
         schema = pq.read_schema(path)
         return pq.ParquetFile(path, read_dictionary=_dictionaries(schema.names), memory_map=True)
@@ -67,14 +67,14 @@ class Segments:
         return self.open(file).read(columns=list(SCHEMA.names if columns is None else columns))
 
     def hashes(self, file: str) -> Hashes:
-        """Return the sorted hashes of the event ids in *file*, without reading them all."""
+        """Return the sorted hashes of the event ids in *file*, memory-mapped."""
         path = self.path(_ids(file))
         if not path.stat().st_size:
             return np.zeros(0, np.uint64)
         return np.memmap(path, np.uint64, mode="r")
 
     def known(self, file: str, hashes: Hashes) -> Any:
-        """Return which of *hashes* are those of events in *file*."""
+        """Return which of *hashes* belong to events in *file*."""
         stored = self.hashes(file)
         if not len(stored):
             return np.zeros(len(hashes), np.bool_)
@@ -82,16 +82,16 @@ class Segments:
         return stored[np.minimum(places, len(stored) - 1)] == hashes
 
     def remove(self, file: str) -> None:
-        """Delete *file* and what belongs to it, if it is still there."""
+        """Delete *file* and its hashes, if they exist."""
         for name in (file, _ids(file)):
             self.path(name).unlink(missing_ok=True)
 
     def orphans(self, known: set[str], before: float) -> list[Path]:
-        """Return files of ours, last written before *before*, that are none of *known*: their writer died over them."""
+        """Return our files not in *known* and last written before *before*: their writer died before finishing."""
         if not self.directory.exists():
             return []
         kept = known | {_ids(file) for file in known}
-        # Others keep things here, too: lost+found, a backup's snapshots.
+        # The directory may contain files that are not ours: lost+found, a backup's snapshots.
         ours = [path for path in self.directory.iterdir() if _OURS.fullmatch(path.name) and path.name not in kept]
         return [path for path in ours if path.is_file() and path.stat().st_mtime < before]
 
@@ -107,7 +107,7 @@ class Segments:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        # The name is as durable as the contents only once the directory is.
+        # Without syncing the directory too, a crash could lose the new name.
         directory = os.open(self.directory, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -120,7 +120,7 @@ def _ids(file: str) -> str:
 
 
 def _used(table: Any) -> Any:
-    """Return *table* with no text in its dictionaries that no row has: a file holds nothing of rows left out of it."""
+    """Return *table* with unused texts removed from its dictionaries, so that a file holds nothing of deleted rows."""
     for index, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             chunks = [_used_of(chunk) for chunk in table.column(index).chunks]
@@ -142,7 +142,7 @@ def _used_of(column: Any) -> Any:
 
 
 def combined(tables: Iterable[Any]) -> Any:
-    """Return the rows of *tables* as one table without chunks, columns of text as dictionaries of what they hold."""
+    """Return the rows of *tables* as one table without chunks, its text in dictionaries without unused entries."""
     table = pa.concat_tables([_as_dictionaries(table) for table in tables])
     return _used(table.unify_dictionaries().combine_chunks())
 

@@ -1,6 +1,6 @@
-"""Snapshots: what the catalogue and the tail of the log say at one consistent point, as a frame of arrays.
+"""Snapshots: the catalogue and the tail of the log at one consistent point, as a frame of arrays.
 
-Each process keeps what it read: compacted segments, recent ones, the tail. Only what is new is read again.
+Each process keeps what it has read: compacted segments, recent ones, the tail. Only new data is read again.
 """
 
 import threading
@@ -31,7 +31,7 @@ _MAX_BLOCKS = 8
 
 
 class _Generation(NamedTuple):
-    """Compacted segments and the numbers of ids, which go together."""
+    """Compacted segments and the ids they are numbered by, which belong together."""
 
     files: tuple[str | None, ...]
     actors: Actors
@@ -40,7 +40,7 @@ class _Generation(NamedTuple):
 
 
 class _Sealed(NamedTuple):
-    """All segments, put together."""
+    """All segments, combined."""
 
     recent: tuple[str, ...]
     erased: int
@@ -50,7 +50,7 @@ class _Sealed(NamedTuple):
 
 
 class FrameReader:
-    """Makes frames, one at a time; frames are then used by any number of threads."""
+    """Creates frames, one at a time; any number of threads may use a frame."""
 
     def __init__(
         self, database: Database, segments: Segments, clock: Callable[[], int], cache_bytes: int, disk_from: int
@@ -76,7 +76,7 @@ class FrameReader:
         self._frame: Frame | None = None
 
     def frame(self) -> Frame:
-        """Return the frame of now. A file that is gone was replaced meanwhile: the catalogue is read anew."""
+        """Return a current frame. If a file is gone, it was replaced meanwhile: read the catalogue again."""
         with self._lock:
             for _ in range(_TRIES):
                 try:
@@ -86,13 +86,13 @@ class FrameReader:
             return self._read()
 
     def close(self) -> None:
-        """Write no more columns."""
+        """Stop writing columns."""
         with self._lock:
             if self._generation is not None:
                 self._generation.base.disk.close()
 
     def after_fork(self) -> None:
-        """In a forked child: a thread of the parent may have held any lock, so begin anew."""
+        """In a forked child: start again, because a thread of the parent may have held any lock."""
         self._lock = threading.Lock()
         self._forget()
 
@@ -121,7 +121,7 @@ class FrameReader:
         return True
 
     def _follow(self, connection: Connection, now: int) -> bool:
-        """Take in what was appended to the log since; return whether there was anything."""
+        """Read new entries of the log; return whether there were any records."""
         rows = connection.execute(
             "SELECT seq, kind, payload FROM log WHERE seq > ? ORDER BY seq", (max(self._seq, read_cursor(connection)),)
         ).fetchall()
@@ -183,7 +183,7 @@ class FrameReader:
         )
 
     def _seal(self, state: State, generation: _Generation) -> _Sealed:
-        """Return all segments put together, beginning with what was put together before where that still holds."""
+        """Return all segments combined, extending the previous result if it is still valid."""
         actors, base = generation.actors, generation.base
         recent = tuple(segment.file for segment in state.recent)
         before = self._sealed
@@ -219,7 +219,7 @@ class FrameReader:
 
 
 def _old(owners: Int32s, actors: NDArray[Any]) -> list[Int32s]:
-    """Return whom those of *actors* that are among *owners* belonged to."""
+    """Return the previous owners of *actors*, those that are among *owners*."""
     return [owners[actors[actors < len(owners)]]]
 
 
@@ -230,7 +230,7 @@ def _touched(actors: Actors, changed: dict[str, str | None], before: Int32s, aft
 
 
 def gone_until(actors: Actors, identities: Identities, count: int) -> Int64s:
-    """Return up to when the events of each number are erased."""
+    """Return for each number the time up to which its events are erased."""
     gone = np.full(count, ALWAYS, np.int64)
     for user_id, until in identities.erased_users.items():
         number = actors.find(USER, user_id)

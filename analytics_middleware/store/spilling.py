@@ -1,4 +1,4 @@
-"""Sorting more events than memory should hold: rows are put apart by time on disk, and each part is sorted alone."""
+"""Sorting more events than fit into memory: rows are divided by time into files, and each is sorted alone."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,14 +12,14 @@ from analytics_middleware.store.columns import SCHEMA
 
 _BATCH: Final = 10_000
 _MAX_PARTS: Final = 256
-"""Files that are open at once."""
+"""Maximum number of open files."""
 
 
 def sorted_tables(batches: Iterable[Any], times: Int64s, directory: Path, *, at_once: int = 65_536) -> Iterator[Any]:
-    """Yield the rows of *batches*, tables of `SCHEMA`, in order of time and event id, as tables of some thousand.
+    """Yield the rows of *batches*, tables of `SCHEMA`, in order of time and event id, a few thousand at a time.
 
-    *times* are those of all rows, perhaps of more: they say where to divide, so that *at_once* rows, some ten MB,
-    are in memory. The others wait in files in *directory* that have no name, so that no crash can leave them.
+    *times* are those of all rows, or more: they determine where to divide so that *at_once* rows, about ten MB, are in
+    memory. The others wait in unnamed files in *directory*, which a crash can't leave behind.
     """
     with ExitStack() as stack:
         bounds = _bounds(times, at_once)
@@ -35,7 +35,7 @@ def sorted_tables(batches: Iterable[Any], times: Int64s, directory: Path, *, at_
 
 
 def _distribute(batches: Iterable[Any], bounds: Int64s, files: Sequence[IO[bytes]]) -> None:
-    """Write the rows of *batches* to *files*, each those of its time."""
+    """Write each row of *batches* to the one of *files* for its time."""
     with ExitStack() as stack:
         writers = [stack.enter_context(pa.ipc.new_stream(file, SCHEMA)) for file in files]
         for table in batches:
@@ -45,7 +45,7 @@ def _distribute(batches: Iterable[Any], bounds: Int64s, files: Sequence[IO[bytes
 
 
 def _bounds(times: Int64s, at_once: int) -> Int64s:
-    """Return the times that divide rows into parts of about the same size."""
+    """Return the times that divide the rows into parts of about the same size."""
     parts = min(-(-len(times) // at_once), _MAX_PARTS)
     if parts <= 1:
         return np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""`sql`: one SELECT statement over the view ``events``, asked of a DuckDB that can reach no file and no network."""
+"""`sql`: one SELECT statement over the view ``events``, run by a DuckDB without access to files or network."""
 
 import json
 import threading
@@ -17,16 +17,16 @@ from analytics_middleware.store.timeout import QuestionTimeout
 _VIEW: Final = "events"
 _TABLE_FUNCTIONS: Final = frozenset({"generate_series", "range", "unnest"})
 _FORBIDDEN: Final = frozenset({"current_setting", "getenv", "getvariable", "write_log"})
-"""Scalar functions that see or leave more than the rows."""
+"""Scalar functions that read settings or the environment, or write a log."""
 _MAX_QUERY: Final = 100_000
 
 
 class SqlError(AnalyticsError, ValueError):
-    """A query that is not one SELECT statement over ``events``, or that fails."""
+    """A query that is not a single SELECT statement over ``events``, or that fails."""
 
 
 class Rows(NamedTuple):
-    """What a query found. *truncated* says that there was more than was asked for."""
+    """The rows of a query. *truncated* says whether there were more than requested."""
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
@@ -44,7 +44,7 @@ def run_sql(
     threads: int,
     now: int,
 ) -> Rows:
-    """Return what *query* finds in all events, sealed or not."""
+    """Return the rows of *query* over all events, sealed or not."""
     temporary = segments.directory.parent / "duckdb_temporary"
     connection = duckdb.connect(
         ":memory:",
@@ -86,9 +86,9 @@ def _fetch(connection: Any, query: str, max_rows: int, timeout: float) -> Rows:
 
 
 def check(connection: Any, query: str) -> None:
-    """Raise `SqlError` unless *query* is one SELECT statement that names no table but ``events`` and its own.
+    """Raise `SqlError` unless *query* is one SELECT statement that names no table except ``events`` and its own.
 
-    DuckDB's own parser says what is in it.
+    DuckDB's own parser analyses the query.
     """
     if len(query) > _MAX_QUERY:
         raise SqlError(f"sql: a query has at most {_MAX_QUERY} characters, not {len(query)}")
@@ -137,7 +137,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _define_events(connection: Any, database: Database, segments: Segments, now: int) -> None:
-    """Make the view: Arrow reads the files, DuckDB sees the rows."""
+    """Create the view. Arrow reads the files, so DuckDB only sees rows."""
     with database.read() as reading:
         point = read_point(reading, segments, now)
     state, tail = point

@@ -1,4 +1,4 @@
-"""The tail: records in the log that are not sealed yet, taken in the same way for questions and for sealing."""
+"""The tail: the records in the log that are not sealed yet. Questions and sealing process them with the same code."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -20,17 +20,17 @@ _FUTURE = FUTURE // timedelta(microseconds=1)
 
 
 class TableCounts(NamedTuple):
-    """What became of the rows of a table."""
+    """The outcome of adding a table: its rows by outcome."""
 
     taken: int
     known: int
-    """Sealed already, or another copy within the table of one that is taken."""
+    """Sealed already, or duplicates within the table."""
     refused: dict[str, int]
-    """By reason."""
+    """Counts by reason."""
 
 
 class Tail:
-    """Takes records in, on top of what the catalogue says: once each, none from the future, none erased."""
+    """Adds records to the catalogue's state; refuses known, erased and future ones."""
 
     def __init__(self, connection: Connection, segments: Segments, state: State) -> None:
         self.identities = Identities(connection)
@@ -42,7 +42,7 @@ class Tail:
         self._events: list[Event] = []
 
     def take(self, connection: Connection, records: Sequence[Record], now: int) -> list[Event]:
-        """Take in *records* at the time *now*; return the events among them that count, as far as is known."""
+        """Add *records* at the time *now*; return the events among them that count, as far as is known."""
         events = [record for record in records if isinstance(record, Event)]
         hashes = event_hashes([event.event_id for event in events])
         known, keys = self._known(hashes).tolist(), hashes.tolist()
@@ -59,21 +59,21 @@ class Tail:
                     self.refused += 1
             elif (user_id := identity(record.user_id)) is not None:
                 self.identities.erase(connection, user_id, micros(record.timestamp), self._later)
-                # Refused, as anything of then: but it tells whose the anonymous id was.
+                # Refused, because it is erased, but it notes whose the anonymous id was.
                 told = Identify(user_id=user_id, anon_id=record.anon_id, timestamp=record.timestamp)
                 self.identities.add_identify(connection, told)
         self._events += taken
         return taken
 
     def take_table(self, connection: Connection, table: Any, now: int) -> tuple[Hashes, Mask, TableCounts]:
-        """Take in the rows of *table*; return the hashes of their event ids, which of them count, and how many."""
+        """Add the rows of *table*; return the hashes of their event ids, which of them count, and the counts."""
         hashes = event_hashes(table.column("event_id").to_pylist())
         times = numbers_of(table.column("timestamp"), "timestamp")
         old, ahead = times < self._state.horizon, times > now + _FUTURE
         new = ~self._known(hashes)
         keep = new & ~old & ~ahead
         refused = {"too old": int((new & old).sum()), "of the future": int((new & ahead & ~old).sum()), "erased": 0}
-        # Only rows with both ids say who is who; where somebody was erased, every row must be looked at.
+        # Only rows with both ids tie ids together. If anybody is erased, every row must be checked.
         names = ["user_id", "anon_id", "event_id"]
         if self.identities.erased_users:
             rows = np.flatnonzero(keep)
@@ -97,7 +97,7 @@ class Tail:
         return hashes, keep, TableCounts(int(keep.sum()), known, counted)
 
     def surviving(self) -> list[Event]:
-        """Return the events taken in that no later record erased."""
+        """Return the added events that no later record erased."""
         if not self.identities.erasures:
             return self._events
         gone = self.identities.gone_until
@@ -125,14 +125,14 @@ class Tail:
         """Return which of the events with *hashes* are sealed."""
         known = np.zeros(len(hashes), np.bool_)
         if len(hashes):
-            # In order, so that looking them up goes through each file once.
+            # Sorted, so that the lookup goes through each file once.
             order = np.argsort(hashes)
             for segment in self._state.segments:
                 known[order] |= self._segments.known(segment.file, hashes[order])
         return known
 
     def _later(self, user_id: str, until: int) -> Mapping[str, Moment]:
-        """Return when each anonymous id was first seen with *user_id* after *until*, in sealed events."""
+        """Return when sealed events after *until* first show each anonymous id with *user_id*."""
         found: dict[str, Moment] = {}
         for segment in self._state.segments:
             if segment.max_time <= until:

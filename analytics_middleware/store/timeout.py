@@ -10,7 +10,7 @@ from analytics_middleware.errors import AnalyticsError
 _deadline: ContextVar[tuple[float, float] | None] = ContextVar("deadline", default=None)
 
 
-class QuestionTimeout(AnalyticsError, TimeoutError):  # noqa: N818 - as TimeoutError's relatives are called
+class QuestionTimeout(AnalyticsError, TimeoutError):  # noqa: N818 - named like TimeoutError
     """A question took longer than the store allows; the message says how long that is."""
 
     def __init__(self, seconds: float) -> None:
@@ -19,7 +19,7 @@ class QuestionTimeout(AnalyticsError, TimeoutError):  # noqa: N818 - as TimeoutE
 
 @contextmanager
 def time_limit(seconds: float) -> Generator[None]:
-    """Let what is asked in the block take *seconds* at most."""
+    """Limit the questions asked within the block to *seconds* in all."""
     token = _deadline.set((time.monotonic() + seconds, seconds))
     try:
         yield
@@ -28,7 +28,7 @@ def time_limit(seconds: float) -> Generator[None]:
 
 
 def check_time() -> None:
-    """Raise `QuestionTimeout` when the time is up."""
+    """Raise `QuestionTimeout` if the time is up."""
     limit = _deadline.get()
     if limit is not None and time.monotonic() > limit[0]:
         raise QuestionTimeout(limit[1])

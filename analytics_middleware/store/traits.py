@@ -13,18 +13,18 @@ from analytics_middleware.store.catalogue import read_version
 from analytics_middleware.store.columns import USER
 
 
-class Stale(Exception):  # noqa: N818 - nothing is wrong
-    """The catalogue has moved on since the frame was made: to be asked again with a new one."""
+class Stale(Exception):  # noqa: N818 - not an error
+    """The catalogue has changed since the frame was made: ask again with a new frame."""
 
 
 class TraitReader:
-    """What is known of users, read from *database*."""
+    """Reads the traits of users from *database*."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def load(self, frame: Frame, question: msgspec.Struct) -> None:
-        """Load into *frame* the traits that *question* filters or is broken down by. Raises `Stale`."""
+        """Load into *frame* the traits that *question* filters or groups by. Raises `Stale`."""
         asked: Any = question.of if isinstance(question, q.Users) else question
         fields = {item.field for item in getattr(asked, "where", ())}
         fields |= {getattr(asked, "breakdown", None), getattr(asked, "field", None)}
@@ -41,7 +41,7 @@ class TraitReader:
                 frame.load_trait(field, list(values.values()), numbers)
 
     def of(self, frame: Frame, ids: Sequence[str]) -> Mapping[str, Mapping[str, Scalar]]:
-        """Return what is known of the users called *ids*. Raises `Stale`."""
+        """Return the traits of the users called *ids*. Raises `Stale`."""
         wanted = set(ids)
         rows = self._query(
             frame,
@@ -58,7 +58,7 @@ class TraitReader:
         return found
 
     def _query(self, frame: Frame, query: str, parameter: str) -> list[Any]:
-        """Return rows of the catalogue as it was when *frame* was made; raise `Stale` when it has changed."""
+        """Query the catalogue as it was when *frame* was made; raise `Stale` if it has changed."""
         with self._database.read() as connection:
             if read_version(connection) != frame.version:
                 raise Stale

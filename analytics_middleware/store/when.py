@@ -1,4 +1,4 @@
-"""Instants as people write them: aware datetimes, dates of a zone, and either as text."""
+"""Instants as people write them: aware datetimes, dates in a zone, and either as text."""
 
 import re
 from datetime import date, datetime
@@ -16,7 +16,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d
 def read_instant(name: str, when: When, tz: str) -> datetime:
     """Return *when*, the value of parameter *name*, as an aware datetime.
 
-    Raises `QuestionError` for what is none of the three, or has no time zone.
+    Raises `QuestionError` if it is none of the three or has no time zone.
     """
     if isinstance(when, str):
         when = _parsed(name, when)

@@ -50,7 +50,7 @@ class Connection:
         self._making = threading.Lock()
 
     def after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone."""
+        """In a forked child: don't use or close the parent's connections."""
         if self._client is not None:
             _inherited.append(self._client)
         self._client = None

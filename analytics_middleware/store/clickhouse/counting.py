@@ -65,7 +65,7 @@ def _top(scope: Scope, rows: str, limit: int) -> list[Count]:
 
 
 def top_events(scope: Scope, question: TopEvents) -> list[Count]:
-    """The most frequent names."""
+    """The most frequent event names."""
     return _top(scope, scope.within("e.name AS value", question), question.limit)
 
 
@@ -76,7 +76,7 @@ def top_properties(scope: Scope, question: TopProperties) -> list[Count]:
 
 
 def property_names(scope: Scope, question: PropertyNames) -> list[Count]:
-    """The names of the properties that most events have."""
+    """The names of the most frequent properties."""
     return _top(scope, scope.within("arrayJoin(mapKeys(e.texts)) AS value", question, question.event), question.limit)
 
 

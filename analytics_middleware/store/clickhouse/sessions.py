@@ -102,7 +102,7 @@ def _top(counts: tuple[list[str], list[int]], limit: int) -> list[Count]:
 
 
 def overview(scope: Scope, question: Overview) -> Totals:
-    """The figures above an overview page."""
+    """The totals of an overview page."""
     everything = structs.replace(question, bots=True)
     human = "1" if question.bots else "NOT bot"
     columns = (
@@ -131,7 +131,7 @@ def overview(scope: Scope, question: Overview) -> Totals:
 
 
 def trend(scope: Scope, question: Trend, now: datetime) -> list[TrendPoint]:
-    """Of each bucket what the overview would say."""
+    """The overview's figures for each bucket."""
     spans = buckets(question.start, question.end, question.bucket, question.tz).all
     columns = (
         f"{scope.floor(spans)} AS bucket, {scope.person(days_of(question))} AS person, e.kind AS kind, "
@@ -168,7 +168,7 @@ def trend(scope: Scope, question: Trend, now: datetime) -> list[TrendPoint]:
 
 
 def paths(scope: Scope, question: Paths) -> list[Path]:
-    """What follows, or precedes, the first event of a name in each session."""
+    """The names that follow, or precede, the first event of a name in each session."""
     event, depth = scope.bind("String", storable(question.event)), scope.bind("UInt32", question.depth)
     found = sessions_in(scope, question, ["e.name"], ", arrayMap(x -> x.5, session) AS names")
     place = f"indexOf(names, {event})"

@@ -62,7 +62,7 @@ class ClickHouseStore(Store):
         return f"<ClickHouseStore {self.address}>"
 
     def after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone."""
+        """In a forked child: don't use or close the parent's connections."""
         self._connection.after_fork()
         self._preparing = threading.Lock()
 
@@ -118,7 +118,7 @@ class ClickHouseStore(Store):
         return counting.volume(self._scope(), question, now)
 
     def top_events(self, question: q.TopEvents) -> list[r.Count]:
-        """The most frequent names of events."""
+        """The most frequent event names."""
         return counting.top_events(self._scope(), question)
 
     def top_properties(self, question: q.TopProperties) -> list[r.Count]:
@@ -126,7 +126,7 @@ class ClickHouseStore(Store):
         return counting.top_properties(self._scope(), question)
 
     def property_names(self, question: q.PropertyNames) -> list[r.Count]:
-        """The names of the properties that most events have."""
+        """The names of the most frequent properties."""
         return counting.property_names(self._scope(), question)
 
     def top_values(self, question: q.TopValues) -> list[r.ValueCount]:
@@ -162,7 +162,7 @@ class ClickHouseStore(Store):
         return returning.retention_matrix(self._scope(), question, now)
 
     def paths(self, question: q.Paths) -> list[r.Path]:
-        """What follows, or precedes, an event."""
+        """The events that follow, or precede, an event."""
         return sessions.paths(self._scope(), question)
 
     def lifecycle(self, question: q.Lifecycle, *, now: datetime) -> list[r.LifecyclePoint]:
@@ -182,11 +182,11 @@ class ClickHouseStore(Store):
         return counting.revenue(self._scope(), question, now)
 
     def users(self, question: q.Users) -> list[r.UserRow]:
-        """The users behind one number; raises `QuestionError` when the question has no such number."""
+        """The users behind one number. Raises `QuestionError` if the question has no such number."""
         return users.users(self._scope(), question)
 
     def timeline(self, question: q.UserTimeline) -> r.Timeline:
-        """What one user did."""
+        """One user's events."""
         return users.timeline(self._scope(), question)
 
     def latest(self, question: q.Latest) -> list[r.LatestEvent]:
@@ -194,7 +194,7 @@ class ClickHouseStore(Store):
         return users.latest(self._scope(), question)
 
     def traits(self, question: q.Traits) -> dict[str, Scalar]:
-        """What is known of a user."""
+        """The traits of a user."""
         return users.traits(self._scope(), question)
 
     def close(self) -> None:

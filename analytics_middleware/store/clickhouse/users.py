@@ -103,7 +103,7 @@ def _behind(scope: Scope, question: Users) -> str:
 
 
 def timeline(scope: Scope, question: UserTimeline) -> Timeline:
-    """What one user did, newest first."""
+    """One user's events, newest first."""
     user_id, anon_id = name_of(question.user_id), name_of(question.anon_id)
     if anon_id and not is_cookieless(anon_id):
         owner = scope.ask(f"SELECT owner FROM ({scope.owners()}) WHERE anon_id = {scope.bind('String', anon_id)}")
@@ -166,7 +166,7 @@ def _event(row: tuple[Any, ...]) -> TimelineEvent:
 
 
 def traits(scope: Scope, question: Traits) -> dict[str, Scalar]:
-    """What is known of a user."""
+    """The traits of a user."""
     user_id = name_of(question.user_id)
     return traits_of(scope, [user_id]).get(user_id, {}) if user_id else {}
 
