@@ -22,7 +22,7 @@ from analytics_middleware.parts import Parts
 from analytics_middleware.request import Request
 from analytics_middleware.running import Running
 from analytics_middleware.settings import Settings, by_name
-from analytics_middleware.tracking import Identified, identification, tracked
+from analytics_middleware.tracking import TrackedTraits, identification, tracked
 
 if TYPE_CHECKING:
     from analytics_middleware.store.base import Store
@@ -87,7 +87,7 @@ class Analytics(Running):
 
         Raises `ValueError` for an empty *user_id*.
         """
-        self.submit(Identified(identification(user_id, traits, anon_id), current.get()))
+        self.submit(TrackedTraits(identification(user_id, traits, anon_id), current.get()))
 
     def erase(self, user_id: object, progress: Callable[[int], object] = lambda _: None) -> Erased:
         """Permanently delete everything recorded of *user_id* up to now; return what was deleted.

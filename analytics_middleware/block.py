@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.event import Event
 from analytics_middleware.properties import Scalar, clean_name
-from analytics_middleware.tracking import Tracked, event_of, required
+from analytics_middleware.tracking import TrackedEvent, event_of, required
 
 if TYPE_CHECKING:
     from analytics_middleware.analytics import Analytics
@@ -37,7 +37,7 @@ def block(analytics: "Analytics", event_name: str | None, fields: Mapping[str, A
         if context.automatic:
             event = _block_event(context, time.perf_counter() - began)
             event.properties = {**failure, **event.properties}
-            analytics.submit(Tracked(event, None))
+            analytics.submit(TrackedEvent(event, None))
 
 
 def _block_event(context: RequestContext, duration: float) -> Event:

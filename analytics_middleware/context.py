@@ -17,7 +17,7 @@ from analytics_middleware.tracing import MODULE, current_trace, modules
 
 if TYPE_CHECKING:
     from analytics_middleware.analytics import Analytics
-    from analytics_middleware.tracking import Tracked
+    from analytics_middleware.tracking import TrackedEvent
     from analytics_middleware.visitor_cookie import VisitorCookie
 
 
@@ -58,7 +58,7 @@ class RequestContext:
     """Whether the request makes no automatic event, because it is for an asset or one of our own pages."""
     staff: bool = False
     """Whether the user is staff; set only if `Analytics.leaves_out_staff` is true."""
-    handed_over: bool = False
+    restored: bool = False
     """Whether this was restored in a task from the request that sent it; it has no address and no cookies then."""
     signed_out: bool = False
     """Whether a user who was signed in when the request came has signed out; for the visitor cookie."""
@@ -79,7 +79,7 @@ class RequestContext:
     """The id of a visitor who gets a cookie with it in this very response."""
     new_visitor: tuple[str, str] | None = None
     """An id and its cookie, made for an event that was tracked before the response decides whether to set it."""
-    held: "deque[tuple[Analytics, Tracked]] | None" = None
+    held: "deque[tuple[Analytics, TrackedEvent]] | None" = None
     """Events that wait for that decision."""
     event_id: str = ""
     """The id of the request's event, if it was needed before the event is made."""
@@ -141,7 +141,7 @@ class RequestContext:
                 self.held = deque()
                 self.anon_id = self.new_visitor[0]
 
-    def submit(self, item: "Tracked", analytics: "Analytics") -> None:
+    def submit(self, item: "TrackedEvent", analytics: "Analytics") -> None:
         """Submit *item*, tracked in this request, to *analytics* as soon as its visitor is known."""
         if self.held is None:
             analytics.submit(item)
@@ -162,15 +162,15 @@ class RequestContext:
                 item.context.anon_id = self.anon_id
             analytics.submit(item)
 
-    def as_known(self) -> "RequestContext":
-        """Return a snapshot: a later `set_user` must not change an event tracked now."""
-        known = RequestContext(self.analytics)
-        known.__dict__.update(self.__dict__)
+    def snapshot(self) -> "RequestContext":
+        """Return a copy for an event that is tracked now, which a later `set_user` must not change."""
+        copy = RequestContext(self.analytics)
+        copy.__dict__.update(self.__dict__)
         # The queue must not keep the framework's request alive.
-        known.source = known.describe = known.root = known.held = None
-        if known.given is not None:
-            known.given = known.given.replace()
-        return known
+        copy.source = copy.describe = copy.root = copy.held = None
+        if copy.given is not None:
+            copy.given = copy.given.replace()
+        return copy
 
     def sign_out(self) -> None:
         """Note that the user signs out, so that the visitor cookie is replaced; do nothing if nobody is signed in."""

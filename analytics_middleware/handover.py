@@ -133,7 +133,7 @@ def _context(analytics: "Analytics", sent: Mapping[str, Any] | None) -> RequestC
             locale=passport.locale,
         )
         return context
-    context.handed_over = True
+    context.restored = True
     context.entered = time.time()
     context.method, context.scheme, context.path = passport.method, passport.scheme, passport.path
     context.headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in passport.headers.items()]

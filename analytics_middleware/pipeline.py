@@ -21,11 +21,11 @@ from analytics_middleware.remembering import remembered
 from analytics_middleware.request import Request, hostname, site_host
 from analytics_middleware.settings import Settings
 from analytics_middleware.tracing import trace_id_of
-from analytics_middleware.tracking import Identified, Tracked
+from analytics_middleware.tracking import TrackedEvent, TrackedTraits
 
 R = TypeVar("R")
 
-Submission = RequestContext | Tracked | Identified | Erase
+Submission = RequestContext | TrackedEvent | TrackedTraits | Erase
 """What a request, or a call outside a request, submits to the writer thread."""
 
 
@@ -90,9 +90,9 @@ class Pipeline:
     def _enrich(self, item: Submission) -> EnrichedEvent | RecordWithFlags | None:
         if isinstance(item, RequestContext):
             event = self._automatic(item)
-        elif isinstance(item, Tracked):
+        elif isinstance(item, TrackedEvent):
             event = self._custom(item)
-        elif isinstance(item, Identified):
+        elif isinstance(item, TrackedTraits):
             return RecordWithFlags(item.record, self._enricher.flags(_request_of(item.context)))
         else:
             return RecordWithFlags(item)
@@ -101,7 +101,7 @@ class Pipeline:
         address = event.client_ip
         context = item if isinstance(item, RequestContext) else item.context
         # A task knows no address, so the hash would make one visitor of all people with the same browser.
-        nobody = address is None and context is not None and context.handed_over
+        nobody = address is None and context is not None and context.restored
         enriched = self._enricher.enrich(event, event.request, automatic=context is item, nobody=nobody)
         if self._keep_address:
             event.client_ip = address
@@ -142,7 +142,7 @@ class Pipeline:
         self._add_environment(event)
         return event
 
-    def _custom(self, item: Tracked) -> Event | None:
+    def _custom(self, item: TrackedEvent) -> Event | None:
         event = item.event
         context = item.context
         if context is not None:

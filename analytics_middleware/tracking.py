@@ -11,7 +11,7 @@ from analytics_middleware.money import Money
 from analytics_middleware.properties import clean_name, clean_properties
 
 
-class Tracked:
+class TrackedEvent:
     """An event on its way to the writer thread, with the request it came from."""
 
     __slots__ = ("context", "event")
@@ -21,7 +21,7 @@ class Tracked:
         self.context = context
 
 
-class Identified:
+class TrackedTraits:
     """A user's traits on their way to the writer thread, with the request they came from."""
 
     __slots__ = ("context", "record")
@@ -37,7 +37,7 @@ def tracked(
     fields: Mapping[str, Any],
     context: RequestContext | None,
     counters: Counters,
-) -> Tracked:
+) -> TrackedEvent:
     """Return *event* ready to submit; later changes to the caller's objects don't affect it.
 
     Raises `TypeError` or `ValueError` for invalid arguments.
@@ -52,8 +52,8 @@ def tracked(
         # The writer thread must not touch the framework's request, so it is read now.
         context.read_framework_facts()
         context.anticipate()
-        context = context.as_known()
-    return Tracked(event, context)
+        context = context.snapshot()
+    return TrackedEvent(event, context)
 
 
 def event_of(name: str | None, fields: Mapping[str, Any], counters: Counters) -> Event:

@@ -14,7 +14,7 @@ from analytics_middleware.counters import Counters, logger
 from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.ids import successor
 from analytics_middleware.money import Money
-from analytics_middleware.tracking import Identified, Tracked
+from analytics_middleware.tracking import TrackedEvent, TrackedTraits
 
 if TYPE_CHECKING:
     from analytics_middleware.pipeline import Submission
@@ -37,7 +37,7 @@ _FIELDS: Final = (
     "locale",
     "excluded",
     "staff",
-    "handed_over",
+    "restored",
     "event_name",
     "action_name",
     "properties",
@@ -48,7 +48,7 @@ _FIELDS: Final = (
 
 _TEXTS: Final = (*FROM_REQUEST, "event_id", "event_name", "action_name", "client_ip")
 
-_REQUEST, _TRACKED, _IDENTIFIED, _ERASE = range(4)
+_REQUEST, _EVENT, _TRAITS, _ERASE = range(4)
 
 
 def _plain(value: Any) -> Any:
@@ -76,10 +76,10 @@ def encode(item: "Submission") -> bytes:
             # As a rule.
             return _encode((_REQUEST, None, (_fields(item),)))
         return _encode((_REQUEST, None, _known(item)))
-    if isinstance(item, Tracked):
-        return _encode((_TRACKED, _proper(item.event), item.context and _known(item.context)))
-    if isinstance(item, Identified):
-        return _encode((_IDENTIFIED, item.record.encode(), item.context and _known(item.context)))
+    if isinstance(item, TrackedEvent):
+        return _encode((_EVENT, _proper(item.event), item.context and _known(item.context)))
+    if isinstance(item, TrackedTraits):
+        return _encode((_TRAITS, item.record.encode(), item.context and _known(item.context)))
     return _encode((_ERASE, item.encode(), None))
 
 
@@ -97,8 +97,8 @@ def decode_each(first_id: str, items: Iterable[bytes], counters: Counters) -> "l
 def is_event(item: "Submission | bytes") -> bool:
     """Whether *item*, encoded or not, is an event or a request, and not a record beside events."""
     if isinstance(item, bytes):
-        return _decode(item)[0] in (_REQUEST, _TRACKED)
-    return isinstance(item, (RequestContext, Tracked))
+        return _decode(item)[0] in (_REQUEST, _EVENT)
+    return isinstance(item, (RequestContext, TrackedEvent))
 
 
 def _known(context: RequestContext) -> tuple[Any, ...]:
@@ -135,10 +135,10 @@ def _item(kind: int, said: Any, known: list[Any] | None) -> "Submission":
     if kind == _ERASE:
         return Erase.decode(said)
     context = None if known is None else _restored(known)
-    if kind == _TRACKED:
-        return Tracked(_event(said), context)
-    if kind == _IDENTIFIED:
-        return Identified(Identify.decode(said), context)
+    if kind == _EVENT:
+        return TrackedEvent(_event(said), context)
+    if kind == _TRAITS:
+        return TrackedTraits(Identify.decode(said), context)
     if kind != _REQUEST or context is None:
         raise ValueError(f"a record of kind {kind!r} is unknown here")
     return context

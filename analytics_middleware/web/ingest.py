@@ -14,7 +14,7 @@ from analytics_middleware.event import Event, EventType
 from analytics_middleware.money import Money
 from analytics_middleware.properties import MAX_NAME, clean_name
 from analytics_middleware.request import hostname, site_host
-from analytics_middleware.tracking import Identified, Tracked, identification
+from analytics_middleware.tracking import TrackedEvent, TrackedTraits, identification
 from analytics_middleware.web.access import Access, Caller
 from analytics_middleware.web.body import decoded
 from analytics_middleware.web.http import Refusal, WebRequest
@@ -93,7 +93,7 @@ class Ingest:
         signed_in = None if caller is Caller.SERVER else self._access.user_id(request)
         now = datetime.now(UTC)
         ignored = 0
-        made: list[Tracked] = []
+        made: list[TrackedEvent] = []
         for index, each in enumerate(sent.events):
             field = f"events[{index}]"
             event = _event(each, field, now, MAX_AGE if caller is Caller.STRANGER else None)
@@ -105,7 +105,7 @@ class Ingest:
                 context = self._context(request, signed_in)
                 if event.url is None:
                     _place(event, request.facts.header("referer"))
-            made.append(Tracked(event, context))
+            made.append(TrackedEvent(event, context))
         if ignored:
             self._analytics.counters.add("identity_ignored", ignored)
         for tracked in made:
@@ -122,7 +122,7 @@ class Ingest:
             self._analytics.counters.add("identity_ignored")
             return Accepted(0, 1)
         context = None if caller is Caller.SERVER else self._context(request, None)
-        self._analytics.submit(Identified(identification(user_id, sent.traits, anon_id), context))
+        self._analytics.submit(TrackedTraits(identification(user_id, sent.traits, anon_id), context))
         return Accepted(int(self._analytics.active))
 
     def _context(self, request: WebRequest, signed_in: str | None) -> RequestContext:

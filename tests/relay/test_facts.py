@@ -18,7 +18,7 @@ from analytics_middleware.ids import first_of_many, successor
 from analytics_middleware.pipeline import Pipeline
 from analytics_middleware.relay import facts, wire
 from analytics_middleware.settings import Settings
-from analytics_middleware.tracking import Identified, Tracked
+from analytics_middleware.tracking import TrackedEvent, TrackedTraits
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SALTS = PrivateSalts()
@@ -83,7 +83,7 @@ def contexts(draw):
         setattr(context, name, draw(optional(texts)))
     context.excluded = draw(rarely)
     context.staff = draw(rarely)
-    context.handed_over = draw(rarely)
+    context.restored = draw(rarely)
     context.revenue = draw(optional(moneys))
     context.properties = draw(optional(st.dictionaries(texts, scalars, max_size=4)))
     context.trace = draw(st.just(0) | st.integers(1, 2**128 - 1))
@@ -106,8 +106,8 @@ tracked_events = st.builds(
 records = st.builds(Identify, user_id=texts, traits=st.dictionaries(texts, scalars, max_size=4), timestamp=st.just(NOW))
 handed = (
     contexts()
-    | st.builds(Tracked, tracked_events, optional(contexts()))
-    | st.builds(Identified, records, optional(contexts()))
+    | st.builds(TrackedEvent, tracked_events, optional(contexts()))
+    | st.builds(TrackedTraits, records, optional(contexts()))
     | st.builds(Erase, user_id=texts, anon_id=optional(texts), timestamp=st.just(NOW))
 )
 
@@ -132,7 +132,7 @@ def travels(item):
     try:
         facts.encode(item)
     except TypeError:
-        event = item.event if isinstance(item, Tracked) else None
+        event = item.event if isinstance(item, TrackedEvent) else None
         given = getattr(item, "given", None) or getattr(getattr(item, "context", None), "given", None)
         assert any(each is not None and odd(each) for each in (event, given))
         return False
