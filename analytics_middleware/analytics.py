@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+from uuid import UUID
 
 from analytics_middleware.assembly import build_hub, build_outbox, build_store
 from analytics_middleware.block import block
@@ -82,20 +83,22 @@ class Analytics(Running):
         else:
             context.submit(item, self)
 
-    def identify(self, user_id: object, traits: Mapping[str, Any] | None = None, anon_id: str | None = None) -> None:
+    def identify(
+        self, user_id: str | int | UUID, traits: Mapping[str, Any] | None = None, anon_id: str | None = None
+    ) -> None:
         """Merge *traits* into those known of *user_id* (None removes a key), and link *anon_id* to that user.
 
-        Raises `ValueError` for an empty *user_id*.
+        Raises `ValueError` for an empty *user_id*, `TypeError` for one of another type.
         """
         self.submit(TrackedTraits(identification(user_id, traits, anon_id), current.get()))
 
-    def erase(self, user_id: object, progress: Callable[[int], object] = lambda _: None) -> Erased:
+    def erase(self, user_id: str | int | UUID, progress: Callable[[int], object] = lambda _: None) -> Erased:
         """Permanently delete everything recorded of *user_id* up to now; return what was deleted.
 
         It is gone from the log, retries and dead letters when this returns; the store deletes its part when it reads
         the record that this writes to the log. What collectors have already sent must be deleted at its destination.
         *progress* is called with the number of rows examined since its last call. Raises `ValueError` for an empty
-        *user_id*.
+        *user_id*, `TypeError` for one of another type.
         """
         name, record = erase_record(user_id)
         # A store that has not read the log yet starts at its end, so it must start before the record is written.

@@ -3,12 +3,13 @@
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec
+from uuid import UUID
 
 from analytics_middleware.context import RequestContext, current
 from analytics_middleware.counters import logger
 from analytics_middleware.event import Event
 from analytics_middleware.money import Money
-from analytics_middleware.properties import MAX_PROPERTIES, clean_name, clean_value
+from analytics_middleware.properties import MAX_PROPERTIES, clean_user_id, clean_value
 from analytics_middleware.tracking import required, tracked
 
 P = ParamSpec("P")
@@ -89,7 +90,7 @@ def set_action_name(name: str) -> None:
 
 
 @_helper
-def set_user(user_id: object) -> None:
+def set_user(user_id: str | int | UUID | None) -> None:
     """Say whose request this is, over what the framework's auth says; None says nobody's. A no-op outside a request.
 
     With ``visitor="cookie"``, None for somebody who was signed in also replaces their visitor cookie. Where it is this
@@ -98,7 +99,7 @@ def set_user(user_id: object) -> None:
     if (context := _open_context()) is not None:
         if user_id is None and context.analytics.visitor_cookie is not None:
             context.sign_out()
-        context.set_user_id = "" if user_id is None else clean_name(user_id)
+        context.set_user_id = "" if user_id is None else clean_user_id(user_id)
         if context.given is not None:
             context.given.user_id = context.set_user_id or None
 
@@ -117,7 +118,7 @@ def track(event: str | Event, properties: Mapping[str, Any] | None = None, **fie
 
 
 @_helper
-def identify(user_id: object, traits: Mapping[str, Any] | None = None, anon_id: str | None = None) -> None:
+def identify(user_id: str | int | UUID, traits: Mapping[str, Any] | None = None, anon_id: str | None = None) -> None:
     """Merge *traits* into what is known of *user_id*, and tie *anon_id* to it. A no-op outside a request."""
     context = current.get()
     if context is not None:

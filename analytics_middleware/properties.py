@@ -9,7 +9,9 @@ import math
 from collections.abc import Collection, Coroutine, Iterator, Mapping
 from datetime import date, datetime, time
 from itertools import islice
+from numbers import Integral
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -47,20 +49,28 @@ def clean_name(name: object) -> str:
     return clean_text(name if isinstance(name, str) else str(name), MAX_NAME).strip()
 
 
+def clean_user_id(user_id: object) -> str:
+    """Return *user_id* as text. Raises `TypeError` unless it is text, an integer or a UUID.
+
+    The text of a whole user may be an e-mail address, or another one in each process.
+    """
+    if isinstance(user_id, bool) or not isinstance(user_id, (str, int, UUID, Integral)):
+        raise TypeError(f"a user id must be a str, int or UUID such as user.id, not {type(user_id).__name__}")
+    return clean_name(user_id)
+
+
 def identifier(answer: object) -> str | None:
     """Return a user's id as text from the *answer* of a framework or of the hook `get_user_id`; None for nobody.
 
-    It is cleaned later, off the request's path. Raises `TypeError` for what would have to be awaited.
+    Text is cleaned later, off the request's path. Raises `TypeError` for what is no id, or would have to be awaited.
     """
     if answer is None or type(answer) is str:
         return answer
-    if hasattr(answer, "__await__"):
-        kind = type(answer).__name__
-        if isinstance(answer, Coroutine):
-            # Nobody will: Python would warn of it, far from here.
-            answer.close()
-        raise TypeError(f"a user id must be known at once, not awaited; got {kind}")
-    return str(answer)
+    if isinstance(answer, Coroutine):
+        # Nobody will await it: Python would warn of that, far from here.
+        answer.close()
+        raise TypeError("a user id must be known at once, not awaited")
+    return clean_user_id(answer)
 
 
 def clean_value(value: Any) -> Scalar:

@@ -8,7 +8,7 @@ from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters
 from analytics_middleware.event import Event, Identify
 from analytics_middleware.money import Money
-from analytics_middleware.properties import clean_name, clean_properties
+from analytics_middleware.properties import clean_name, clean_properties, clean_user_id
 
 
 class TrackedEvent:
@@ -64,11 +64,11 @@ def event_of(name: str | None, fields: Mapping[str, Any], counters: Counters) ->
 def identification(user_id: object, traits: Mapping[str, Any] | None, anon_id: str | None) -> Identify:
     """Return an `Identify` record with clean values.
 
-    Raises `ValueError` for an empty *user_id*, `TypeError` if *traits* is not a mapping.
+    Raises `ValueError` for an empty *user_id*, `TypeError` for one that is no id, and if *traits* is not a mapping.
     """
     cleaned, _ = clean_properties(_mapping("traits", traits or {}))
     return Identify(
-        user_id=required(user_id, "user id"),
+        user_id=required(None if user_id is None else clean_user_id(user_id), "user id"),
         traits=cleaned,
         anon_id=clean_name(anon_id) if anon_id else None,
     )
@@ -83,14 +83,15 @@ def _event_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     cleaned = dict(fields)
     if cleaned.get("revenue") is not None:
         cleaned["revenue"] = Money.of(cleaned["revenue"])
-    for name in ("user_id", "anon_id"):
-        if cleaned.get(name) is not None:
-            cleaned[name] = clean_name(cleaned[name])
+    if cleaned.get("anon_id") is not None:
+        cleaned["anon_id"] = clean_name(cleaned["anon_id"])
     return cleaned
 
 
 def _checked(event: Event, counters: Counters) -> Event:
     event.timestamp = _instant(event.timestamp)
+    if event.user_id is not None:
+        event.user_id = clean_user_id(event.user_id)
     event.properties, dropped = clean_properties(_mapping("properties", event.properties))
     if dropped:
         counters.add("properties_dropped", dropped)

@@ -7,6 +7,7 @@ import sys
 import threading
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 
@@ -45,6 +46,11 @@ class Raises:
     __bool__ = __str__
     __eq__ = __str__
     __hash__ = None
+
+
+class Person:
+    def __str__(self):
+        return "ann@example.org"
 
 
 class RaisesUnprintably:
@@ -133,6 +139,10 @@ BAD_CALLS = {
     "set_action_name: empty": lambda: set_action_name(""),
     "set_action_name: raises": lambda: set_action_name(Raises()),
     "set_user: raises": lambda: set_user(Raises()),
+    "set_user: a whole user": lambda: set_user(Person()),
+    "set_user: bytes": lambda: set_user(b"ann"),
+    "identify: a whole user": lambda: identify(Person()),
+    "track: a whole user": lambda: track("x", user_id=Person()),
     "track: empty": lambda: track(""),
     "track: None": lambda: track(None),
     "track: raises": lambda: track(Raises()),
@@ -229,6 +239,27 @@ def test_set_user_says_whose_request_it_is_and_none_says_nobodys(serve, analytic
     serve(lambda: set_user(42))
     serve(lambda: (set_user(42), set_user(None)))
     assert [event.user_id for event in analytics_events] == ["42", None]
+
+
+def test_a_user_id_is_text_a_number_or_a_uuid_and_of_anything_else_nothing_is_kept(serve, analytics_events, caplog):
+    serve(lambda: set_user(UUID(int=7)))
+    serve(lambda: (set_user("ann"), set_user(Person())))
+    serve(lambda: set_user(Person()))
+    assert [event.user_id for event in analytics_events] == ["00000000-0000-0000-0000-000000000007", "ann", None]
+    assert "set_user() ignored: a user id must be a str, int or UUID such as user.id, not Person" in caplog.text
+    assert "ann@example.org" not in caplog.text
+
+
+def test_out_of_a_request_what_is_no_user_id_is_an_error_that_says_so(analytics):
+    for call in (
+        lambda: analytics.track("x", user_id=Person()),
+        lambda: analytics.track(Event(event_name="x", user_id=Person())),
+        lambda: analytics.identify(Person()),
+        lambda: analytics.erase(Person()),
+        lambda: analytics.context("x", user_id=Person()).__enter__(),
+    ):
+        with pytest.raises(TypeError, match=r"a user id must be a str, int or UUID such as user\.id, not Person"):
+            call()
 
 
 def test_a_65th_property_is_dropped_and_counted_and_an_existing_one_updated(serve, analytics, analytics_events):

@@ -96,7 +96,9 @@ def signed_in(request: Any) -> str | None:
     """
     user = resolved_user(request)
     if user is not None:
-        return identifier(user.pk) if user.is_authenticated else None
+        key = user.pk if user.is_authenticated else None
+        # Of whatever type it is, its text is an id.
+        return None if key is None else str(key)
     session = request.__dict__.get("session")
     loaded = None if session is None else session.__dict__.get("_session_cache")
     return identifier(loaded.get(_SESSION_USER)) if loaded else None

@@ -78,4 +78,5 @@ def user_id_of(user: Any) -> str | None:
         identity = getattr(user, "id", None)
         if identity is None and isinstance(user, BaseUser):
             identity = user.display_name
-    return identifier(identity)
+    # Of whatever type it is, its text is an id.
+    return None if identity is None else str(identity)

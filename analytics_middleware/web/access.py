@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync
 from analytics_middleware.analytics import Analytics
 from analytics_middleware.counters import logger
 from analytics_middleware.outgoing.secret import Secret
-from analytics_middleware.properties import clean_name
+from analytics_middleware.properties import clean_name, identifier
 from analytics_middleware.web.http import Framework, Refusal, WebRequest
 from analytics_middleware.web.login import Login
 from analytics_middleware.web.origins import Origins
@@ -132,7 +132,7 @@ class Access:
     def user_id(self, request: WebRequest) -> str | None:
         """Return the id of the user who is signed in to the application, if anybody is."""
         get_user_id = self._settings.get_user_id or self.framework.user_id
-        user_id = self._ask("get_user_id", get_user_id, request)
+        user_id: str | None = self._ask("get_user_id", lambda native: identifier(get_user_id(native)), request)
         return None if user_id is None else clean_name(user_id) or None
 
     def login_path(self, mount: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from contract.drivers import Request
@@ -12,6 +13,11 @@ from analytics_middleware import Analytics, Event, track
 
 adapters = pytest.mark.parametrize("stack", ["Django WSGI", "Flask", "Starlette"], indirect=True)
 """One of each: the bare layers know no users."""
+
+
+class User:
+    def __str__(self) -> str:
+        return "ann@example.org"
 
 
 async def later() -> str:
@@ -36,6 +42,14 @@ def test_a_hook_whose_answer_must_be_awaited_gives_no_user_and_is_counted(stack:
 
 
 @adapters
+@pytest.mark.parametrize("answer", [User(), True, b"u1"], ids=["user", "bool", "bytes"])
+def test_a_hook_whose_answer_is_no_id_gives_no_user_and_is_counted(stack: Stack, answer: object) -> None:
+    events, stats = served_by(lambda _request: answer, stack)
+    assert [event.user_id for event in events] == [None, None]
+    assert stats["internal_errors"] > 0
+
+
+@adapters
 @pytest.mark.parametrize(
     ("answer", "user_id"),
     [
@@ -43,6 +57,7 @@ def test_a_hook_whose_answer_must_be_awaited_gives_no_user_and_is_counted(stack:
         ("x" * 300, "x" * 256),
         ("a\ud800", "a?"),
         (7, "7"),
+        (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
         ("", None),
         ("  ", None),
         (None, None),
