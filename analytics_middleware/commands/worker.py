@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from analytics_middleware.analytics import Analytics
@@ -48,12 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with _signals() as wait:
-        # Counted before the work begins, so that what is delivered at once counts as well.
-        pending = _pending(analytics)
         try:
-            analytics.work()
             if arguments.once:
-                return _once(analytics, database, pending, arguments.timeout)
+                return _once(analytics, database, arguments.timeout)
+            with suppress(*FAILURES):
+                # If the directory can't be written, the threads log that and try again, as in web processes.
+                analytics.work()
             analytics.record_for_others()
             names = ", ".join(collector.name for collector in analytics.collectors) or "no collector"
             print(
@@ -62,14 +62,17 @@ def run(arguments: argparse.Namespace) -> int:
                 flush=True,
             )
             # Its threads do the rest: they deliver, seal, compact and prune as in any process.
-            with checking_alerts(analytics, found.durable.database):
+            with checking_alerts(analytics, database):
                 wait()
         finally:
             analytics.close(analytics.settings.shutdown_timeout)
     return 0
 
 
-def _once(analytics: Analytics, database: Database, pending: int, timeout: float) -> int:
+def _once(analytics: Analytics, database: Database, timeout: float) -> int:
+    # Counted before the work begins, so that what is delivered at once counts as well.
+    pending = _pending(analytics)
+    analytics.work()
     deadline = time.monotonic() + timeout
     done = False
     with Progress("delivering", pending) as bar:

@@ -1,11 +1,13 @@
 """``worker``: delivery outside the web processes."""
 
 import signal
+import subprocess
 import time
 
 import pytest
 
 from analytics_middleware.outbox.base import STORE
+from analytics_middleware.outbox.database import FILE
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 
 from .conftest import Shop
@@ -19,25 +21,45 @@ def test_what_web_processes_leave_is_delivered_by_the_worker(shop: Shop) -> None
     assert shop.status()["collectors"]["vendor"]["delivered"] == 5
 
 
+def _wait_until_it_delivers(process: "subprocess.Popen[str]") -> None:
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    while not line.startswith("Delivering from"):
+        assert line, "the worker ended"
+        line = process.stderr.readline()
+
+
+def _wait_for_an_event(shop: Shop, collector: str) -> None:
+    deadline = time.monotonic() + 10
+    while not shop.got(collector):
+        assert time.monotonic() < deadline, "the worker does not deliver what comes"
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_once_and_well_although_a_collector_is_down(shop: Shop, number: signal.Signals) -> None:
     shop.mode("vendor", "down")
     with shop.start("worker", SHOP_BACKGROUND="no") as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        while not line.startswith("Delivering from"):
-            assert line, "the worker ended"
-            line = process.stderr.readline()
+        _wait_until_it_delivers(process)
         shop.record("analytics.track('order')", flush=0.2, SHOP_BACKGROUND="no")
-        deadline = time.monotonic() + 10
-        while not shop.got("other"):
-            assert time.monotonic() < deadline, "the worker does not deliver what comes"
-            time.sleep(0.01)
+        _wait_for_an_event(shop, "other")
         told = time.monotonic()
         process.send_signal(number)
         assert process.wait(10) == 0
         assert time.monotonic() - told < 3
     assert shop.status()["collectors"]["vendor"]["pending"] == 1
+
+
+def test_it_waits_for_a_database_that_cannot_be_opened_as_web_processes_do(shop: Shop) -> None:
+    in_its_place = shop.data / FILE
+    in_its_place.mkdir(parents=True)
+    with shop.start("worker", SHOP_BACKGROUND="no") as process:
+        _wait_until_it_delivers(process)
+        in_its_place.rmdir()
+        shop.record("analytics.track('order')", flush=0.2, SHOP_BACKGROUND="no")
+        _wait_for_an_event(shop, "vendor")
+        process.terminate()
+        assert process.wait(10) == 0
 
 
 def test_it_tells_nobody_how_to_sign_in_for_it_serves_no_pages(shop: Shop) -> None:
