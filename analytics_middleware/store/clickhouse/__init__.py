@@ -1,4 +1,4 @@
-"""The store on ClickHouse: for when one machine is outgrown. All SQL of that dialect is here."""
+"""The ClickHouse store, for data that outgrows one machine. Contains all SQL in that dialect."""
 
 from analytics_middleware.store.clickhouse.connection import ClickHouseError
 from analytics_middleware.store.clickhouse.store import ClickHouseStore

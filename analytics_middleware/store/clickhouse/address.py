@@ -1,4 +1,4 @@
-"""Where ClickHouse is: ``clickhouse://user:password@host:port/database?cluster=NAME``, read strictly."""
+"""The address of ClickHouse: ``clickhouse://user:password@host:port/database?cluster=NAME``, parsed strictly."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.outgoing.secret import Secret
 
 SCHEMES: Final = ("clickhouse", "clickhouses", "chdb")
-"""HTTP, HTTPS, and the engine inside this process."""
+"""HTTP, HTTPS, and the engine embedded in this process."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _PORTS: Final = {"clickhouse": 8123, "clickhouses": 8443}
@@ -23,11 +23,11 @@ _EXAMPLE = "'clickhouse://user:password@host:8123/analytics'"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server or an embedded engine, the database in it, and the cluster that the tables are on."""
+    """A server or an embedded engine, its database, and the cluster that has the tables."""
 
     scheme: str
     host: str
-    """Of the embedded engine: the directory, or ``:memory:``."""
+    """For the embedded engine: the directory, or ``:memory:``."""
     port: int
     user: str
     password: Secret
@@ -38,12 +38,12 @@ class Address:
     config_file: str | None = None
 
     def __str__(self) -> str:
-        """Return what may be printed: no user, no password."""
+        """Return a printable form without user and password."""
         place = self.host if self.scheme == "chdb" else f"{self.host}:{self.port}"
         return f"{self.scheme}://{place}/{self.database}"
 
     def options(self) -> dict[str, Any]:
-        """Return what ``clickhouse_connect.get_client`` takes; it holds the password, so it must not be kept."""
+        """Return the arguments of ``clickhouse_connect.get_client``. They include the password: don't keep them."""
         if self.scheme == "chdb":
             engine = {"config-file": self.config_file} if self.config_file else None
             return {"interface": "chdb", "path": self.host, "chdb_options": engine}
@@ -59,12 +59,12 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Whether *text* is meant to be the address of ClickHouse."""
+    """Whether *text* looks like the address of a ClickHouse."""
     return text.partition("://")[0] in SCHEMES
 
 
 def read_address(text: str) -> Address:
-    """Return the address that *text* is. Raises `ConfigurationError`, which never repeats user or password."""
+    """Parse *text*. Raises `ConfigurationError`, which never repeats user or password."""
     try:
         parts = urlsplit(text)
         port = parts.port

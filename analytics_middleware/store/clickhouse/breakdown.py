@@ -1,4 +1,4 @@
-"""Breakdowns in SQL: one answer per value, the most frequent ones, the rest, and what lacks the field."""
+"""Breakdowns in SQL: one answer for each of the most frequent values, for the rest, and for rows without the field."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ _VALUE, _REST, _ABSENT = 1, 2, 3
 
 
 def value_column(scope: Scope, field: str | None) -> str:
-    """Return the column ``value`` of what events are broken down by, nothing without a breakdown."""
+    """Return the SQL of a column ``value`` with the breakdown's values, empty without a breakdown."""
     return "" if field is None else f", {text_of(field, scope)} AS value"
 
 
@@ -27,10 +27,10 @@ def ask_grouped(
     answer: Callable[[list[Row]], A],
     by: Sequence[str] = (),
 ) -> list[Group[A]]:
-    """Return the answer for each of the *limit* most frequent values of the rows that the SELECT *rows* finds.
+    """Return the answer for each of the *limit* most frequent values of the SELECT *rows*.
 
-    *answer* is given what the *aggregates* are for each combination of the expressions *by*: first those, then the
-    aggregates. With a breakdown by *field* the SELECT has a column ``value``.
+    *answer* gets one row for each combination of the expressions *by*: their values, followed by the *aggregates*. For
+    a breakdown by *field*, *rows* must have a column ``value``.
     """
     keys = [f"k{index}" for index in range(len(by))]
     named = [f"{expression} AS {key}" for expression, key in zip(by, keys, strict=True)]

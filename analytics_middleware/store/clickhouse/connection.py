@@ -1,4 +1,4 @@
-"""The connection to ClickHouse: one client per process, made when it is first needed; errors without secrets."""
+"""The connection to ClickHouse: one client per process, created when first needed; errors without secrets."""
 
 import importlib
 import threading
@@ -14,22 +14,22 @@ from analytics_middleware.store.timeout import QuestionTimeout
 
 Parameters = Mapping[str, Any]
 Columns = Mapping[str, Sequence[Any]]
-"""Values by the name of their column, all equally many."""
+"""Lists of values by column name, all of the same length."""
 
 _TIMED_OUT: Final = frozenset({159, 160})
-"""Codes of ClickHouse: TIMEOUT_EXCEEDED, TOO_SLOW."""
+"""ClickHouse error codes: TIMEOUT_EXCEEDED, TOO_SLOW."""
 _CONNECT: Final = 5
-"""Seconds that making a connection may take."""
+"""Seconds that connecting may take."""
 _LONGEST: Final = 100_000
-"""Bytes of an array in one query: a server takes no field of a form longer than 128 KiB
+"""Bytes of an array in one query: a server accepts at most 128 KiB per form field
 (https://clickhouse.com/docs/operations/settings/settings#http_max_field_value_size)."""
 
 _inherited: list[Any] = []
-"""Clients of a parent process: one that nobody holds is closed, which an engine without its threads never ends."""
+"""The parent process's clients. Dropping one would close it, which hangs for an engine whose threads are gone."""
 
 
 class ClickHouseError(AnalyticsError):
-    """ClickHouse could not be reached, or refused what it was asked; the message is its own. `code` is its number."""
+    """ClickHouse is unreachable or returned an error. The message is its own, `code` its error number."""
 
     def __init__(self, message: str, code: int | None = None) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class ClickHouseError(AnalyticsError):
 
 
 class Connection:
-    """A client of *address* that may be used from several threads; statements may take *timeout* seconds.
+    """A client for *address* that several threads may use; each statement may take *timeout* seconds.
 
     Raises `MissingExtraError` when the library for it is not installed.
     """
@@ -57,26 +57,26 @@ class Connection:
         self._making = threading.Lock()
 
     def query(self, sql: str, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
-        """Return the rows that *sql*, with its ``{name:Type}`` bound to *parameters*, finds."""
+        """Return the rows of *sql* with its ``{name:Type}`` placeholders bound to *parameters*."""
         try:
             found: list[tuple[Any, ...]] = self._open().query(sql, parameters=dict(parameters or {})).result_rows
-        except Exception as error:  # noqa: BLE001 - the driver lets errors of the layers below through
+        except Exception as error:  # noqa: BLE001 - the driver also raises errors of lower layers
             raise self._error(error) from None
         return found
 
     def query_for(self, sql: str, name: str, values: Iterable[str]) -> list[tuple[Any, ...]]:
-        """Return the rows that *sql* finds for *values*, bound to its ``{name:Array(String)}``, however many."""
+        """Return the rows of *sql* with ``{name:Array(String)}`` bound to *values*, in several queries if needed."""
         return [row for part in parts(values) for row in self.query(sql, {name: part})]
 
     def command(self, sql: str, parameters: Parameters | None = None) -> None:
-        """Run *sql*, which answers nothing."""
+        """Run *sql*, which returns no rows."""
         try:
             self._open().command(sql, parameters=dict(parameters or {}))
         except Exception as error:  # noqa: BLE001 - as above
             raise self._error(error) from None
 
     def insert(self, table: str, columns: Columns, types: Mapping[str, str]) -> None:
-        """Insert rows into *table* as one block; *types* are those of the columns."""
+        """Insert rows into *table* as one block; *types* are the columns' types."""
         names = list(columns)
         if not columns[names[0]]:
             return
@@ -92,7 +92,7 @@ class Connection:
             raise self._error(error) from None
 
     def close(self) -> None:
-        """Close what is open; another use opens it again."""
+        """Close the connection; the next use opens a new one."""
         with self._making:
             client, self._client = self._client, None
         if client is not None:
@@ -106,9 +106,9 @@ class Connection:
                     **self._transport(),
                     settings={
                         "max_execution_time": max(1, round(self._timeout)),
-                        # One month's rows never replace another's: finished months are read as fast as without FINAL.
+                        # Rows only replace rows of the same month, so FINAL costs nothing for merged months.
                         "do_not_merge_across_partitions_select_final": 1,
-                        # An insert has arrived when it is on its shard, not when it is on its way there.
+                        # An insert returns only after the row is on its shard.
                         "distributed_foreground_insert": 1,
                         "max_partitions_per_insert_block": 0,
                     },
@@ -121,11 +121,11 @@ class Connection:
         return {
             "connect_timeout": _CONNECT,
             "send_receive_timeout": max(1, round(self._timeout)) + _CONNECT,
-            # With a session two threads could not ask at once.
+            # A session would not allow two queries at once.
             "autogenerate_session_id": False,
-            # A pool that no other client and no parent process uses.
+            # A pool not shared with other clients or the parent process.
             "dedicated_pool": True,
-            # Lists of values are longer than a URL may be.
+            # Lists of values may exceed the length of a URL.
             "form_encode_query_params": True,
         }
 
@@ -140,11 +140,11 @@ class Connection:
 
 
 def parts(values: Iterable[str]) -> Iterator[list[str]]:
-    """Yield *values* in lists that a server takes as one parameter."""
+    """Yield *values* in lists that fit into one parameter."""
     part: list[str] = []
     length = 0
     for value in values:
-        # As ClickHouse writes it: in quotes, with a backslash before what needs one.
+        # The size of ClickHouse's format: in quotes, special characters with a backslash.
         size = len(msgspec.json.encode(value)) + value.count("'") + 1
         if part and length + size > _LONGEST:
             yield part

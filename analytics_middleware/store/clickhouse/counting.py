@@ -1,4 +1,4 @@
-"""Volumes, tops, active users, revenue: questions that count events and who had them."""
+"""Volumes, top values, active users, revenue: questions that count events and their users."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ from analytics_middleware.store.results import (
 )
 
 ERROR_PAGE = "(e.type = 'pageview' AND ifNull(e.status_code >= 400, 0))"
-"""Whether the event is a page view that was answered with an error."""
+"""Whether the event is a page view answered with an error."""
 
 
 def days_of(question: RangeQuestion) -> Sequence[Bucket]:
@@ -170,7 +170,7 @@ def revenue(scope: Scope, question: Revenue, now: datetime) -> list[Group[list[R
             currencies.setdefault(currency, []).append(tuple(row))
         return [_total(currency, found, spans, now) for currency, found in sorted(currencies.items())]
 
-    # Each row counts in its bucket and, under None, in the whole: who paid in several buckets is one user.
+    # Each row counts in its bucket and in the total, bucket None: a user who paid in several buckets counts once there.
     columns = (
         f"assumeNotNull(e.currency) AS currency, arrayJoin([toNullable({scope.floor(spans)}), NULL]) AS bucket, "
         f"toInt128(e.revenue_minor) AS minor, {scope.person(days_of(question))} AS person, e.kind AS kind, "

@@ -1,9 +1,9 @@
-"""Erasure: nothing up to a time is to be known of a user, and of the visitors that were seen with it by then.
+"""Erasure: nothing about a user up to a given time may be visible, nor about the visitors tied to them by then.
 
-What hides a row is looked up, not stored with it: an event is its user's, or the anonymous visitor's whose id was
-seen with an erased user up to the time of the erasure (the row of that tie stays for good). So it does not matter in
-which order rows and erasures arrive, and what comes again stays hidden. The rows themselves go by a mutation, which the
-erasure asks for, or the late record that gives the tie away.
+Whether a row is hidden is looked up, not stored with it: an event belongs to its user, or to an anonymous visitor whose
+id was seen with an erased user before the erasure (the row of that tie is kept forever). So rows and erasures may
+arrive in any order, and a record that is sent again stays hidden. A mutation deletes the rows themselves, started by
+the erasure or by a late record that reveals the tie.
 """
 
 from collections.abc import Collection, Iterable
@@ -14,18 +14,18 @@ from analytics_middleware.store.identity import COOKIELESS_PREFIX
 
 
 class Erased:
-    """Up to which time some users and anonymous visitors are erased."""
+    """The times up to which some users and anonymous visitors are erased."""
 
     def __init__(self, users: dict[str, int], anons: dict[str, int]) -> None:
         self._users = users
         self._anons = anons
         self.revealed: set[str] = set()
-        """Which anonymous visitors the ties that were noted say are erased."""
+        """The anonymous visitors that are erased according to the ties passed to `note`."""
 
     def note(self, ties: Iterable[tuple[str, str, int]]) -> bool:
-        """Learn from *ties*, of an anonymous and a user's id at a time, whose anonymous visitors are erased, too.
+        """Note *ties* (anonymous id, user id, time): an anonymous visitor tied to an erased user is erased too.
 
-        Returns whether that was news.
+        Returns whether this erased anything new.
         """
         news = False
         for anon_id, user_id, at in ties:
@@ -39,16 +39,16 @@ class Erased:
         return news
 
     def until(self, user_id: str, anon_id: str) -> int | None:
-        """Return up to when what has these ids is erased, None when it is not."""
+        """Return the time up to which events with these ids are erased, None if they are not."""
         return self._users.get(user_id) if user_id else self._anons.get(anon_id)
 
     def hides(self, user_id: str, anon_id: str, at: int) -> bool:
-        """Whether what happened *at* a time is not to be known."""
+        """Whether an event *at* a time is hidden."""
         until = self.until(user_id, anon_id)
         return until is not None and at <= until
 
     def since(self, user_id: str, anon_id: str, at: int) -> int:
-        """Return the erasure that came before *at*, 0 without one: what is reckoned from then on starts anew."""
+        """Return the time of the last erasure before *at*, 0 without one: aggregates start anew from there."""
         until = self.until(user_id, anon_id)
         return 0 if until is None or at <= until else until
 
@@ -75,7 +75,7 @@ def erased_among(connection: Connection, layout: Layout, *, users: Collection[st
 
 
 def erase(connection: Connection, layout: Layout, user_id: str, until: int) -> None:
-    """Forget everything about *user_id* up to *until*: at once for questions, soon on the disks."""
+    """Forget everything about *user_id* up to *until*: hidden from questions at once, deleted from disk soon."""
     before = erased_among(connection, layout, users=[user_id], anons=[]).until(user_id, "")
     until = until if before is None else max(until, before)
     connection.insert(layout.table("erased"), {"user_id": [user_id], "until": [until]}, ERASED.columns)
@@ -93,9 +93,9 @@ def erase(connection: Connection, layout: Layout, user_id: str, until: int) -> N
 
 
 def erase_revealed(connection: Connection, layout: Layout, erased: Erased) -> None:
-    """Have the rows go of anonymous visitors who were erased before anybody knew whose they are.
+    """Delete the rows of anonymous visitors revealed to be an erased user's.
 
-    What is there decides, not whether the tie is news: a crash may have come between the tie and this.
+    This checks for existing rows, not for new ties, because an earlier attempt may have crashed after writing the tie.
     """
     actors = f"arrayMap(id -> {ANON_HASH.format('id')}, {{ids:Array(String)}})"
     found = connection.query_for(
@@ -114,14 +114,14 @@ def erase_revealed(connection: Connection, layout: Layout, erased: Erased) -> No
 
 
 def _take_off(connection: Connection, layout: Layout, name: str, kind: str, until: int) -> None:
-    """Have the rows of the id *name*, whose number *kind* works out, go up to *until*."""
+    """Delete the rows up to *until* of the id *name*; *kind* is the SQL of its number."""
     [(actor,)] = connection.query(f"SELECT {kind.format('{id:String}')}", {"id": name})
     _reckon_anew(connection, layout, actor, until)
     _delete(connection, layout, actor, until)
 
 
 def _reckon_anew(connection: Connection, layout: Layout, actor: int, until: int) -> None:
-    """Write down when the id with the number *actor* was seen first after *until*."""
+    """Insert when the id with number *actor* was first seen after *until*."""
     connection.command(
         f"INSERT INTO {layout.table('first_seen')} (kind, id, bot, since, at) "
         "SELECT kind, if(user_id != '', user_id, anon_id) AS id, bot, {until:Int64}, "
@@ -132,7 +132,7 @@ def _reckon_anew(connection: Connection, layout: Layout, actor: int, until: int)
 
 
 def _tie_anew(connection: Connection, layout: Layout, user_id: str, until: int) -> None:
-    """Write down with which anonymous ids the user was seen first after *until*."""
+    """Insert when each anonymous id was first seen with the user after *until*."""
     connection.command(
         f"INSERT INTO {layout.table('ties')} (anon_id, user_id, since, moment) "
         "SELECT anon_id, {user:String}, {until:Int64}, min((at, event_id)) FROM ("
@@ -145,7 +145,7 @@ def _tie_anew(connection: Connection, layout: Layout, user_id: str, until: int) 
 
 
 def _delete(connection: Connection, layout: Layout, actor: int, until: int) -> None:
-    """Have the rows of the id with the number *actor* taken off the disks."""
+    """Delete the rows up to *until* of the id with number *actor* from disk."""
     number = f"{USER_HASH.format('user_id')} = {{actor:UInt64}}"
     for table, condition in (
         ("events", "actor = {actor:UInt64} AND toUnixTimestamp64Micro(timestamp) <= {until:Int64}"),

@@ -1,4 +1,4 @@
-"""The SQL of fields: their values as text, as numbers, and the conditions of filters on them."""
+"""The SQL of fields: as text, as number, and in the conditions of filters."""
 
 from typing import Any, Final, Protocol
 
@@ -7,23 +7,23 @@ from analytics_middleware.store.clickhouse.rows import storable
 from analytics_middleware.store.filters import Filter
 
 _PRECISE: Final = 2**53
-"""From here on not every integer is a float of its own."""
+"""From here on, several integers share one float."""
 
 
 class Names(Protocol):
-    """What expressions refer to: the event is ``e``, other things have names of their own."""
+    """What expressions refer to. The event is ``e``; this provides the other names."""
 
     def bind(self, kind: str, value: Any) -> str:
-        """Return what stands for *value*, bound to a parameter of type *kind*."""
+        """Return a placeholder of type *kind* that is bound to *value*."""
         ...
 
     def trait(self, key: str) -> str:
-        """Return what stands for a trait of the event's user, a tuple as in ``traits.latest``."""
+        """Return the SQL of a trait of the event's user, a tuple as in ``traits.latest``."""
         ...
 
 
 def text_of(field: str, names: Names) -> str:
-    """Return the value of *field* as text, NULL when absent, by the rules of `as_text`."""
+    """Return the SQL of *field* as text, NULL if absent, by the rules of `as_text`."""
     prefix, dot, name = field.partition(".")
     if dot and prefix == "traits":
         latest = names.trait(storable(name))
@@ -43,7 +43,7 @@ def text_of(field: str, names: Names) -> str:
 
 
 def number_of(field: str, names: Names) -> str | None:
-    """Return the value of *field* as a number, NULL or NaN when it is none; None for fields that never are."""
+    """Return the SQL of *field* as a number, NULL or NaN if it is not one; None for fields that never are."""
     prefix, dot, name = field.partition(".")
     if dot and prefix == "traits":
         latest = names.trait(storable(name))
@@ -88,17 +88,18 @@ def _compared(item: Filter, text: str, names: Names) -> str:
     bound = names.bind("Float64", float(item.value))
     compared = f"{number} {operator} {bound}"
     if abs(item.value) >= _PRECISE:
-        # Two integers that are the same float: their digits decide.
+        # Equal floats may be different integers: compare their digits.
         exact = f"toInt256OrZero({text}) {operator} {names.bind('Int256', int(item.value))}"
         compared = f"if({number} = {bound}, {exact}, {compared})"
     return f"ifNull({compared}, 0)"
 
 
 def _float_text(value: str) -> str:
-    """Return a float as Python's repr has it, integral ones as integers.
+    """Return the SQL that formats a float like Python's repr, and integral ones as integers.
 
-    Both write the shortest digits that read back the same; below 0.0001 Python puts two digits at least into the
-    exponent, and ClickHouse has none down to a millionth. Beyond 64 bits it is wrong: of seconds and of money.
+    Both write the shortest digits that read back the same. But below 0.0001 Python uses an exponent with at least two
+    digits, and ClickHouse uses none down to a millionth. Wrong for integral values beyond 64 bits, which seconds and
+    money don't reach.
     """
     plain = f"toString({value})"
     digits = f"replaceRegexpOne({plain}, '^-?0\\\\.0+', '')"

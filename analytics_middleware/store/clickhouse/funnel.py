@@ -1,8 +1,8 @@
-"""Funnels in SQL: how far each user got, with the rules of `_funnel.best_attempt` said once more for windows.
+"""Funnels in SQL: how far each user got, by the rules of `_funnel.best_attempt`.
 
-One row is one user, with an array of instants: how many events of each step's name there are at each. Of all
-attempts that have done so many steps by an instant the one that began last is worth keeping: it has most of the
-window left, and what lies before it can't matter. So one pass over the array per step is enough.
+Each row is one user with an array of instants and the number of events of each step's name at each instant. Among all
+attempts that have done a given number of steps by an instant, only the one that began last matters: most of its
+window is left, and earlier events no longer count. So one pass over the array per step is enough.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ _NEVER = "toInt64(-4611686018427387904)"
 
 
 def entrants(scope: Scope, question: Funnel) -> str:
-    """Return the SELECT of every user who entered, the steps they did, and the microseconds to the last of them."""
+    """Return the SELECT of every user who entered, their number of steps, and the microseconds to the last one."""
     names = list(dict.fromkeys(question.steps))
     instants = _instants(scope, question, names)
     if question.order == "any":
@@ -30,7 +30,10 @@ def entrants(scope: Scope, question: Funnel) -> str:
 
 
 def _instants(scope: Scope, question: Funnel, names: Sequence[str]) -> str:
-    """Return the SELECT of one row per user and instant: ``n0``, ``n1``, … events of each name, and others if asked."""
+    """Return the SELECT of one row per user and instant with the counts ``n0``, ``n1``, … of each name's events.
+
+    For order ``strict``, ``others`` counts all other events.
+    """
     bound = [scope.bind("String", storable(name)) for name in names]
     strict = question.order == "strict"
     also = [scope.somebody]
@@ -50,10 +53,10 @@ def _instants(scope: Scope, question: Funnel, names: Sequence[str]) -> str:
 
 
 def _in_order(scope: Scope, question: Funnel, names: Sequence[str], instants: str) -> str:
-    """Of attempts that got equally far the one that began last counts, and of its ends the earliest.
+    """Return the SELECT for steps in order; among equally long attempts the last to begin wins, with its earliest end.
 
-    ``s3`` is when the latest attempt began that does its third step at this instant, ``b3`` the latest of those
-    that did so before.
+    ``s3`` is the latest beginning of attempts that do their third step at this instant, ``b3`` that of attempts that
+    did it at an earlier one.
     """
     steps = [names.index(step) for step in question.steps]
     window = None if question.window is None else scope.bind("Int64", length(question.window))
@@ -66,7 +69,7 @@ def _in_order(scope: Scope, question: Funnel, names: Sequence[str], instants: st
         f"arraySort(x -> x.1, groupArray(({', '.join(kept)}))) AS rows FROM ({instants}) GROUP BY visitor)"
     )
     if strict:
-        # What is none of the steps ends every attempt that began before it, unless it is over by then.
+        # An event that is no step ends all attempts that began before it and are not finished.
         rows = (
             f"SELECT *, {_before(f'arrayMap((t, o) -> if(o > 0, t, {_NEVER}), at, others)')} AS foreign FROM ({rows})"
         )
@@ -74,7 +77,7 @@ def _in_order(scope: Scope, question: Funnel, names: Sequence[str], instants: st
     for done in range(1, len(steps) + 1):
         ways: list[str] = []
         for before in range(done):
-            # The steps from the one to the other all at this instant: there must be an event for each.
+            # Steps *before* to *done* all happen at this instant, so it must have an event for each.
             limits = [f"n{name} >= {count:d}" for name, count in Counter(steps[before:done]).items()]
             if before and window is not None:
                 limits.append(f"at - b{before} <= {window}")
@@ -82,7 +85,7 @@ def _in_order(scope: Scope, question: Funnel, names: Sequence[str], instants: st
                 limits.append(f"b{before} >= foreign")
             ways.append(f"if({' AND '.join(limits)}, {f'b{before}' if before else 'at'}, {_NEVER})")
         latest = f"greatest({', '.join(ways)})" if len(ways) > 1 else ways[0]
-        # Of what an instant has, `at` is its time and so on: in the lambda as in the row.
+        # The lambda's parameters have the names of the columns: `at` is the time of the instant.
         rows = f"SELECT *, arrayMap(({', '.join(fields)}) -> {latest}, {', '.join(fields)}) AS s{done} FROM ({rows})"
         if done < len(steps):
             rows = f"SELECT *, {_before(f's{done}')} AS b{done} FROM ({rows})"
@@ -101,18 +104,18 @@ def _in_order(scope: Scope, question: Funnel, names: Sequence[str], instants: st
 
 
 def _before(latest: str) -> str:
-    """Return, of an array of times, for each place the last one before it that there is.
+    """Return for each element of an array of times the last earlier one that is set.
 
-    That is the latest, too: an attempt that gets as far later on is one that began no earlier.
+    That is also the latest: an attempt that gets as far later began no earlier.
     """
     return f"arrayPushFront(arrayPopBack(arrayFill(x -> x > {_NEVER}, {latest})), {_NEVER})"
 
 
 def _any_order(scope: Scope, question: Funnel, names: Sequence[str], instants: str) -> str:
-    """Of all instants at which a window may begin, the last of those with most steps in it.
+    """Return the SELECT for steps in any order: the window with the most steps, and the last of those.
 
-    What lies in a window is what there is up to its end, less what there is before its beginning: two running totals
-    of one series, in which each instant stands a second time where the window that begins at it ends.
+    The events in a window are those up to its end minus those before its beginning. Both are running totals of one
+    series that contains each instant twice: as itself, and at the end of the window that begins there.
     """
     wanted = Counter(question.steps)
     window = scope.bind("Int64", _FOREVER if question.window is None else length(question.window))
@@ -141,7 +144,7 @@ def _any_order(scope: Scope, question: Funnel, names: Sequence[str], instants: s
         f"arraySort(x -> x.1, groupArray((at, {', '.join(f'n{index}' for index in indexes)}))) AS instants{value} "
         f"FROM ({windows}) GROUP BY visitor"
     )
-    # A step is done as often as it was wanted at the so-manieth of its events from the beginning on.
+    # A step is complete at its n-th event from the window's beginning, n being how often it counts.
     ends = ", ".join(
         f"if(chosen.{index + 2} = 0, chosen.1, arrayFlatten(arrayMap(i -> arrayWithConstant(i.{index + 2}, i.1), "
         f"arrayFilter(i -> i.1 >= chosen.1, instants)))[chosen.{index + 2}])"

@@ -1,4 +1,4 @@
-"""Bringing the tables to the version of this program: at the first use of an empty database, else when told to."""
+"""Bringing the tables to this program's version: at first use of an empty database, otherwise only on request."""
 
 import time
 
@@ -6,17 +6,17 @@ from analytics_middleware.store.clickhouse.connection import ClickHouseError, Co
 from analytics_middleware.store.clickhouse.schema import META, VERSION, Layout, create_database, set_retention, steps
 
 _UNKNOWN = frozenset({60, 81})
-"""Codes of ClickHouse: UNKNOWN_TABLE, UNKNOWN_DATABASE."""
+"""ClickHouse error codes: UNKNOWN_TABLE, UNKNOWN_DATABASE."""
 _VERSION, _RETENTION = "version", "retention_days"
 
 
 def pending(connection: Connection, layout: Layout, retention_days: int | None) -> list[str]:
-    """Return the statements that bring the tables to `VERSION`, and their retention to *retention_days*."""
+    """Return the statements that bring the tables to `VERSION` and set the retention to *retention_days*."""
     return _pending(layout, _read(connection, layout), retention_days)
 
 
 def migrate(connection: Connection, layout: Layout, retention_days: int | None) -> tuple[int, int]:
-    """Run what is pending; return the version that the tables had, 0 for none, and the one that they have now."""
+    """Run the pending statements; return the version of the tables before (0 for none) and after."""
     known = _read(connection, layout)
     for statement in _pending(layout, known, retention_days):
         connection.command(statement)
@@ -25,14 +25,14 @@ def migrate(connection: Connection, layout: Layout, retention_days: int | None) 
 
 
 def prepare(connection: Connection, layout: Layout, retention_days: int | None) -> None:
-    """Make the tables where there are none. Raises `ClickHouseError` when they are of another version."""
+    """Create the tables if there are none. Raises `ClickHouseError` if they have another version."""
     known = _read(connection, layout)
     version = _version(known)
     if 0 < version < VERSION:
         raise ClickHouseError(
             f"the tables are of version {version}, this program's of {VERSION}: run 'analytics-middleware migrate'"
         )
-    # Who says nothing of a retention, a command that copies for instance, does not mean for ever.
+    # No retention given, as by a command that copies, means no change; it does not mean keeping events forever.
     changed = retention_days is not None and known.get(_RETENTION, "") != _text(retention_days)
     if version == 0 or changed:
         migrate(connection, layout, retention_days)

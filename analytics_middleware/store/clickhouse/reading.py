@@ -1,4 +1,4 @@
-"""Reading everything back: events in order of time, what is known of people, first dates."""
+"""Reading everything back: events in order of time, traits, ties and erasures, first dates."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -32,7 +32,7 @@ def read_events(
 ) -> Iterator[Event]:
     """Yield the events of ``[start, end)``, of one user, after a moment, in order of time and event id.
 
-    They are asked for hour by hour and page by page: no answer has to be sorted or held whole.
+    They are queried by hour and page, so no result has to be sorted or held as a whole.
     """
     low = -(2**62) if start is None else micros(start)
     high = 2**62 if end is None else micros(end)
@@ -48,7 +48,7 @@ def read_events(
 
 
 def _hours(scope: Scope, span: tuple[int, int], user_id: str | None) -> list[int]:
-    """Return when the hours begin that have events."""
+    """Return the beginnings of hours that have events."""
     hour = f"{AT} - positiveModulo({AT}, {scope.bind('Int64', _HOUR)}) AS hour"
     rows = scope.events(hour, bots=True, span=span, also=_theirs(scope, user_id))
     return [begin for (begin,) in scope.ask(f"{rows} GROUP BY hour ORDER BY hour")]
@@ -63,7 +63,7 @@ def _page(scope: Scope, span: tuple[int, int], after: tuple[int, str], user_id: 
 
 
 def _theirs(scope: Scope, user_id: str | None) -> list[str]:
-    """Return the condition that an event is of *user_id*, if given, or of an anonymous id that is theirs."""
+    """Return the condition that an event belongs to *user_id*, if given, or to an anonymous id of theirs."""
     if user_id is None:
         return []
     bound = scope.bind("String", name_of(user_id))
@@ -91,7 +91,7 @@ def _event(row: tuple[Any, ...]) -> Event:
 
 
 def read_people(scope: Scope, user_id: str | None) -> Iterator[Identify | Erase]:
-    """Return what is known of everybody, or of one user, as the records that tell it, erasures first."""
+    """Return all erasures, then traits and ties, of everybody or of one user, as records for `apply`."""
     erased = {name: from_micros(until) for name, until in scope.ask(scope.erased_users())}
     browsers: dict[str, list[str]] = {}
     for anon_id, owner in scope.ask(scope.erased_anons()) if erased else ():
@@ -108,7 +108,7 @@ def read_people(scope: Scope, user_id: str | None) -> Iterator[Identify | Erase]
 
 
 def read_first_seen(ask: Callable[[], Scope]) -> Iterator[FirstSeen]:
-    """Yield when each id was seen first, page by page."""
+    """Yield when each id was first seen, page by page."""
     last = 0
     while page := _first_dates(ask(), last):
         for actor, kind, name, at, human, has_human in page:

@@ -1,6 +1,6 @@
-"""Retention, lifecycle and stickiness: who comes back. Cookieless visitors, who can't, are left out.
+"""Retention, lifecycle and stickiness: who comes back. Cookieless visitors are left out, as they never can.
 
-Each question is a SELECT of one row per visitor, ``people``, that is counted here, and that `users` picks from.
+Each question has a SELECT ``people`` with one row per visitor. This module counts its rows; `users` selects from them.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ STATES: dict[LifecycleState, str] = {
     "resurrecting": "first < begin AND NOT has(spans, span - 1)",
     "dormant": "NOT has(spans, span + 1)",
 }
-"""Of one who was there in a span; dormant is who was, in the next one."""
+"""Conditions on a visitor present in a span; dormant means not present in the next one."""
 
 
 def presence(scope: Scope, question: Question, spans: Sequence[Bucket], flags: str = "") -> str:
-    """Return the SELECT of each visitor and each of *spans* that they have an event in which passes the filters.
+    """Return the SELECT of visitors and the *spans* in which they have an event that passes the filters.
 
     *flags* are further aggregates of those events.
     """
@@ -38,7 +38,7 @@ def presence(scope: Scope, question: Question, spans: Sequence[Bucket], flags: s
 
 
 def _first_ever(scope: Scope, question: Question, event: str | None) -> str:
-    """Return the SELECT of when each visitor had their first *event* ever; filters never make anybody new."""
+    """Return the SELECT of the time of each visitor's first *event* ever; filters don't change who is new."""
     if not event:
         return scope.first_seen(bots=question.bots)
     columns = f"{scope.visitor} AS visitor, min(toUnixTimestamp64Micro(e.timestamp)) AS first"
@@ -51,7 +51,7 @@ def _day(start: datetime, offset: int, tz: str) -> Bucket:
 
 
 class RetentionPeople:
-    """The newcomers of one day, and on which days they were there."""
+    """The newcomers of one day, and the days on which they were present."""
 
     def __init__(self, scope: Scope, question: Retention) -> None:
         self.days = {offset: _day(question.start, offset, question.tz) for offset in question.offsets}
@@ -67,7 +67,7 @@ class RetentionPeople:
         )
 
     def cell(self, offset: int) -> str:
-        """Return the SELECT of who was there *offset* days later."""
+        """Return the SELECT of those who were present *offset* days later."""
         day = self.days[offset]
         begin = self._scope.bind("Int64", micros(day.start))
         return f"SELECT visitor FROM ({self.people}) WHERE {day.end > day.start:d} AND has(days, {begin})"
@@ -80,7 +80,7 @@ def retention(scope: Scope, question: Retention, now: datetime) -> list[Retentio
     return [
         RetentionRow(
             offset_days=offset,
-            # A day that the zone skipped has no length, and begins where the next one does.
+            # A day skipped by the zone is empty and begins where the next one does.
             returned=counts.get(micros(day.start), 0) if day.end > day.start else 0,
             incomplete=day.end > now,
         )
@@ -125,7 +125,7 @@ class MatrixPeople:
 def retention_matrix(scope: Scope, question: RetentionMatrix, now: datetime) -> Matrix:
     """How many of each cohort came back in each following period."""
     people = MatrixPeople(scope, question)
-    # Under -1 everybody is counted once: that is the size of the cohort.
+    # Cell -1 counts every member once: the size of the cohort.
     counts = {
         (cohort, k): count
         for cohort, k, count in scope.ask(
@@ -146,7 +146,7 @@ def retention_matrix(scope: Scope, question: RetentionMatrix, now: datetime) -> 
 
 
 class LifecyclePeople:
-    """The users who were there in each span: each period, and the one before the first."""
+    """The users present in each span: every period, and the one before the first."""
 
     def __init__(self, scope: Scope, question: Lifecycle) -> None:
         begin = buckets(question.start, question.end, question.period, question.tz).all[0].start
@@ -155,7 +155,7 @@ class LifecyclePeople:
         self.periods = spans[1:]
         self._scope = scope
         index = scope.index(spans, "begin")
-        # Each visitor's spans beside each single one of them.
+        # One row per visitor and span, with all spans of the visitor beside it.
         self.people = (
             "SELECT r.visitor AS visitor, spans, begins, f.first AS first, span, begin FROM ("
             f"SELECT visitor, groupArray({index}) AS spans, groupArray(begin) AS begins "
@@ -165,7 +165,7 @@ class LifecyclePeople:
         )
 
     def cell(self, index: int, state: LifecycleState) -> str:
-        """Return the SELECT of who is in *state* in a period."""
+        """Return the SELECT of the users in *state* in a period."""
         span = self._scope.bind("UInt32", index if state == "dormant" else index + 1)
         return f"SELECT visitor FROM ({self.people}) WHERE span = {span} AND ({STATES[state]})"
 
@@ -208,7 +208,7 @@ class StickinessPeople:
         )
 
     def cell(self, index: int, days: int) -> str:
-        """Return the SELECT of who was active on exactly *days* days of a period."""
+        """Return the SELECT of users active on exactly *days* days of a period."""
         period = self._scope.bind("Int64", micros(self.periods[index].start))
         return (
             f"SELECT visitor FROM ({self.people}) WHERE period = {period} AND days = {self._scope.bind('UInt32', days)}"

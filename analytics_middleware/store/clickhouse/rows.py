@@ -1,4 +1,4 @@
-"""The rows that records become: columns of values in the types of the schema."""
+"""Rows of records: columns of values in the types of the schema."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ _identity = lru_cache(8192)(identity)
 
 
 class EventRow(msgspec.Struct, frozen=True):
-    """An event that counts: its time, and the ids that name somebody, empty without one."""
+    """An event to store: its time, and its ids, empty if they identify nobody."""
 
     at: int
     user_id: str
@@ -34,12 +34,12 @@ class EventRow(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, event: Event) -> "EventRow":
-        """Return *event* as it is to be kept."""
+        """Return the row of *event*."""
         return cls(micros(event.timestamp), name_of(event.user_id), name_of(event.anon_id), event)
 
     @property
     def moment(self) -> Moment:
-        """Its place in time."""
+        """Its time and event id."""
         return self.at, self.event_id
 
     @property
@@ -49,7 +49,7 @@ class EventRow(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> int:
-        """What kind of visitor it is of."""
+        """The kind of its visitor."""
         if self.user_id:
             return USER
         if not self.anon_id:
@@ -58,12 +58,12 @@ class EventRow(msgspec.Struct, frozen=True):
 
     @property
     def bot(self) -> bool:
-        """Whether it is a bot's: only page views of nobody known can be."""
+        """Whether it is a bot's. Only page views without a user can be."""
         return self.event.visit.is_bot and self.event.type is EventType.PAGEVIEW and not self.user_id
 
 
 def name_of(value: str | None) -> str:
-    """Return *value* when it names somebody, else an empty text."""
+    """Return *value* if it identifies somebody, else an empty string."""
     known = _identity(value)
     return "" if known is None else storable(known)
 
@@ -98,7 +98,7 @@ def event_columns(rows: Sequence[EventRow]) -> Columns:
 
 
 def properties_of(properties: Mapping[str, Scalar]) -> tuple[dict[str, str], dict[str, float]]:
-    """Return the values as questions compare them: as text, and those that are numbers as such."""
+    """Return the values in the form that questions compare: all as text, and the numeric ones also as numbers."""
     texts: dict[str, str] = {}
     numbers: dict[str, float] = {}
     for name, value in properties.items():
@@ -113,7 +113,7 @@ def properties_of(properties: Mapping[str, Scalar]) -> tuple[dict[str, str], dic
 
 
 def trait_of(moment: Moment, value: Scalar) -> tuple[int, str, str, str, float]:
-    """Return one value of a trait as it is kept: when, JSON, text, and number or NaN."""
+    """Return one value of a trait as stored: moment, JSON, text, and number or NaN."""
     number = as_number(value)
     text = as_text(value)
     return (
@@ -125,7 +125,7 @@ def trait_of(moment: Moment, value: Scalar) -> tuple[int, str, str, str, float]:
 
 
 def storable(text: str) -> str:
-    """Return *text* without what UTF-8 can't encode, which nothing that comes out of a log has."""
+    """Return *text* without what UTF-8 can't encode, which records read from a log never contain."""
     return text if text.isascii() else clean_text(text, len(text))
 
 

@@ -1,7 +1,7 @@
-"""The tables, for one server and for a cluster, and the versions they have been through.
+"""The tables, for one server and for a cluster, and their versions.
 
-On a cluster every table is two: ``events_local`` on each shard, replicated, and ``events``, which knows all shards.
-Rows are put on a shard by what identifies them, so rows that replace or complete one another meet on one.
+On a cluster every table consists of two: ``events_local`` on each shard, replicated, and ``events``, distributed over
+all shards. The key that identifies a row determines its shard, so rows that replace or complete each other meet.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ USER, ANON, COOKIELESS, NOBODY = 0, 1, 2, 3
 
 USER_HASH: Final = "sipHash64('u', {})"
 ANON_HASH: Final = "sipHash64('a', {})"
-"""The number of an id: those of users and of visitors are two kinds of thing."""
+"""The number of an id; a user and a visitor with the same id have different numbers."""
 
 TEXTS: Final = tuple(
     sorted((EVENT_FIELDS | VISIT_FIELDS) - {"type", "user_id", "anon_id", "duration", "status_code", *VISIT_FACTS})
 )
-"""Fields that are texts or absent."""
+"""Optional text fields."""
 _MANY: Final = frozenset({"url", "referrer", "session_id", "trace_id"})
-"""Texts of which most occur once."""
+"""Text fields whose values seldom repeat."""
 
 _LOW = "LowCardinality(String)"
 _MOMENT = "Tuple(Int64, String)"
@@ -48,13 +48,13 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "texts": f"Map({_LOW}, String)",
     "numbers": f"Map({_LOW}, Float64)",
 }
-"""Ids are empty for nobody. *properties* is JSON as it came; *texts* has each value as questions compare it, *numbers*
-those that are numbers."""
+"""Ids are empty for nobody. *properties* is the original JSON; *texts* has each value in the form questions compare,
+*numbers* the numeric ones."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its columns, the engine that keeps it, and what puts a row on a shard."""
+    """One table: its columns, its engine, and the key that determines a row's shard."""
 
     name: str
     columns: Mapping[str, str]
@@ -65,7 +65,7 @@ class Table:
     partition: str = ""
 
     def statements(self, layout: "Layout") -> list[str]:
-        """Return the DDL for one server, or for every host of a cluster."""
+        """Return the DDL for one server or for all hosts of a cluster."""
         body = ", ".join(f"`{name}` {kind}" for name, kind in self.columns.items()) + self.computed
         partition = f" PARTITION BY {self.partition}" if self.partition else ""
         replicated = "Replicated" if layout.cluster else ""
@@ -82,27 +82,27 @@ class Table:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tables are: in which database, on which cluster, if any."""
+    """The location of the tables: their database, and their cluster, if any."""
 
     database: str
     cluster: str | None = None
 
     def table(self, name: str) -> str:
-        """Return what table *name* is called in questions and inserts."""
+        """Return the name of table *name* for queries and inserts."""
         return f"`{self.database}`.`{name}`"
 
     def local(self, name: str) -> str:
-        """Return what the part of table *name* on one host is called."""
+        """Return the name of the local part of table *name* on one host."""
         return f"`{self.database}`.`{name}_local`" if self.cluster else self.table(name)
 
     @property
     def on_cluster(self) -> str:
-        """What makes a statement one for all hosts."""
+        """The clause that runs a statement on all hosts."""
         return f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
 
     @property
     def spread(self) -> str:
-        """What makes a join or an IN one whose right side is worked out once, for all shards."""
+        """The keyword that evaluates the right side of a JOIN or IN once for all shards."""
         return "GLOBAL " if self.cluster else ""
 
 
@@ -120,7 +120,7 @@ EVENTS: Final = Table(
     computed=_ACTOR,
     partition="toYYYYMM(timestamp)",
 )
-"""Each event once for its day and its own identity, which a repeated insert has again."""
+"""Events, unique per day, identity and event id; a repeated insert replaces its row."""
 TAKEN: Final = Table(
     "taken",
     {"event_id": "String", "timestamp": "DateTime64(6, 'UTC')"},
@@ -129,7 +129,7 @@ TAKEN: Final = Table(
     shard="sipHash64(event_id)",
     partition="toYYYYMM(timestamp)",
 )
-"""The ids of events: one that comes again with another time or identity is known by it."""
+"""The ids of known events: they identify an event that arrives again with another time or identity."""
 TIES: Final = Table(
     "ties",
     {
@@ -142,7 +142,7 @@ TIES: Final = Table(
     order="(anon_id, user_id, since)",
     shard="sipHash64(anon_id)",
 )
-"""When two ids were seen together first, after the erasure of the user at *since*, if there was one."""
+"""When two ids were first seen together since the user's last erasure, which was at *since* (0: none)."""
 IDENTIFIED: Final = Table(
     "identified",
     {"user_id": "String", "anon_id": "String", "at": "Int64", "event_id": "String"},
@@ -150,7 +150,7 @@ IDENTIFIED: Final = Table(
     order="(user_id, anon_id, at, event_id)",
     shard="sipHash64(user_id)",
 )
-"""Which identify said that two ids belong together."""
+"""The identifies that link two ids."""
 TRAITS: Final = Table(
     "traits",
     {
@@ -162,7 +162,7 @@ TRAITS: Final = Table(
     order="(user_id, key)",
     shard="sipHash64(user_id)",
 )
-"""Of each trait the latest value: its moment, JSON, text, and number or NaN."""
+"""The latest value of each trait: its moment, JSON, text, and number or NaN."""
 ERASED: Final = Table(
     "erased",
     {"user_id": "String", "until": "SimpleAggregateFunction(max, Int64)"},
@@ -170,7 +170,7 @@ ERASED: Final = Table(
     order="user_id",
     shard="sipHash64(user_id)",
 )
-"""Users of whom nothing up to a time is to be known."""
+"""Users erased up to a given time."""
 FIRST_SEEN: Final = Table(
     "first_seen",
     {
@@ -185,7 +185,7 @@ FIRST_SEEN: Final = Table(
     shard="actor",
     computed=f", actor UInt64 DEFAULT if(kind = {USER}, {USER_HASH.format('id')}, {ANON_HASH.format('id')})",
 )
-"""When an id, other than a cookieless one, had its first event; what `retention_days` takes away stays here."""
+"""When each id that is not cookieless had its first event; unaffected by `retention_days`."""
 META: Final = Table(
     "meta",
     {"key": "String", "value": "String", "written": "UInt64"},
@@ -203,22 +203,22 @@ def _first(layout: Layout) -> list[str]:
 
 
 MIGRATIONS: Final[tuple[Callable[[Layout], list[str]], ...]] = (_first,)
-"""What leads from each version to the next; every statement may be run again."""
+"""The statements from each version to the next; all can be run again."""
 VERSION: Final = len(MIGRATIONS)
 
 
 def create_database(layout: Layout) -> str:
-    """Return the statement that makes the database."""
+    """Return the statement that creates the database."""
     return f"CREATE DATABASE IF NOT EXISTS `{layout.database}`{layout.on_cluster}"
 
 
 def steps(layout: Layout, version: int) -> list[str]:
-    """Return the statements that lead from *version* to `VERSION`."""
+    """Return the statements that migrate from *version* to `VERSION`."""
     return [statement for migration in MIGRATIONS[version:] for statement in migration(layout)]
 
 
 def set_retention(layout: Layout, days: int | None) -> list[str]:
-    """Return the statements that have events more than *days* old deleted by the server, or none."""
+    """Return the statements that make the server delete events after *days* days, or never for None."""
     made: list[str] = []
     for table in (EVENTS, TAKEN):
         change = "REMOVE TTL" if days is None else f"MODIFY TTL toDate(timestamp) + toIntervalDay({days:d})"

@@ -1,7 +1,7 @@
-"""What a question is about, in SQL: the events that count, whose they are, and the buckets they lie in.
+"""The SQL of what a question is about: visible events, their owners, and their buckets.
 
-An event ``e`` is its own user's or visitor's; where ids were merged or users erased, ``p`` says, by the number of the
-event's id, whom it belongs to and up to when it is hidden; ``t`` has the traits that the question names.
+``e`` is the event. Its own id is its owner, unless ids were merged or users erased: then ``p``, joined by the number of
+the event's id, gives the owner and the time up to which events are hidden. ``t`` has the traits that the question uses.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from analytics_middleware.store.instants import micros
 from analytics_middleware.store.parameters import RangeQuestion
 
 AT = "toUnixTimestamp64Micro(e.timestamp)"
-"""When the event happened, in microseconds."""
+"""The time of the event in microseconds."""
 
 
 class Known(NamedTuple):
-    """What a question has to reckon with."""
+    """Whether there are any ties and erasures; without them queries need no join."""
 
     ties: bool
     erased: bool
 
 
 class Scope:
-    """Builds the SQL of one question, binds its values, and asks it."""
+    """Builds the SQL of one question, binds its values, and runs it."""
 
     def __init__(self, connection: Connection, layout: Layout) -> None:
         self._connection = connection
@@ -41,32 +41,32 @@ class Scope:
         self.known = Known(*(count > 0 for count in counts))
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows that *sql* finds."""
+        """Return the rows of *sql*."""
         return self._connection.query(sql, self._parameters)
 
     def bind(self, kind: str, value: Any) -> str:
-        """Return what stands for *value*, bound to a parameter of type *kind*."""
+        """Return a placeholder of type *kind* that is bound to *value*."""
         name = f"p{len(self._parameters)}"
         self._parameters[name] = value
         return f"{{{name}:{kind}}}"
 
     def trait(self, key: str) -> str:
-        """Return what stands for a trait of the event's user."""
+        """Return the SQL of a trait of the event's user."""
         return "t." + self._traits.setdefault(key, f"trait{len(self._traits)}")
 
     @property
     def visitor(self) -> str:
-        """The number of whom the event belongs to, 0 for nobody."""
+        """The number of the event's owner, 0 for nobody."""
         return "if(p.owner != 0, p.owner, e.actor)" if self.known.ties else "e.actor"
 
     @property
     def kind(self) -> str:
-        """What kind of visitor the event belongs to."""
+        """The kind of the event's owner."""
         return f"if(p.owner != 0, {USER}, e.kind)" if self.known.ties else "e.kind"
 
     @property
     def name(self) -> str:
-        """The id of whom the event belongs to."""
+        """The id of the event's owner."""
         own = "if(e.user_id != '', e.user_id, e.anon_id)"
         return f"if(p.owner != 0, p.name, {own})" if self.known.ties else own
 
@@ -77,7 +77,7 @@ class Scope:
 
     @property
     def lasting(self) -> str:
-        """Whether the event belongs to somebody who can be known again another day."""
+        """Whether the event belongs to somebody recognizable on another day."""
         return f"e.kind < {COOKIELESS}"
 
     def events(
@@ -113,16 +113,19 @@ class Scope:
         return self.events(columns, bots=question.bots, where=question.where, event=event, span=span, also=also)
 
     def floor(self, spans: Sequence[Bucket], value: str = AT) -> str:
-        """Return the beginning of which of *spans*, which follow one another, *value* lies in, both microseconds."""
+        """Return the SQL of the beginning of the one of *spans*, which are consecutive, that contains *value*.
+
+        All times are in microseconds.
+        """
         return f"roundDown({value}, {self._starts(spans)})"
 
     def index(self, spans: Sequence[Bucket], start: str) -> str:
-        """Return which of *spans*, counted from 0, begins at *start*."""
+        """Return the SQL of the index of the one of *spans* that begins at *start*."""
         starts = self._starts(spans)
         return f"transform({start}, {starts}, range(toUInt32(length({starts}))), toUInt32(0))"
 
     def _starts(self, spans: Sequence[Bucket]) -> str:
-        """Return where *spans* begin: an array, put together from runs of equally long ones to keep it short."""
+        """Return the SQL of an array of the beginnings of *spans*, built from runs of equal length to keep it short."""
         runs: list[tuple[int, int, int]] = []
         for span in spans:
             start, step = micros(span.start), micros(span.end) - micros(span.start)
@@ -134,12 +137,12 @@ class Scope:
         return f"arrayFlatten(arrayMap((a, b, c) -> arrayMap(i -> toInt64(a + i * b), range(toUInt32(c))), {columns}))"
 
     def person(self, days: Sequence[Bucket]) -> str:
-        """Return the number that distinct visitors are counted by: a cookieless one once for each of its *days*."""
+        """Return the SQL of a number that identifies visitors, and cookieless ones on each of *days* separately."""
         each_day = f"sipHash64(e.actor, {self.floor(days)})"
         return f"if(e.kind = {COOKIELESS}, {each_day}, {self.visitor})"
 
     def first_seen(self, *, bots: bool, also: str = "") -> str:
-        """Return the SELECT of each lasting ``visitor`` and their ``first`` event ever, kept or not."""
+        """Return the SELECT of each lasting ``visitor`` and the time ``first`` of their first event ever."""
         conditions = [also] if also else []
         if not bots:
             conditions.append("NOT e.bot")
@@ -152,14 +155,14 @@ class Scope:
         )
 
     def owners(self) -> str:
-        """Return the SELECT of which anonymous id belongs to whom."""
+        """Return the SELECT of each anonymous id and its owner."""
         return (
             "SELECT anon_id, argMin(user_id, (moment, user_id)) AS owner FROM "
             f"({self._valid('SELECT anon_id, user_id, moment FROM', 'ties', 'moment.1')}) GROUP BY anon_id"
         )
 
     def traits_of(self, users: str) -> str:
-        """Return the SELECT of user, key and JSON of the traits of *users*, an array."""
+        """Return the SELECT of user, key and JSON of the traits of *users*, which is an array."""
         rows = self._valid("SELECT user_id, key, latest FROM", "traits", "latest.1")
         return (
             f"SELECT user_id, key, max(latest).3 FROM ({rows}) WHERE user_id IN {users} "
@@ -175,7 +178,7 @@ class Scope:
         )
 
     def all_ties(self) -> str:
-        """Return the SELECT of anonymous id, user, and the moments at which that they belong together became known."""
+        """Return the SELECT of anonymous id, user, and the moments that link them."""
         first = self._valid("SELECT anon_id, user_id, moment FROM", "ties", "moment.1")
         said = self._valid("SELECT anon_id, user_id, at, event_id FROM", "identified", "v.at")
         return (
@@ -184,20 +187,20 @@ class Scope:
         )
 
     def erased_users(self) -> str:
-        """Return the SELECT of each erased user and the time up to which they are."""
+        """Return the SELECT of each erased user and the time up to which they are erased."""
         return f"SELECT user_id, max(until) FROM {self.layout.table('erased')} GROUP BY user_id"
 
     def erased_anons(self, columns: str = "DISTINCT v.anon_id, v.user_id") -> str:
-        """Return the SELECT of each anonymous id ``v`` that was seen with an erased user ``x`` by then."""
+        """Return the SELECT of each anonymous id ``v`` that was seen with an erased user ``x`` before the erasure."""
         return (
             f"SELECT {columns} FROM {self.layout.table('ties')} AS v {self.layout.spread}INNER JOIN "
             f"{self.layout.table('erased')} AS x ON v.user_id = x.user_id WHERE v.moment.1 <= x.until"
         )
 
     def first_dates(self, after: int, limit: int) -> str:
-        """Return the SELECT of first dates by id: number, kind, id, first of all, first that is no bot's, whether any.
+        """Return the SELECT of the first dates of the next *limit* ids with numbers above *after*.
 
-        The next *limit* numbers *after* one.
+        Columns: number, kind, id, first event, first event that is not a bot's, and whether there is one.
         """
         conditions = [f"e.actor > {self.bind('UInt64', after)}"]
         if self.known.erased:
@@ -209,7 +212,7 @@ class Scope:
         )
 
     def _valid(self, select: str, table: str, at: str) -> str:
-        """Return *select* of the rows of *table*, which has a user_id, that are not erased."""
+        """Add to *select* the *table*, which has a user_id, without erased rows; *at* is the SQL of a row's time."""
         source = f"{select} {self.layout.table(table)} AS v"
         if not self.known.erased:
             return source
@@ -257,5 +260,5 @@ class Scope:
 
 
 def starts(spans: Sequence[Bucket]) -> dict[int, Bucket]:
-    """Return *spans* by where they begin, in microseconds."""
+    """Return *spans* by their beginning in microseconds."""
     return {micros(span.start): span for span in spans}

@@ -1,4 +1,4 @@
-"""Sessions, paths, and the overview, in whole and per bucket."""
+"""Sessions, paths, the overview and its trend."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -26,17 +26,17 @@ def sessions_in(
     fields: Sequence[str] = (),
     columns: str = "",
 ) -> str:
-    """Return the SELECT of the sessions that begin in the range and have an event that passes the filters, whole.
+    """Return the SELECT of the complete sessions that begin in the range and have an event that passes the filters.
 
-    *columns* say more of a session: an array of its events, each a tuple of time, event id, whether it is a page view,
-    whether it passes, and the *fields*. Ids are there when there are fields, so that these are in the right order.
+    *columns* are further columns computed from ``session``, an array of tuples: time, event id, whether it is a page
+    view, whether it passes, and the *fields*. Event ids are filled only with fields, to put those in the right order.
     """
     begin, end = micros(question.start), micros(question.end)
     pause = length(question.timeout)
     passes = " AND ".join(condition(item, scope) for item in question.where) or "true"
     event = ", ".join([AT, "e.event_id" if fields else "''", "e.type = 'pageview'", f"toBool({passes})", *fields])
     order = "(x.1, x.2)" if fields else "x.1"
-    # What lies more than a pause before the range can't be of a session that begins in it.
+    # An event more than a time-out before the range can't belong to a session that begins in it.
     rows = scope.events(
         f"{scope.visitor} AS visitor, any({scope.kind}) AS visitor_kind, "
         f"arraySort(x -> {order}, groupArray(({event}))) AS whole",

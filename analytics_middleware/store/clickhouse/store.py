@@ -1,4 +1,4 @@
-"""ClickHouseStore: the same questions, asked of a ClickHouse server or cluster."""
+"""ClickHouseStore: answers questions from a ClickHouse server or cluster."""
 
 import threading
 import time
@@ -23,17 +23,17 @@ from analytics_middleware.store.clickhouse.writing import Writer
 class ClickHouseStore(Store):
     """A `Store` at *address*: ``clickhouse://user:password@host:8123/database``, ``clickhouses://…`` with TLS.
 
-    With ``?cluster=NAME`` the tables are replicated and spread over that cluster. Nothing is connected to before the
-    first use, which makes the tables where there are none. The server deletes events more than *retention_days* old.
-    A question may take *question_timeout* seconds. *clock* returns seconds since 1970.
+    With ``?cluster=NAME`` the tables are replicated and distributed over that cluster. It connects on first use, and
+    creates the tables if there are none. The server deletes events more than *retention_days* old. A question may take
+    *question_timeout* seconds. *clock* returns seconds since 1970.
 
-    Raises `ConfigurationError` for an address that is none, `MissingExtraError` without the extra ``clickhouse``.
-    Everything else raises `ClickHouseError` when the server can't be reached or refuses.
+    Raises `ConfigurationError` for an invalid address, `MissingExtraError` without the extra ``clickhouse``. All
+    methods raise `ClickHouseError` if the server can't be reached or returns an error.
     """
 
     max_batch = 10_000
     linger = 1.0
-    """Every insert makes a part of its own, which the server then has to merge: it wants few of them, and large ones
+    """Each insert creates a part that the server has to merge later, so inserts should be few and large
     (https://clickhouse.com/docs/optimize/bulk-inserts)."""
 
     _connection_type: ClassVar = Connection
@@ -58,7 +58,7 @@ class ClickHouseStore(Store):
         self._preparing = threading.Lock()
 
     def __repr__(self) -> str:
-        """Return where it is, without user and password."""
+        """Return the address without user and password."""
         return f"<ClickHouseStore {self.address}>"
 
     def after_fork(self) -> None:
@@ -68,11 +68,11 @@ class ClickHouseStore(Store):
 
     @property
     def refused(self) -> int:
-        """How many records given to `apply` here were refused: too old, of the future, of one erased, or nobody."""
+        """How many records `apply` refused here: too old, from the future, erased, or of nobody."""
         return self._writer.refused
 
     def migrate(self) -> tuple[int, int]:
-        """Make the tables, or bring them to this program's version; return both versions, 0 for no tables."""
+        """Create the tables or migrate them to this program's version; return versions before (0: none) and after."""
         return migrating.migrate(self._connection, self._layout, self._retention)
 
     def migrations(self) -> list[str]:
@@ -80,12 +80,12 @@ class ClickHouseStore(Store):
         return migrating.pending(self._connection, self._layout, self._retention)
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Take in *records*; those already known change nothing."""
+        """Store *records*; those already known change nothing."""
         self._prepare()
         self._writer.apply(records)
 
     def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
-        """Take in first dates of events that are deleted; earlier ones that are known stay."""
+        """Store first dates of deleted events, unless earlier ones are known."""
         self._prepare()
         self._writer.apply_first_seen(seen)
 
@@ -97,11 +97,11 @@ class ClickHouseStore(Store):
         user_id: str | None = None,
         after: tuple[datetime, str] | None = None,
     ) -> Iterator[Event]:
-        """Yield the events that count, once each, in order of time and event id; memory stays bounded.
+        """Yield the events that count, once each, in order of time and event id. Memory use is bounded.
 
-        Those of ``[start, end)``; those of *user_id*, what its anonymous ids did before included; those after a
-        moment, the timestamp and event id at which a reading stopped. Addresses are not kept. What comes or goes
-        while it is being read may or may not be among them.
+        *start* and *end* limit the range ``[start, end)``. *user_id* selects a user, including what their anonymous ids
+        did earlier. *after* is the timestamp and event id at which an earlier reading stopped. Addresses are not kept.
+        Events added or removed during the reading may or may not be included.
         """
         return read_events(self._scope, start, end, user_id, after)
 

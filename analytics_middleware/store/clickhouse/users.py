@@ -42,7 +42,7 @@ _NO_DAY = "CAST(NULL, 'Nullable(Int64)') AS day"
 
 
 def users(scope: Scope, question: Users) -> list[UserRow]:
-    """The users behind one number, seen last first, of one instant users before anonymous visitors, by id and day."""
+    """The users behind one number, latest first; at one instant users before anonymous visitors, then by id and day."""
     people = _behind(scope, question)
     bots = question.of.bots
     seen = scope.events(
@@ -77,7 +77,7 @@ def _row(
 
 
 def _behind(scope: Scope, question: Users) -> str:
-    """Return the SELECT of each ``visitor`` and, of cookieless ones that are added up by day, the ``day``."""
+    """Return the SELECT of each ``visitor``, and the ``day`` of cookieless ones in numbers that count each day."""
     of, cell = question.of, question.cell
     match of:
         case ActiveUsers():
@@ -172,7 +172,7 @@ def traits(scope: Scope, question: Traits) -> dict[str, Scalar]:
 
 
 def traits_of(scope: Scope, users: Collection[str]) -> dict[str, dict[str, Scalar]]:
-    """Return what is known of *users*."""
+    """Return the traits of *users*."""
     found: dict[str, dict[str, Scalar]] = {}
     for part in parts(sorted(users)):
         for user_id, key, text in scope.ask(scope.traits_of(scope.bind("Array(String)", part))):

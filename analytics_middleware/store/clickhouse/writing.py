@@ -1,8 +1,8 @@
-"""Taking records in: what counts is inserted as one block, what is known or erased is left out.
+"""Storing records: new ones are inserted as one block, known and erased ones left out.
 
-Every insert may be repeated: a row that is there already replaces itself. What follows from events (who is who, who
-was seen first when) is the least of something, so repeating it changes nothing either. The ids that mark events as
-known are written last, so what a crash cut short is done again.
+Every insert may be repeated: a row replaces its earlier copy, and data derived from events (who is who, when somebody
+was first seen) is a minimum, which repetition doesn't change. The ids that mark events as known are written last, so
+an insert interrupted by a crash is done again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +35,7 @@ _DAY = length(timedelta(days=1))
 
 
 class Writer:
-    """Takes records in. *retention_days* bounds how old an event may be; *clock* returns microseconds since 1970."""
+    """Stores records. Events older than *retention_days* are refused; *clock* returns microseconds since 1970."""
 
     def __init__(
         self, connection: Connection, layout: Layout, retention_days: int | None, clock: Callable[[], int]
@@ -47,14 +47,14 @@ class Writer:
         self.refused = 0
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Take in *records*, those before an erasure before it."""
+        """Store *records*; an erasure applies after the records before it."""
         for erasures, group in groupby(records, key=lambda record: isinstance(record, Erase)):
             if erasures:
                 for record in group:
                     if isinstance(record, Erase) and (user_id := name_of(record.user_id)):
                         erase(self._connection, self._layout, user_id, micros(record.timestamp))
                         if record.anon_id is not None:
-                            # Refused, as anything of then: but it tells whose the anonymous id was.
+                            # Refused, because it is erased, but it notes whose the anonymous id was.
                             refused = self.refused
                             self._take([Identify(user_id=user_id, anon_id=record.anon_id, timestamp=record.timestamp)])
                             self.refused = refused
@@ -62,7 +62,7 @@ class Writer:
                 self._take(list(group))
 
     def apply_first_seen(self, seen: Sequence[FirstSeen]) -> None:
-        """Take in first dates of events that are deleted."""
+        """Store first dates of deleted events."""
         dates = [
             (name_of(each.user_id), name_of(each.anon_id), micros(at), bot)
             for each in seen
@@ -106,7 +106,7 @@ class Writer:
         )
         copies = self._unknown(copies)
         identified = [(anon_id, user_id, moment) for user_id, anon_id, moment, _ in identifies]
-        # What is refused still says whose the anonymous events are that go with it; then other copies may count.
+        # A refused event may reveal an anonymous id as an erased user's. Then check again: another copy may count.
         while True:
             rows = _once(copies, erased)
             ties = [(_persistent(row.anon_id), row.user_id, row.moment) for row in rows] + identified
@@ -164,7 +164,7 @@ class Writer:
 
 
 def _once(copies: Iterable[EventRow], erased: Erased) -> list[EventRow]:
-    """Return of each event the first copy that counts, and those before it, which are refused."""
+    """Return for each event the first copy that counts, and any refused copies before it."""
     found: list[EventRow] = []
     counted: set[str] = set()
     for row in copies:

@@ -1,7 +1,7 @@
-"""Questions: the typed parameters of everything a store can be asked.
+"""Questions: everything a store can be asked, with typed parameters.
 
-A question is checked when it is made: whatever exists can be answered. Errors are `QuestionError`, a `ValueError`
-that names the parameter and its value. Instants are aware; they are kept in UTC.
+A question is validated on construction, so every existing question can be answered. Errors are `QuestionError`, a
+`ValueError` that names the parameter and its value. Instants are aware and converted to UTC.
 """
 
 from analytics_middleware.store.parameters import MAX_LIMIT, SESSION_TIMEOUT

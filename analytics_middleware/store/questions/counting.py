@@ -1,4 +1,4 @@
-"""Questions that count events, and the users who had them."""
+"""Questions that count events and their users."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ from analytics_middleware.store.parameters import (
 
 
 class Volume(RangeQuestion, frozen=True, kw_only=True):
-    """Events called *event* (``""``: all) per bucket, buckets without events included."""
+    """Events called *event* (``""``: all) per bucket, including buckets without events."""
 
     event: str = ""
     bucket: Unit = "day"
@@ -55,7 +55,7 @@ class TopProperties(RangeQuestion, frozen=True, kw_only=True):
 
 
 class PropertyNames(RangeQuestion, frozen=True, kw_only=True):
-    """The names of the properties that most of the events called *event* (``""``: all) have."""
+    """The names of the most frequent properties of the events called *event* (``""``: all)."""
 
     event: str = ""
     limit: int = 100
@@ -68,7 +68,7 @@ class PropertyNames(RangeQuestion, frozen=True, kw_only=True):
 class TopValues(RangeQuestion, frozen=True, kw_only=True):
     """The values of any *field* with the most users: pages, sources, countries, devices.
 
-    Page views answered with an error are left out unless *errors*.
+    Page views answered with an error are included only with *errors*.
     """
 
     field: str
@@ -83,7 +83,7 @@ class TopValues(RangeQuestion, frozen=True, kw_only=True):
 
 
 class Overview(RangeQuestion, frozen=True, kw_only=True):
-    """The figures above an overview page: visitors, page views, sessions."""
+    """The totals of an overview page: visitors, page views, sessions."""
 
     timeout: timedelta = SESSION_TIMEOUT
 
@@ -93,7 +93,7 @@ class Overview(RangeQuestion, frozen=True, kw_only=True):
 
 
 class Trend(Overview, frozen=True, kw_only=True):
-    """The same figures per bucket."""
+    """The figures of the overview per bucket."""
 
     bucket: Unit = "day"
 

@@ -1,4 +1,4 @@
-"""Questions about what users did one after the other."""
+"""Questions about sequences of events."""
 
 from datetime import timedelta
 from typing import Final, Literal, get_args
@@ -22,7 +22,7 @@ MAX_STEPS: Final = 20
 
 
 class Funnel(RangeQuestion, frozen=True, kw_only=True):
-    """How many users did one step after the other; *steps* are event names."""
+    """How many users did *steps* (event names) one after the other."""
 
     steps: tuple[str, ...]
     window: timedelta | None = None

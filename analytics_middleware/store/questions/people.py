@@ -1,4 +1,4 @@
-"""Questions about users, and events, one by one."""
+"""Questions about individual users and events."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,11 +23,11 @@ Countable = ActiveUsers | Funnel | Retention | RetentionMatrix | Lifecycle | Sti
 
 
 class Users(msgspec.Struct, frozen=True, kw_only=True):
-    """The users behind one number of another question, as many as it says.
+    """The users behind one number of another question.
 
-    *cell* picks the number: the index of a funnel's step, an offset of a retention, the *k* of a matrix's cell,
-    the state of a lifecycle's point, the number of days of a stickiness; nothing for active users. *at* is the
-    time of the cohort or point, for the three questions that have them. *limit* None gives all of them.
+    *cell* selects the number: the index of a funnel's step, an offset of a retention, the *k* of a matrix's cell, the
+    state of a lifecycle's point, the number of days of a stickiness; it is omitted for active users. *at* is the time
+    of the cohort or point, for the three questions that have them. *limit* None returns all users.
     """
 
     of: Countable
@@ -52,18 +52,18 @@ class Users(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def number(self) -> int:
-        """`cell`, where it is a number."""
+        """`cell` as a number."""
         assert isinstance(self.cell, int)
         return self.cell
 
     def number_within(self, width: int) -> int:
-        """Return `number`; raise `QuestionError` unless cohorts of *width* cells have it."""
+        """Return `number`; raise `QuestionError` unless it is less than *width*, a cohort's number of cells."""
         if self.number >= width:
             raise QuestionError("cell", f"{self.cell} is beyond the {width} cells of a cohort")
         return self.number
 
     def place_in(self, spans: Sequence[Bucket]) -> int:
-        """Return which of *spans* begins `at` that time; raise `QuestionError` when none does."""
+        """Return the index of the one of *spans* that begins `at` that time; raise `QuestionError` if none does."""
         for index, span in enumerate(spans):
             if span.start == self.at:
                 return index
@@ -88,7 +88,7 @@ class Users(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserTimeline(RangeQuestion, frozen=True, kw_only=True):
-    """What one user did, newest first: the user called *user_id*, or the one that *anon_id* belongs to."""
+    """The events, newest first, of the user called *user_id* or the visitor that *anon_id* belongs to."""
 
     user_id: str | None = None
     anon_id: str | None = None
@@ -102,7 +102,7 @@ class UserTimeline(RangeQuestion, frozen=True, kw_only=True):
 
 
 class Latest(RangeQuestion, frozen=True, kw_only=True):
-    """The latest events called *event* (``""``: all) of everybody, newest first."""
+    """The latest events called *event* (``""``: all) of all users, newest first."""
 
     event: str = ""
     limit: int = 100
@@ -113,6 +113,6 @@ class Latest(RangeQuestion, frozen=True, kw_only=True):
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the user called *user_id*."""
+    """The traits of the user called *user_id*."""
 
     user_id: str

@@ -22,7 +22,7 @@ STATES: Final[tuple[LifecycleState, ...]] = get_args(LifecycleState)
 
 
 class Retention(Question, frozen=True, kw_only=True):
-    """How many of the newcomers of the local day of *start* have an event so many calendar days later."""
+    """How many newcomers of the local day of *start* have an event the given numbers of calendar days later."""
 
     start: datetime
     offsets: tuple[int, ...] = (0, 1, 7)
@@ -40,8 +40,8 @@ class Retention(Question, frozen=True, kw_only=True):
 class RetentionMatrix(RangeQuestion, frozen=True, kw_only=True):
     """Cohorts by the period of their first ever *event* (None: any), and who had a *return_event* in later ones.
 
-    The cohorts are those of every period that the range touches. *periods* is the number of cells of each, by
-    default the number of cohorts.
+    There is a cohort for every period that the range touches. *periods* is the number of cells of each, by default the
+    number of cohorts.
     """
 
     period: Period = "week"
@@ -69,7 +69,7 @@ class Lifecycle(RangeQuestion, frozen=True, kw_only=True):
 
 
 class Stickiness(RangeQuestion, frozen=True, kw_only=True):
-    """On how many days of each week or month that the range touches users were active."""
+    """On how many days of each week or month in the range users were active."""
 
     within: Literal["week", "month"] = "week"
 
