@@ -1,4 +1,4 @@
-"""One batch to one collector: what was delivered, what must wait, what was refused."""
+"""One batch to one collector: which entries were delivered, must be retried, or were refused."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,24 +16,24 @@ from analytics_middleware.outbox.records import decode_record
 
 @dataclass
 class Outcome:
-    """What became of the entries of a batch; each is in exactly one place, or was delivered."""
+    """What happened to the entries of a batch. Each is in exactly one of the lists."""
 
     delivered: list[Entry] = field(default_factory=list[Entry])
     dropped: list[tuple[Entry, str]] = field(default_factory=list[tuple[Entry, str]])
     dead: list[DeadLetter] = field(default_factory=list[DeadLetter])
     again: list[tuple[Entry, str]] = field(default_factory=list[tuple[Entry, str]])
-    """To be sent again on their own account."""
+    """To be retried individually, which uses up an attempt."""
     held: list[Entry] = field(default_factory=list[Entry])
-    """Not tried successfully because the destination seems down."""
+    """Not delivered, apparently because the destination is down."""
     offered: int = 0
-    """How many were put before the collector at all; the others say nothing about the destination."""
+    """How many were given to the collector; only these say something about the destination."""
     error: Exception | None = None
     retry_after: float | None = None
     pause: bool = False
-    """Whether the destination asked for a pause although something got through."""
+    """Whether the destination asked for a pause although it accepted some entries."""
 
     def add(self, other: "Outcome") -> None:
-        """Take over what became of further entries."""
+        """Add the outcome of more entries."""
         self.delivered += other.delivered
         self.dropped += other.dropped
         self.dead += other.dead
@@ -47,17 +47,17 @@ class Outcome:
 
     @property
     def down(self) -> bool:
-        """Whether nothing got through of what was offered."""
+        """Whether none of the offered entries got through."""
         return 0 < self.offered == len(self.held)
 
     @property
     def unanswered(self) -> bool:
-        """Whether the destination took something without a word, and nothing with one."""
+        """Whether some entries got no answer and none were confirmed."""
         return not self.delivered and any(reason == "ambiguous" for _, reason in self.dropped)
 
 
 class BatchSender:
-    """Sends entries to a collector and reads its answer."""
+    """Sends entries to a collector and interprets the outcome."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
@@ -73,7 +73,7 @@ class BatchSender:
         self._needs = option(collector, "needs")
 
     def send(self, entries: Sequence[Entry], *, isolate: bool = False) -> Outcome:
-        """Send *entries*; with *isolate* look for the one that makes the whole batch fail."""
+        """Send *entries*; with *isolate*, find the ones that make the whole batch fail."""
         outcome = Outcome()
         items = [(entry, item) for entry in entries if (item := self._decode(entry, outcome)) is not None]
         if items:
@@ -83,7 +83,7 @@ class BatchSender:
 
     def _decode(self, entry: Entry, outcome: Outcome) -> Record | None:
         if entry.kind not in self._take:
-            # Not for this collector, and not an event: nothing to count.
+            # A kind of record that this collector doesn't take, never an event: nothing to count.
             outcome.delivered.append(entry)
             return None
         reason: str | None = None
@@ -95,7 +95,7 @@ class BatchSender:
         except (msgspec.DecodeError, ValueError, KeyError):
             record = None
         if record is None:
-            # A newer version may have written it during a rolling deploy; this one can't read it.
+            # For example written by a newer version during a rolling deploy.
             reason = "undecodable"
         if reason is None:
             return record
@@ -116,7 +116,7 @@ class BatchSender:
                 raised.append((entry, error_text(error)))
                 outcome.error = error
         if raised and len(raised) == len(items):
-            # It takes nothing at all, so it is the destination that is at fault and not these events.
+            # It took no entry at all, so blame the destination, not the entries.
             outcome.held += [entry for entry, _ in raised]
             return outcome
         outcome.again += raised
@@ -159,14 +159,14 @@ class BatchSender:
         middle = len(items) // 2
         outcome = self._send(items[:middle])
         if outcome.held:
-            # The destination went down between the two: no need to ask it again.
+            # The destination went down after the first half: don't send the second.
             outcome.held += [entry for entry, _ in items[middle:]]
         else:
             outcome.add(self._send(items[middle:]))
         return outcome
 
     def _isolate(self, items: "Items") -> Outcome:
-        """Send *items* in halves until the failing ones stand alone, unless everything fails."""
+        """Send *items* in halves, repeatedly, until the failing ones are found, unless everything fails."""
         if len(items) == 1:
             return self._send(items)
         middle = len(items) // 2
@@ -191,5 +191,5 @@ Items = list[tuple[Entry, Record]]
 
 
 def error_text(error: Exception | None) -> str:
-    """Return *error* in at most 300 characters, as `Settlement` keeps it for people to read."""
+    """Return *error* as a text of at most 300 characters for `Settlement`."""
     return "unknown" if error is None else f"{type(error).__name__}: {error}"[:300]

@@ -1,4 +1,4 @@
-"""A collector as a consumer of the log: decides what to send next and writes down what became of it."""
+"""A collector as a consumer of the log: decides what to send next and records the outcome."""
 
 import logging
 import sys
@@ -15,13 +15,13 @@ from analytics_middleware.outbox.base import DeadLetter, Entry, LeaseLost, Outbo
 logger = logging.getLogger("analytics_middleware.delivery")
 
 MAX_ATTEMPTS = 20
-"""Attempts on an event's own account before it becomes a dead letter; some three hours."""
+"""Attempts for a single event before it becomes a dead letter; about three hours."""
 _ISOLATE_AFTER = 3
 _LEASE_POLL = 1.0
 
 
 class Consumer:
-    """Serves one collector. `step` does one batch and says when the next is due; one thread calls it."""
+    """Serves one collector. `step` sends one batch and says when the next is due; only one thread may call it."""
 
     answers_from_log = False
 
@@ -43,7 +43,7 @@ class Consumer:
         self._max_batch: int = option(collector, "max_batch")
         self._max_bytes: int = option(collector, "max_bytes")
         self._max_age: float | None = option(collector, "max_age")
-        # What is in memory alone does not wait for company: it may not live that long.
+        # Don't wait for a full batch if the log is only in memory: it may not live that long.
         self._linger: float = option(collector, "linger") if outbox.durable else 0.0
         self._sender = BatchSender(collector)
         self._started = False
@@ -55,20 +55,20 @@ class Consumer:
 
     @property
     def down(self) -> bool:
-        """Whether the destination took nothing the last time."""
+        """Whether the last attempt to deliver failed."""
         return self._backoff.failures > 0
 
     def step(self, *, hurry: bool = False) -> float | None:
-        """Do what is to be done now; return the seconds until there may be more, None if only a new entry can tell.
+        """Send the next batch; return the seconds until there may be more, None if only a new entry can tell.
 
-        *hurry* sends a batch that is not full yet at once.
+        *hurry* sends a batch at once even if it is not full.
         """
         epoch = self._outbox.claim(self.name)
         if epoch is None:
             return _LEASE_POLL
         now = self._clock()
         if self._unwritten is not None:
-            # Sending more now would send the same again: the log does not know yet what became of it.
+            # The log doesn't have the outcome of the last batch yet, so reading on would send it again.
             try:
                 self._settle(*self._unwritten)
             except LeaseLost:
@@ -77,11 +77,11 @@ class Consumer:
         if wait > 0:
             return wait
         try:
-            # What goes to a destination that took the last batch without a word may be lost: one event finds out.
+            # The last batch got no answer, so send one event as a probe: what follows might be lost too.
             limit = 1 if self._unsure else self._max_batch
             lingering = self._linger_until - now
             if not hurry and 0 < lingering <= self._linger and self._outbox.behind(self.name) < limit:
-                # The log is not to be asked again with every group of events that comes.
+                # Don't query the log for every group of events that arrives.
                 return lingering
             self._retries_next = not self._retries_next
             if self._retries_next and (entries := self._due(now, limit)):
@@ -123,8 +123,8 @@ class Consumer:
     def _read(self, limit: int) -> list[Entry]:
         entries = self._outbox.read(self.name, limit, self._max_bytes)
         if len(entries) == 1 and self._isolating and not self._unsure:
-            # Alone it can't be told from a destination that is down, and would be tried for ever. The next one tells;
-            # they are sent apart, so that the collector gets no more at once than it takes.
+            # A single failing event looks like a destination that is down and would be retried forever: add the next
+            # one. They are sent separately and don't exceed the collector's limits.
             entries = self._outbox.read(self.name, 2, sys.maxsize)
         return entries
 
@@ -139,7 +139,7 @@ class Consumer:
     def _due(self, now: float, limit: int) -> list[Entry]:
         entries = self._outbox.due(self.name, now, limit)
         if not entries and (due := self._outbox.next_due(self.name)) is not None and due - now > LONGEST:
-            # No wait is that long: the clock was set back.
+            # No wait is that long: the clock was set back, so the retry is due.
             entries = self._outbox.due(self.name, due, limit)
         return entries
 
@@ -162,7 +162,7 @@ class Consumer:
     def _retry(self, entries: Sequence[Entry], epoch: int, now: float) -> float:
         outcome = self._send(entries, now, isolate=True)
         if outcome.down and not self._up_since_retry:
-            # Nothing got through since the last try, so the destination is down: no attempt is used up.
+            # Nothing got through since the last retry, so the destination is down: don't count an attempt.
             self._failed(outcome, epoch, now)
             due = self._backoff.until
             waiting = [Retry(entry, due, error_text(outcome.error)) for entry in outcome.held]
@@ -208,12 +208,12 @@ class Consumer:
         return self._withhold(entry)
 
     def _failed(self, outcome: Outcome, epoch: int, now: float) -> None:
-        # It says no again, so nothing is lost by offering it a batch.
+        # It answered, if only with an error, so the next batch need not be a probe.
         self._unsure = False
         self._backoff.failed(now, outcome.retry_after)
         message = error_text(outcome.error)
         level = logging.WARNING if self._backoff.failures == 1 else logging.DEBUG
-        # A destination's troubles are told in a line; what the collector's own code raised may be a bug in it.
+        # A destination's errors take one line; any other exception may be a bug of the collector: log its traceback.
         bug = None if isinstance(outcome.error, (DeliveryError, OSError)) else outcome.error
         logger.log(level, "analytics: %s can't be delivered to, events wait: %s", self.name, message, exc_info=bug)
         self._settle(epoch, Settlement(error=message, breaker=self._backoff.state))

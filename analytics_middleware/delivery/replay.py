@@ -1,4 +1,4 @@
-"""Filling a collector with history: the past is handed to delivery, no faster than it is taken."""
+"""Sending history to a collector, no faster than it accepts it."""
 
 import math
 import time
@@ -13,20 +13,20 @@ from analytics_middleware.outbox.replaying import Span, expected, hand_over, mis
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 
 History = Callable[[Span], Iterator[Draft]]
-"""Returns the events of a time, in its order."""
+"""Returns the events of a span of time, in order."""
 
 _CHUNK = 500
 _WAITING = 1000
-"""Events of the past that wait for delivery at most: what happens now must have room beside them."""
+"""Most past events that wait for delivery at a time, to leave room for current ones."""
 _LOOK_EVERY = 0.2
 _TICK_EVERY = 1.0
 _MICROSECOND = 1e-6
 
 
 class Replay:
-    """Gives *collector* what *history* has, *rate* events a second, by the rules for what happens now.
+    """Sends the events of *history* to *collector*, *rate* events a second, by the same rules as current events.
 
-    This process delivers it, unless another one does so already.
+    This process delivers them, unless another one already delivers for the collector.
     """
 
     def __init__(
@@ -47,17 +47,17 @@ class Replay:
         self._sleep = sleep
         rule = withholding(collector, debug=debug)
         self._consumer = Consumer(collector, outbox, withhold=rule, clock=clock)
-        # So many at once that a batch is worth its while, and a second's at most.
+        # A burst makes a worthwhile batch, but is at most one second's events.
         self._burst = max(1, min(option(collector, "max_batch"), math.floor(rate))) if rate else 1
         self._pause = self._burst / rate if rate else _MICROSECOND
         self._next_due = 0.0
         self._ticked_at = 0.0
 
     def run(self, whole: Span) -> Iterator[int]:
-        """Do it, and yield again and again how many events are through.
+        """Send the history of *whole*; yield the number of events delivered, repeatedly.
 
-        Raises `DeliveryError` when the destination is down: what waits is delivered when it is up again, and running
-        this again goes on with the rest. Raises `ReplayedMeanwhile` when somebody else does the same.
+        Raises `DeliveryError` if the destination is down: waiting events are delivered when it is up again, and calling
+        this again continues with the rest. Raises `ReplayedMeanwhile` if another process does the same.
         """
         given = 0
         try:
@@ -80,7 +80,7 @@ class Replay:
                 yield hand_over(database, self._name, chunk, self._dues(len(chunk)), part)
 
     def _dues(self, count: int) -> list[float]:
-        """Return when each of the next *count* events is to be sent; the order of times is that of the events."""
+        """Return when to send each of the next *count* events, in the order of the events."""
         first = max(self._next_due, self._clock())
         bursts, rest = divmod(count, self._burst)
         self._next_due = first + (bursts + bool(rest)) * self._pause
@@ -89,7 +89,7 @@ class Replay:
         ]
 
     def _deliver(self) -> int:
-        """Send a batch, or wait a moment when there is none to be sent; return how many events are still to be."""
+        """Send a batch, or wait a moment if none is due; return how many events are still waiting."""
         now = self._clock()
         if now - self._ticked_at >= _TICK_EVERY:
             self._ticked_at = now
@@ -104,7 +104,7 @@ class Replay:
 
 
 def _chunks(events: Iterator[Draft], span: Span) -> Iterator[tuple[list[Draft], Span]]:
-    """Yield *events* in parts, each with the time of which it is all there is: events of one instant stay together."""
+    """Yield *events* in chunks, each with the span that it covers completely. Events of one instant stay together."""
     chunk: list[Draft] = []
     start = last = span.start
     for draft in events:

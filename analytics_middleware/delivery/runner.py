@@ -9,29 +9,29 @@ from typing import Protocol
 logger = logging.getLogger("analytics_middleware.delivery")
 
 _POLL = 0.2
-"""Seconds between looks at a log that other processes write too."""
+"""Seconds between looks at a log that other processes also write."""
 _AFTER_ERROR = 1.0
 
 
 class Feed(Protocol):
-    """Something that is served from the log, step by step."""
+    """A consumer of the log that works step by step."""
 
     @property
     def name(self) -> str:
-        """Its name as a consumer."""
+        """The name of the consumer."""
         ...
 
     @property
     def answers_from_log(self) -> bool:
-        """Whether questions see an event that is in the log already, before this has taken it from there."""
+        """Whether questions include events that are in the log but not yet consumed from it."""
         ...
 
     def step(self, *, hurry: bool = False) -> float | None:
-        """Do what is to be done now; return the seconds until there may be more, None if only a new entry can tell."""
+        """Do what is due; return the seconds until there may be more, None if only a new entry can tell."""
         ...
 
     def close(self) -> None:
-        """End, in the same thread."""
+        """Finish; called in the thread that calls `step`."""
         ...
 
 
@@ -48,15 +48,15 @@ class Runner:
         self._thread = threading.Thread(target=self._run, name=f"analytics-{consumer.name}", daemon=True)
 
     def start(self) -> None:
-        """Start the thread. Raises `RuntimeError` where none can be started any more."""
+        """Start the thread. Raises `RuntimeError` if no thread can be started."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is something new in the log."""
+        """Signal new entries in the log."""
         self._wake.set()
 
     def hurry(self, seconds: float) -> None:
-        """For some *seconds* send batches that are not full yet at once."""
+        """For *seconds*, send batches at once even if they are not full."""
         self._hurry_until = time.monotonic() + seconds
         self._wake.set()
 
@@ -66,11 +66,11 @@ class Runner:
         self._wake.set()
 
     def abandon(self) -> None:
-        """In a forked child: have the parent's thread do nothing here, if it goes on at all (a greenlet does)."""
+        """In a forked child: make the parent's thread stop if it continues here, as a greenlet does."""
         self._abandoned = True
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread's end for at most *timeout* seconds; return whether it ended."""
+        """Wait at most *seconds* for the thread; return whether it ended."""
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -84,7 +84,7 @@ class Runner:
             try:
                 pause = self.consumer.step(hurry=time.monotonic() < self._hurry_until)
             except Exception as error:  # noqa: BLE001 - whatever it is, delivery goes on
-                # The log itself failed (disk full, say). It is the only thing all collectors need: try again.
+                # The log failed, for example because the disk is full. All collectors depend on it: try again.
                 self._log(logging.DEBUG if failing else logging.WARNING, "delivery to %s failed", error)
                 failing = True
                 pause = _AFTER_ERROR
@@ -98,11 +98,11 @@ class Runner:
                 self._wake.wait(pause)
         try:
             self.consumer.close()
-        except Exception as error:  # noqa: BLE001 - the last thing that this thread does
+        except Exception as error:  # noqa: BLE001 - the thread ends after this
             self._log(logging.DEBUG if failing else logging.WARNING, "closing %s failed", error)
 
     def _log(self, level: int, what: str, error: Exception) -> None:
-        # The disk's troubles are told in a line; only what may be a bug needs its traceback.
+        # Errors of the disk take one line; anything else may be a bug and gets its traceback.
         traceback = None if isinstance(error, (OSError, sqlite3.Error)) else error
         text = f"analytics: {what}: %s: %s"
         logger.log(level, text, self.consumer.name, type(error).__name__, error, exc_info=traceback)

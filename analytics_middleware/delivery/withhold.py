@@ -1,4 +1,4 @@
-"""Which events a collector does not get, and under which reason they count instead."""
+"""Which events a collector does not get, and the reason they are counted under."""
 
 import logging
 from collections.abc import Callable
@@ -13,14 +13,14 @@ Rule = Callable[[Entry], str | None]
 
 
 def only_logs(collector: Collector, *, debug: bool) -> bool:
-    """Whether what *collector* would get is logged instead: in *debug*, of a third party not told to send even so."""
+    """Whether to log what *collector* would get: in *debug*, for a third party without the option `debug_sends`."""
     return debug and bool(option(collector, "third_party")) and not option(collector, "debug_sends")
 
 
 def withholding(collector: Collector, *, debug: bool) -> Rule:
-    """Return the rule for *collector*: entry to the reason for which it is withheld, or None.
+    """Return the function that maps an entry to the reason for withholding it from *collector*, or None.
 
-    What it would get is logged where `only_logs` says so.
+    The function logs entries withheld according to `only_logs`.
     """
     third_party = option(collector, "third_party")
     wants_bots = option(collector, "bots")
@@ -37,7 +37,7 @@ def withholding(collector: Collector, *, debug: bool) -> Rule:
             return "forwarded"
         if flags & BOT and not wants_bots:
             return "bot"
-        # Traits are of somebody, too; an erasure is everybody's business.
+        # Identifies are personal data too. Erasures always go through.
         if entry.kind != "erase" and (
             (flags & OPTED_OUT and third_party) or (requires_consent and not flags & CONSENTED)
         ):

@@ -1,1 +1,1 @@
-"""Requests that leave this process: secrets kept out of sight, addresses checked, answers read within bounds."""
+"""Outgoing requests: secrets kept out of sight, addresses checked, answers limited in size and time."""

@@ -1,8 +1,8 @@
-"""Where a request may go: URLs read strictly, host names resolved once, every address checked.
+"""Where a request may go: URLs parsed strictly, host names resolved once, every address checked.
 
-A URL from a settings file or from a user can point at what only this host can reach: the cloud's metadata service,
-a database, an admin page. The rule is the one of the Standard Webhooks specification (section "SSRF"): internal
-ranges are refused, on every address that the name has, and the connection goes to the address that was checked.
+A URL from a settings file or a user may point to something only this host can reach: the cloud's metadata service, a
+database, an admin page. The rule is that of the Standard Webhooks specification (section "SSRF"): refuse a name with an
+address in an internal range, and connect to an address that was checked.
 """
 
 import ipaddress
@@ -17,22 +17,22 @@ from analytics_middleware.outgoing.secret import Secret
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 SocketAddress = tuple[int, tuple[Any, ...]]
-"""A family and what ``socket.connect`` takes."""
+"""The address family and the address for ``socket.connect``."""
 
 # RFC 6052 section 2.1: the well-known prefix that a NAT64 gateway maps onto IPv4.
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-# RFC 6890 section 2.1: protocol assignments, of which older Pythons call some global.
+# RFC 6890 section 2.1: protocol assignments; older Pythons consider some of them global.
 _ASSIGNMENTS: Final = ipaddress.ip_network("192.0.0.0/24")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
-# What RFC 3986 lets stand in a path and a query, percent-encoding included; no space, no control character.
+# The characters that RFC 3986 allows in a path and a query, percent-encoding included; no spaces or controls.
 _TARGET = re.compile(r"[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*")
 
 _TOKEN_SIZE: Final = 8
-"""Characters from which a segment of a path may be a token."""
+"""The minimum length of a path segment that may be a token."""
 
 
 class AddressRefusedError(OSError):
-    """The host's address is one that requests must not go to."""
+    """Requests must not go to the host's address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,15 @@ class Endpoint:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and a port that isn't the scheme's own; safe to print: tokens stand in paths and queries."""
+        """Scheme, host and any non-default port. Safe to print: tokens are in paths and queries."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         own = {"https": 443, "http": 80}[self.scheme]
         return f"{self.scheme}://{host}" + ("" if self.port == own else f":{self.port}")
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Return what of the path and the query may be a secret, the whole before its parts."""
+        """Return the parts of path and query that may be secrets, the whole before its parts."""
         path, query = self.path.rstrip("/"), self.query
-        # Short segments are words: what is masked everywhere must not make messages unreadable.
+        # Short segments are ordinary words; masking them would make messages unreadable.
         parts = [each for each in path.split("/") if len(each) >= _TOKEN_SIZE]
         values = [each.partition("=")[2] or each for each in query.split("&")]
         found = dict.fromkeys([path, query, *sorted(parts + values, key=len, reverse=True)])
@@ -67,7 +67,7 @@ class Endpoint:
 
 
 def read_url(option: str, url: str, *, allow_http: bool = False, allow_private: bool = False) -> Endpoint:
-    """Return the endpoint that *url*, the value of *option*, names.
+    """Parse *url*, the value of *option*.
 
     Raises `ConfigurationError`, which never repeats the URL's path or query, unless it is an https URL (or http with
     *allow_http*) without user name or fragment, and not an address literal in a private range (*allow_private*).
@@ -97,13 +97,13 @@ def read_url(option: str, url: str, *, allow_http: bool = False, allow_private: 
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether *address*, and the IPv4 address that it may embed, is one of the public Internet.
+    """Whether *address*, and any IPv4 address embedded in it, is on the public Internet.
 
-    ``ipaddress`` calls NAT64 and, before Python 3.13, 6to4 addresses global although they lead to whatever IPv4
-    address they embed.
+    ``ipaddress`` considers NAT64 and, before Python 3.13, 6to4 addresses global although they lead to the IPv4 address
+    embedded in them.
     """
     if isinstance(address, ipaddress.IPv6Address):
-        # Site-local addresses are deprecated (RFC 3879) but lead inside; `ipaddress` calls them global.
+        # Site-local addresses are deprecated (RFC 3879) but internal; `ipaddress` considers them global.
         if address.teredo is not None or address.is_site_local:
             return False
         inner = address.ipv4_mapped or address.sixtofour
@@ -123,15 +123,15 @@ def is_public(address: IPAddress) -> bool:
 def resolve(host: str, port: int, *, allow_private: bool) -> list[SocketAddress]:
     """Return the addresses of *host* to connect to, in the resolver's order.
 
-    Raises `AddressRefusedError` when any of them is private: a name with one public and one private address is what
-    an attacker would make. Raises `OSError` when there is none.
+    Raises `AddressRefusedError` if any of them is private: an attacker may use a name with one public and one private
+    address. Raises `OSError` if there is none.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses: list[SocketAddress] = []
     for family, _, _, _, address in found:
         if family.name not in ("AF_INET", "AF_INET6"):
             continue
-        # A zone (%eth0) is there for link-local addresses only.
+        # Only link-local addresses have a zone (%eth0).
         if not allow_private and not is_public(ipaddress.ip_address(str(address[0]).partition("%")[0])):
             raise AddressRefusedError(f"{host} has the private address {address[0]}; allow_private=True permits it")
         addresses.append((family, address))

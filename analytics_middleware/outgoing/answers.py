@@ -1,4 +1,4 @@
-"""What a status means for a batch, after RFC 9110 and the habits of ingestion services."""
+"""What a status means for a batch, by RFC 9110 and the conventions of ingestion services."""
 
 import re
 import time
@@ -12,8 +12,8 @@ from analytics_middleware.outgoing.transport import Answer
 _EXCERPT: Final = 200
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _TEMPORARY: Final = frozenset({408, 409, 421, 423, 425, 429})
-# A wrong key, a source that was switched off, a URL that moved: the destination is at fault and not these events.
-# They wait while somebody looks; refused for good, a mistyped key would use up everything there is to send.
+# A wrong key, a disabled source, a URL that moved: a problem of the destination, not of these events. They wait until
+# somebody fixes it; if it were permanent, a mistyped key would turn all events into dead letters.
 _SETTINGS: Final = {
     401: "check its key",
     402: "its account is not paid up",
@@ -26,9 +26,9 @@ _SETTINGS: Final = {
 
 
 def retry_after(answer: Answer, now: float | None = None) -> float | None:
-    """Return the seconds that Retry-After asks for (RFC 9110 section 10.2.3), None without one that can be read.
+    """Return the seconds that Retry-After asks for (RFC 9110 section 10.2.3), None if it is missing or unreadable.
 
-    Seconds may have a fraction, which some services send. A date in the past asks for nothing.
+    Some services send fractions of a second. A date in the past means 0.
     """
     text = answer.headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(text):
@@ -44,18 +44,18 @@ def retry_after(answer: Answer, now: float | None = None) -> float | None:
 
 def excerpt(answer: Answer, masked: Callable[[str], str] = str) -> str:
     """Return the beginning of an answer's text, *masked*, fit for a log line."""
-    # Cut last: of a secret that stands across the cut, half would be left.
+    # Cut after masking: half of a secret would not be recognized.
     text = masked(answer.body.decode("utf-8", "replace"))[:_EXCERPT]
-    # Written by a stranger: no line breaks, no terminal control sequences.
+    # Untrusted text: remove line breaks and terminal control sequences.
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
 def error_for(answer: Answer, where: str, masked: Callable[[str], str] = str) -> DeliveryError | None:
-    """Return what *answer* means for what was sent to *where*; None when it was accepted. Its text is quoted *masked*.
+    """Return the error that *answer* from *where* means, None if the batch was accepted. Its text is quoted *masked*.
 
-    2xx is accepted. 413 is too large. 408, 409, 421, 423, 425, 429 and 5xx pass. 3xx (no redirect is followed: a body
-    and its keys go where they were told) and those of 4xx that are about the destination's settings wait too, until
-    somebody changes them. Any other 4xx refuses the content for good.
+    2xx is accepted; 413 is too large. Temporary: 408, 409, 421, 423, 425, 429 and 5xx. These also wait, until somebody
+    changes the settings: 3xx (redirects are not followed, because body and keys are meant for the configured URL), and
+    the 4xx that concern the destination's settings. Any other 4xx refuses the content permanently.
     """
     status = answer.status
     if 200 <= status < 300:

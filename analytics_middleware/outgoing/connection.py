@@ -1,4 +1,4 @@
-"""Connections that keep to a deadline and go to addresses that were checked."""
+"""Connections that obey a deadline and connect only to checked addresses."""
 
 import http.client
 import io
@@ -14,11 +14,11 @@ from analytics_middleware.outgoing.address import SocketAddress
 
 _PIECE: Final = 65_536
 _INTERIM: Final = 20
-"""Interim answers that may precede the final one."""
+"""Maximum number of interim answers before the final one."""
 
 
 class _Timed(io.RawIOBase):
-    """A socket's file that gives each read what is left of the time, where a time-out alone starts over each time."""
+    """A socket's file that limits each read to the remaining time; a socket's time-out starts anew with each read."""
 
     def __init__(self, raw: io.RawIOBase, connection: "Connection") -> None:
         self._raw = raw
@@ -37,7 +37,7 @@ class _Timed(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """Passes over interim answers (RFC 9110 section 15.2), of which http.client knows 100 alone."""
+    """Skips all interim answers (RFC 9110 section 15.2); http.client only skips 100."""
 
     def _read_status(self) -> tuple[str, int, str]:
         base: Any = super()
@@ -50,7 +50,7 @@ class _Response(http.client.HTTPResponse):
 
 
 def _response(connection: "Connection", sock: Any, *args: Any, **options: Any) -> http.client.HTTPResponse:
-    """Return the answer on *sock*, read within the connection's deadline however slowly it drips."""
+    """Return the answer on *sock*, read within the connection's deadline even if it arrives byte by byte."""
     response = _Response(sock, *args, **options)
     file: Any = response.fp
     response.fp = io.BufferedReader(_Timed(file.detach(), connection))
@@ -58,19 +58,19 @@ def _response(connection: "Connection", sock: Any, *args: Any, **options: Any) -
 
 
 class Connection(HTTPConnection):
-    """A connection to one of *addresses*, under the name it was asked for, that keeps to *deadline*."""
+    """A connection to one of *addresses*, using the original host name, that obeys *deadline*."""
 
     deadline: float = 0.0
-    """Of ``time.monotonic``."""
+    """In seconds of ``time.monotonic``."""
     addresses: Sequence[SocketAddress] = ()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # A factory stands where http.client expects a class: it only calls it.
+        # http.client expects a class here but only calls it.
         self.response_class: Any = partial(_response, self)
 
     def limit(self) -> None:
-        """Give the next operation on the socket what is left of the time."""
+        """Limit the next operation on the socket to the remaining time."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
@@ -78,7 +78,7 @@ class Connection(HTTPConnection):
             self.sock.settimeout(left)
 
     def send(self, data: Any) -> None:
-        """Send *data* piece by piece: over TLS a time-out is for one piece and not for the whole."""
+        """Send *data* in pieces: with TLS a time-out applies to one piece, not to the whole."""
         for start in range(0, len(data), _PIECE):
             self.limit()
             super().send(data[start : start + _PIECE])
@@ -89,7 +89,7 @@ class Connection(HTTPConnection):
             sock = socket.socket(family, socket.SOCK_STREAM)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                # An address that swallows packets must leave time for the others.
+                # An address that never answers must leave time for the others.
                 left = max(0.0, self.deadline - time.monotonic())
                 sock.settimeout(max(left / (len(self.addresses) - index), 0.001))
                 sock.connect(address)
@@ -106,8 +106,8 @@ class Connection(HTTPConnection):
 
 
 class Plain(Connection):
-    """HTTP in the clear."""
+    """Unencrypted HTTP."""
 
 
 class Secure(Connection, HTTPSConnection):
-    """HTTP over TLS, the certificate verified for the host's name."""
+    """HTTP over TLS; the certificate is verified for the host's name."""

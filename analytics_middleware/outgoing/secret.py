@@ -9,14 +9,14 @@ from urllib.parse import quote, quote_plus
 
 MASK: Final = "***"
 
-# A name or a dotted path, and not what a URL's user and password stand in.
+# A name or a dotted path; a URL with user and password does not match.
 _WORD = re.compile(r"[\w.-]*")
 
 
 class Secret:
-    """A text that only `reveal` shows. Printed, formatted or in a traceback's locals it is ``***``.
+    """A text that only `reveal` returns. Printed, formatted or in a traceback's locals it is ``***``.
 
-    It is no ``str``: an encoder that takes any text would write it out.
+    Not a ``str``, because encoders would write that out.
     """
 
     __slots__ = ("_text",)
@@ -25,7 +25,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text; to be called in the expression that uses it, never kept in a variable."""
+        """Return the text. Call it in the expression that uses it; never keep the result in a variable."""
         return self._text
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Secret:
 
 
 class Guarded(dict[str, Any]):
-    """Options of which some may be secrets: printed it shows their names, the ``class`` and what is no text."""
+    """Options that may include secrets. The repr shows names, the ``class``, and values that are not text."""
 
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{name!r}: {self._shown(name)}" for name in self) + "}"
@@ -65,7 +65,7 @@ class Guarded(dict[str, Any]):
 
 
 def guarded(value: object) -> str:
-    """Return the repr of *value* for a message, masked where it may hold secrets: in URLs, options and lists."""
+    """Return the repr of *value* for a message, with possible secrets masked: URLs, options and lists."""
     if isinstance(value, Mapping):
         return repr(Guarded(cast("Mapping[str, Any]", value)))
     if isinstance(value, str):
@@ -74,11 +74,11 @@ def guarded(value: object) -> str:
 
 
 def redact(text: str, secrets: Iterable[Secret]) -> str:
-    """Return *text* with every one of *secrets* masked, as it is or in the forms URLs and Basic auth give it."""
+    """Return *text* with all *secrets* masked, both plain and as encoded in URLs and Basic auth."""
     for secret in secrets:
         plain = secret.reveal()
         if len(plain) < 4:
-            # Masking such a text everywhere would say where it stands.
+            # Masking every occurrence of such a short text would give it away.
             continue
         user_only = b64encode(f"{plain}:".encode()).decode()
         for form in (plain, quote(plain, safe=""), quote_plus(plain), user_only, user_only.rstrip("=")):

@@ -1,4 +1,4 @@
-"""What became of a batch that took several requests, added up into one `DeliveryError`."""
+"""The outcome of a batch that took several requests, summed up in one `DeliveryError`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -7,13 +7,13 @@ from analytics_middleware.errors import DeliveryError
 from analytics_middleware.event import Event, Identify
 
 Item = Event | Identify
-"""What is delivered; both have an ``event_id``."""
+"""The type of what is delivered; it has an ``event_id``."""
 
 T = TypeVar("T", bound=Item)
 
 
 class Tally(Generic[T]):
-    """Adds up what was refused, what must be sent again and what may have arrived; the rest was delivered."""
+    """Sums up which items were refused, must be retried or may have arrived; the rest were delivered."""
 
     def __init__(self) -> None:
         self.rejected: dict[str, str] = {}
@@ -24,7 +24,7 @@ class Tally(Generic[T]):
         self.texts: list[str] = []
 
     def failed(self, items: Sequence[T], error: DeliveryError) -> None:
-        """Note that sending *items* ended with *error*."""
+        """Record that sending *items* failed with *error*."""
         self.texts.append(str(error))
         if error.retry_after is not None:
             self.retry_after = max(error.retry_after, self.retry_after or 0.0)
@@ -42,19 +42,19 @@ class Tally(Generic[T]):
             self.again.update(ids)
 
     def reject(self, reasons: Mapping[str, str]) -> None:
-        """Note ids that were refused for good, with the reason."""
+        """Record ids that were permanently refused, with the reason."""
         self.rejected.update(reasons)
         self.texts += list(reasons.values())[:1]
 
     def wait(self, items: Iterable[T]) -> None:
-        """Note that *items* were not sent."""
+        """Record that *items* were not sent."""
         self.again.update(item.event_id for item in items)
 
     def settle(self, items: Sequence[T]) -> None:
-        """Raise what the sum means for *items*, the whole batch; return when all were delivered.
+        """Raise the error that sums up the outcome of *items*, the whole batch; return if all were delivered.
 
-        A batch of which nothing arrived failed as a whole: delivery then waits for the destination instead of
-        counting attempts against events.
+        If nothing arrived, the batch failed as a whole: delivery then waits for the destination and counts no attempts
+        against events.
         """
         if not (self.rejected or self.again or self.uncertain):
             return
@@ -75,24 +75,24 @@ class Tally(Generic[T]):
 
 
 class Result(NamedTuple):
-    """What became of one request; no error is a success."""
+    """The outcome of one request; no error means success."""
 
     error: DeliveryError | None
 
 
 def attempt(send: Callable[[Sequence[T]], object], chunk: Sequence[T]) -> Result:
-    """Return what became of *chunk* when it was given to *send*. Never raises."""
+    """Return the outcome of sending *chunk* with *send*. Never raises."""
     try:
         send(chunk)
     except DeliveryError as error:
         return Result(error)
-    except Exception as error:  # noqa: BLE001 - a fault of ours with these events must not send the others twice
+    except Exception as error:  # noqa: BLE001 - our own error with these events must not make others be sent twice
         return Result(DeliveryError(f"{type(error).__name__}: {error}", retry=[item.event_id for item in chunk]))
     return Result(None)
 
 
 Runner = Callable[[Sequence[Sequence[T]]], Sequence[Result | None]]
-"""Sends each of some chunks; None for those that were not begun because the destination seems down."""
+"""Sends each of some chunks; None for those not sent because the destination seems down."""
 
 
 def one_by_one(send: Callable[[Sequence[T]], object]) -> "Runner[T]":
@@ -110,16 +110,16 @@ def one_by_one(send: Callable[[Sequence[T]], object]) -> "Runner[T]":
 
 
 def is_down(result: Result) -> bool:
-    """Whether *result* says that further requests would fail too."""
+    """Whether *result* suggests that further requests would fail too."""
     error = result.error
     return error is not None and not (error.partial or error.permanent or error.too_large)
 
 
 def deliver(items: Sequence[T], chunks: Sequence[Sequence[T]], run: "Runner[T]") -> None:
-    """Send *chunks*, the requests that *items* make, with *run* and raise what they add up to.
+    """Send the *chunks* of *items* with *run*; raise the error that sums up the outcome.
 
-    A chunk that is refused as a whole is sent in halves until what is at fault stands alone. After a failure that is
-    the destination's nothing further is sent.
+    A chunk that is refused as a whole is halved repeatedly until the culprits are found. After a failure of the
+    destination nothing more is sent.
     """
     tally = Tally[T]()
     waiting: list[Sequence[T]] = list(chunks)

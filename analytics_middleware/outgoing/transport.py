@@ -1,8 +1,8 @@
-"""One HTTP request and its answer, within a deadline: kept connections, bounded answers, and what a failure means.
+"""One HTTP request and its answer, within a deadline: connection reuse, limited answers, classified failures.
 
-urllib3 makes the connections (TLS with verified names, proxies); the pool is our own, because what counts here is
-*when* something failed. A request that never left may be sent again anywhere; one that left without an answer may
-have arrived. urllib3's pool also logs each URL, and some destinations want their secret there.
+urllib3 makes the connections (TLS with verified names, proxies). The pool is our own because it matters *when* a
+request failed: one that was never sent completely may safely be sent again; one that was sent but not answered may
+have arrived. Also, urllib3's pool logs each URL, and some destinations put their secret there.
 """
 
 import http.client
@@ -22,18 +22,18 @@ from analytics_middleware.outgoing.address import Endpoint, resolve
 from analytics_middleware.outgoing.connection import Connection, Plain, Secure
 
 MAX_ANSWER: Final = 65_536
-"""Bytes of an answer's body that are read, before and after decompression."""
+"""Maximum bytes of an answer's body, before and after decompression."""
 _BODY_TIME: Final = 5.0
-"""Seconds that an answer's body may take once its status is known: it adds little to that."""
+"""Seconds to wait for an answer's body once its status is known: the status matters most."""
 _IDLE: Final = 15.0
-"""Seconds after which a kept connection is not trusted: servers close idle ones, and a request that meets the close
-on its way has an unknown fate."""
+"""Seconds after which an idle connection is not reused: servers close idle ones, and a request sent at that moment may
+or may not have arrived."""
 _KEPT: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request. Its repr shows no header, query or body: they hold keys and people's data."""
+    """A request. Its repr shows no headers, query or body, which contain keys and personal data."""
 
     method: str
     target: str
@@ -46,25 +46,25 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said. *complete* is False when the body was cut, too long, too slow or garbled, and so left out."""
+    """A server's answer. *complete* is False if the body was cut, too long, too slow or garbled; then it is empty."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    """By lower-case name; several of one name joined with a comma."""
+    """By lower-case name; repeated headers are joined with a comma."""
     body: bytes = field(default=b"", repr=False)
     complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No answer. *sent* says that the whole request may have arrived."""
+    """No answer. *sent* says whether the whole request may have arrived."""
 
     text: str
     sent: bool
 
 
 class Transport:
-    """Sends requests to one endpoint, from any thread; each takes at most *timeout* seconds, name look-up apart."""
+    """Sends requests to one endpoint, from any thread. Each takes at most *timeout* seconds, excluding name look-up."""
 
     def __init__(
         self,
@@ -91,11 +91,11 @@ class Transport:
         self._idle: list[tuple[Connection, float]] = []
 
     def exchange(self, request: Outgoing) -> Answer | Failure:
-        """Send *request* and return the answer, or why there is none. Never raises."""
+        """Send *request*; return the answer or the failure. Never raises."""
         deadline = time.monotonic() + self._timeout
         try:
             connection = self._take(deadline)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing was sent
+        except Exception as error:  # noqa: BLE001 - any error here means that nothing was sent
             return Failure(f"no connection: {_said(error)}", sent=False)
         connection.deadline = deadline
         answer = _exchange(connection, request)
@@ -106,7 +106,7 @@ class Transport:
         return answer
 
     def close(self) -> None:
-        """Close the connections that are kept. The next request opens new ones."""
+        """Close idle connections. The next request opens a new one."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection, _ in idle:
@@ -114,7 +114,7 @@ class Transport:
 
     def _take(self, deadline: float) -> Connection:
         if self._pid != os.getpid():
-            # The parent goes on using its connections; here only our copies of the descriptors are closed.
+            # The parent still uses its connections; this only closes our copies of the descriptors.
             inherited = self._idle
             self._reset()
             for connection, _ in inherited:
@@ -124,7 +124,7 @@ class Transport:
                 if not self._idle:
                     break
                 connection, since = self._idle.pop()
-            # Readable without being asked means that the server closed it, or says something nobody asked for.
+            # Readable before a request means that the server closed it or sent something unexpected.
             if time.monotonic() - since < _IDLE and connection.sock and not wait_for_read(connection.sock, timeout=0.0):
                 return connection
             connection.close()
@@ -167,21 +167,21 @@ def _exchange(connection: Connection, request: Outgoing) -> Answer | Failure:
         connection.putheader("Content-Length", str(len(request.body)))
         connection.endheaders(request.body)
     except (ConnectionError, ssl.SSLEOFError) as error:
-        # The server stopped listening before the end. It may have said why: 413 comes this way.
+        # The server stopped reading. It may have answered, for example with 413.
         answer = _read(connection)
         return (
             answer if isinstance(answer, Answer) else Failure(f"broken off while sending: {_said(error)}", sent=False)
         )
-    except Exception as error:  # noqa: BLE001 - as long as a part is missing no server can act on the rest
+    except Exception as error:  # noqa: BLE001 - an incomplete request is not acted on
         return Failure(f"not sent: {_said(error)}", sent=False)
     return _read(connection)
 
 
 def _read(connection: Connection) -> Answer | Failure:
     try:
-        # http.client's: urllib3's own logs the URL when headers are malformed.
+        # Not urllib3's getresponse, which logs the URL when headers are malformed.
         response = http.client.HTTPConnection.getresponse(connection)
-    except Exception as error:  # noqa: BLE001 - sent, and no answer that can be read
+    except Exception as error:  # noqa: BLE001 - sent, but no readable answer
         return Failure(f"no answer: {_said(error)}", sent=True)
     with response:
         headers: dict[str, str] = {}
@@ -194,7 +194,7 @@ def _read(connection: Connection) -> Answer | Failure:
             if response.length:
                 raise http.client.IncompleteRead(body)
             body = _unpacked(body, headers.get("content-encoding", "identity"))
-        except Exception:  # noqa: BLE001 - the status is what counts
+        except Exception:  # noqa: BLE001 - only the status matters
             connection.close()
             return Answer(response.status, headers, complete=False)
         if len(body) > MAX_ANSWER:
@@ -206,7 +206,7 @@ def _read(connection: Connection) -> Answer | Failure:
 
 
 def _unpacked(body: bytes, encoding: str) -> bytes:
-    """Return *body* without its content *encoding*: some servers compress although nobody asked them to."""
+    """Return *body* decoded from content *encoding*: some servers compress without being asked to."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity") or not body:
         return body
@@ -220,7 +220,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
 
 
 def _said(error: Exception) -> str:
-    """Return a word on *error* that holds nothing of the request: some messages quote the URL."""
+    """Describe *error* without anything from the request: some messages quote the URL."""
     if isinstance(error, TimeoutError):
         return "time-out"
     if isinstance(error, ssl.SSLCertVerificationError):

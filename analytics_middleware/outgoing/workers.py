@@ -1,4 +1,4 @@
-"""A few threads for destinations that take one event a request."""
+"""Threads for destinations that take one event per request."""
 
 import os
 import queue
@@ -11,10 +11,10 @@ R = TypeVar("R")
 
 
 class Workers:
-    """Calls functions for many items, at most *count* at once, over threads that it starts when first needed.
+    """Calls functions for many items, at most *count* at once, in threads that start when first needed.
 
-    The threads are daemons, which those of ``concurrent.futures`` are not: a destination that hangs must not hold up
-    the end of the process.
+    They are daemon threads, unlike those of ``concurrent.futures``: a destination that hangs must not delay the end of
+    the process.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -32,10 +32,10 @@ class Workers:
     ) -> list[R | None]:
         """Return each item's result, in order; the function must not raise.
 
-        Once *stop* says so of a result no further item is begun; the result of those is None.
+        When *stop* returns true for a result, no more items are started; their results are None.
         """
         if self._pid != os.getpid():
-            # The threads are the parent's.
+            # After a fork the threads exist only in the parent.
             self._reset()
         task = _Task(function, items, stop)
         wanted = min(self._count, len(items)) - 1
@@ -47,13 +47,13 @@ class Workers:
             self._threads.append(thread)
         for _ in range(wanted):
             self._tasks.put(task)
-        # The calling thread is one of those at work.
+        # The calling thread takes part in the work.
         task.work()
         task.done.wait()
         return task.results
 
     def close(self, timeout: float = 0.0) -> None:
-        """Let the threads end after what they are doing, waiting at most *timeout* seconds for each."""
+        """Let the threads finish their current work; wait at most *timeout* seconds for each."""
         threads, self._threads = self._threads, []
         for _ in threads:
             self._tasks.put(None)
@@ -67,7 +67,7 @@ class Workers:
 
 
 class _Task(Generic[T, R]):
-    """Items that several threads take from until there are none left."""
+    """Items that several threads take one by one."""
 
     def __init__(self, function: Callable[[T], R], items: Sequence[T], stop: Callable[[R], bool]) -> None:
         self.results: list[R | None] = [None] * len(items)
