@@ -20,7 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "analytics_middleware.request"
-"""Where the request's context stands in its scope, for layers further in."""
+"""The key of the request's context in its scope, where inner layers find it."""
 
 
 class AnalyticsMiddleware:
@@ -81,17 +81,17 @@ class AnalyticsMiddleware:
                     headers = list(sent)
                     message = {**message, "headers": headers}
                 if (cookie := context.respond(message["status"], headers)) is not None:
-                    # A new list: the application's own may be that of a response it gives to everybody.
+                    # A new list: the application may send its own to everybody.
                     message = {**message, "headers": [*headers, (b"set-cookie", cookie.encode("latin-1"))]}
                 awaiting_trailers = message.get("trailers", False)
             last = not context.finished and _is_last(message, kind, awaiting_trailers)
-            # A server that now sets a timer for its next request would keep this one with it all the while. What is
-            # current here may be another's: of a task that ends the responses of many.
+            # A keep-alive timer set inside send() captures the current context and would keep this request alive. Clear
+            # the variable only if it is ours: one task may finish several responses.
             lifted = current.set(None) if last and current.get() is context else None
             try:
                 await send(message)
             except OSError:
-                # What servers raise when the client has gone (ASGI 2.4).
+                # Servers raise it when the client has gone (ASGI 2.4).
                 context.disconnected = True
                 raise
             finally:
@@ -118,7 +118,7 @@ class AnalyticsMiddleware:
                 if context.disconnected:
                     context.status = 499
                 elif context.status is None:
-                    # The server answers for an application that returned without a response.
+                    # The application returned without a response, so the server answers 500.
                     context.status = 500
                 context.finish(clock() - began)
             if analytics.settings.flush_on_response:
@@ -165,7 +165,7 @@ class AnalyticsMiddleware:
         await self.app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Follow the application through its lifespan, or live one of our own where it knows none (Django)."""
+        """Follow the application's lifespan, or answer the server for one without lifespan support (Django)."""
         received = answered = False
 
         async def receive_noting() -> Message:
@@ -180,7 +180,7 @@ class AnalyticsMiddleware:
             if message["type"] == "lifespan.startup.complete":
                 self.analytics.begin_serving()
             elif message["type"].startswith("lifespan.shutdown."):
-                # Before the last word to the server: after it the process may be gone.
+                # Before the last message to the server, after which the process may end.
                 await _in_thread(self.analytics.end_serving)
             await send(message)
 
@@ -188,7 +188,7 @@ class AnalyticsMiddleware:
             await self.app(scope, receive_noting, send_noting)
         except Exception:
             if answered or received:
-                # It knows lifespans: what keeps it from starting is for the server to hear.
+                # It knows the protocol, so the server must see why it did not start.
                 raise
             logger.debug("analytics: the application knows no lifespan", exc_info=True)
             await receive()
@@ -201,7 +201,7 @@ async def _in_thread(function: Callable[[], None]) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        # Not asyncio's loop but trio's, whose module must be there then.
+        # Not asyncio's loop but trio's, so trio has been imported.
         await sys.modules["trio"].to_thread.run_sync(function)
     else:
         await asyncio.to_thread(function)

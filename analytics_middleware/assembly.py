@@ -1,4 +1,4 @@
-"""Which outbox, store and feed the settings ask for. What is not asked for is not imported."""
+"""Builds the outbox, store and feed that the settings ask for, and imports only what they need."""
 
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,10 @@ def build_outbox(settings: Settings) -> Outbox:
 
 
 def build_hub(settings: Settings) -> "HubStore | None":
-    """Return the store elsewhere that *settings* name, if they do. Raises `ConfigurationError`."""
+    """Return the client of the hub that *settings* name, if any. Raises `ConfigurationError`."""
     if settings.store in (None, "default"):
         return None
-    # Not at import: most have their store here.
+    # Imported here because most applications have no hub.
     from analytics_middleware.store.hub import HubStore
 
     if isinstance(settings.store, str):
@@ -35,7 +35,7 @@ def build_hub(settings: Settings) -> "HubStore | None":
 def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
     """Return the store that *settings* ask for.
 
-    Without the extra `insights` there is none in a data directory; asking it says so (`Analytics.insights`).
+    It is None for a data directory without the extra `insights`; `Analytics.insights` then says so.
     """
     if settings.store is None:
         return None
@@ -47,7 +47,7 @@ def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
         from analytics_middleware.store.clickhouse import ClickHouseStore
 
         return ClickHouseStore(settings.store, retention_days=settings.retention_days)
-    # Not at import: an application that only forwards events never needs it.
+    # Imported here because an application that only forwards events never needs it.
     if isinstance(outbox, SqliteOutbox):
         try:
             from analytics_middleware.store.duckdb import DuckDBStore
@@ -60,7 +60,7 @@ def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
 
 
 def build_feed(store: "Store | None", outbox: Outbox) -> Feed | None:
-    """Return what takes events from the log to *store*: a store that works on the log itself does so."""
+    """Return what feeds *store* from the log: its own feed if it has one, else a `StoreFeed`."""
     if store is None:
         return None
     from analytics_middleware.store.feed import StoreFeed

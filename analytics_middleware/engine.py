@@ -1,4 +1,4 @@
-"""What records and delivers in one process: pipeline, writer thread, delivery threads. A fork makes a new one."""
+"""What records and delivers in one process: pipeline, writer thread, delivery threads. A forked child makes its own."""
 
 import math
 import threading
@@ -78,7 +78,7 @@ class Engine:
         self._writer = Writer(self._write, settings.queue_size, self.counters, self._tick)
         self.put: Callable[[Submission], None] = self._writer.put
         self._recording = threading.RLock()
-        """Held by whoever uses pipeline and spill: the writer thread, and in the worker those who record for others."""
+        """Held while pipeline and spill are used: by the writer thread, and in the worker by those of the relay."""
         self._relay: Relay | None = None
         self._relay_server: RelayServer | None = None
         if self._database is not None and not settings.background:
@@ -90,7 +90,7 @@ class Engine:
         self.enricher.warm_up()
 
     def start(self) -> None:
-        """Start the threads. Where none can be started any more, that is logged, and what comes is counted as lost."""
+        """Start the threads. If none can be started any more, at exit, log that; events are then counted as lost."""
         if self._database is not None:
             self._database.give_up_at(math.inf)
         try:
@@ -118,9 +118,9 @@ class Engine:
             runner.wake()
 
     def work(self) -> None:
-        """Deliver here whatever the settings say of the web processes, and have `flush` wait for the whole log."""
+        """Deliver here, whatever the setting `background` says, and make `flush` wait for the whole log."""
         if self._relay is not None:
-            # Here it is recorded.
+            # This process records by itself.
             self._relay.stop_waiting()
             self.put = self._writer.put
         if not self._runners:
@@ -128,7 +128,7 @@ class Engine:
         self.wake_delivery()
 
     def record_for_others(self) -> None:
-        """Take from now on what other processes of the host hand over; after `work`."""
+        """From now on record what other processes of the host hand over; to be called after `work`."""
         if self._database is not None:
             self._relay_server = RelayServer(self._database.directory, self._take_items, self.counters)
             self._relay_server.start()
@@ -136,7 +136,7 @@ class Engine:
     def flush(self, timeout: float, *, patient: bool = True) -> bool:
         """Wait until every collector has passed the last event accepted here; return whether it was in time.
 
-        Who is not *patient* does not wait for what is down, nor for other processes.
+        If not *patient*, it waits neither for what is down nor for other processes.
         """
         deadline = time.monotonic() + timeout
         if not self._writer.drain(timeout):
@@ -161,7 +161,7 @@ class Engine:
     def awaited(self, *, patient: bool = True) -> list[str]:
         """Return the names of the consumers that `flush` waits for.
 
-        Not the embedded store while another process seals, which takes a minute and nobody need wait for.
+        The embedded store is left out while another process seals: that takes a minute, and nobody need wait for it.
         """
         if not patient and not self._runners:
             return []
@@ -177,14 +177,14 @@ class Engine:
         )
 
     def take_over(self, drafts: Sequence[Draft]) -> None:
-        """Write *drafts* into the log before this returns. Raises what `FAILURES` lists."""
+        """Write *drafts* to the log before returning. Raises what `FAILURES` lists."""
         self._spill.register()
         self._last_seq = max(self._last_seq, self._outbox.append(drafts, {}))
         for runner in self._runners:
             runner.wake()
 
     def maintain(self) -> bool:
-        """Prune what everybody has passed, release what is private, clean up; return whether nothing is left behind."""
+        """Prune what all consumers have passed, delete what is private, clean up; return if nothing is left."""
         self._outbox.tick(self.names)
         while isinstance(self._outbox, SqliteOutbox) and self._outbox.more_to_prune:
             self._outbox.tick(self.names)
@@ -194,7 +194,7 @@ class Engine:
         """Write what is left, deliver what lives in memory only, end the threads; return whether all ended in time."""
         deadline = time.monotonic() + timeout
         if self._database is not None:
-            # Whoever holds its lock, and is perhaps stopped: the threads have some time left to end.
+            # The process that holds the database's lock may be stopped: give up early enough for the threads to end.
             self._database.give_up_at(deadline - timeout / 2)
         if self._relay_server is not None:
             self._relay_server.stop(timeout)
@@ -208,7 +208,7 @@ class Engine:
         stopped = [runner.join(max(0.0, deadline - time.monotonic())) for runner in self._runners]
         self._count_lost()
         if not all(stopped):
-            # A thread that waits for a dead destination ends with the process; its successor need not wait for it.
+            # Threads that wait for a dead destination end with the process; others need not wait for their leases.
             self._release_leases()
         return stopped_writing and all(stopped)
 
@@ -225,13 +225,13 @@ class Engine:
         return stopped
 
     def ended(self, timeout: float) -> bool:
-        """Whether no thread is left after *timeout* seconds at most, once `stop` was called."""
+        """Wait after `stop` for at most *timeout* seconds; return whether no thread is left."""
         deadline = time.monotonic() + timeout
         runners = all(runner.join(max(0.0, deadline - time.monotonic())) for runner in self._runners)
         return runners and not self._writer.running
 
     def abandon(self) -> None:
-        """In a forked child: leave all of it to the parent."""
+        """In a forked child: leave everything to the parent."""
         self._writer.abandon()
         if self._relay is not None:
             self._relay.abandon()
@@ -244,7 +244,7 @@ class Engine:
         if self._relay is not None:
             groups = self._relay.send(items)
             if self._writer.abandoned:
-                # A greenlet that was sending in the parent, and goes on here.
+                # This is a greenlet that was sending in the parent, and goes on here.
                 return
             self._last_seq = max(self._last_seq, self._relay.last_seq)
             self._record_groups(groups)
@@ -269,11 +269,11 @@ class Engine:
                 try:
                     self._take_groups({group.id: drafts})
                 except FAILURES:
-                    # If the worker writes it meanwhile, it is in the log twice, under the same ids.
+                    # If the worker writes the group meanwhile, it is in the log twice, with the same ids.
                     self._spill.write(drafts)
 
     def _take_groups(self, groups: Mapping[str, Sequence[Draft]]) -> None:
-        """Write those of *groups* that are not in the log before this returns. Raises what `FAILURES` lists."""
+        """Write those of *groups* that are not in the log yet, before returning. Raises what `FAILURES` lists."""
         self._spill.register()
         if isinstance(self._outbox, SqliteOutbox):
             self._last_seq = max(self._last_seq, self._outbox.append_groups(groups))
@@ -298,7 +298,7 @@ class Engine:
             try:
                 self._outbox.tick(self.names)
             except FAILURES:
-                # Said already when the events themselves could not be written.
+                # Already logged when the events themselves could not be written.
                 return
 
     def _deliver_rest(self, deadline: float) -> None:
@@ -330,7 +330,7 @@ class Engine:
 
 
 def immediate(settings: Settings, counters: Counters, sink: Callable[[Event], None]) -> Callable[[Submission], None]:
-    """Return what takes the place of a hand-off in tests: events go to *sink* at once, with the client's address."""
+    """Return what replaces the queue in tests: it passes events to *sink* at once, with the client's address."""
     enricher = Enricher(settings, PrivateSalts(), PrivateSessions(), counters)
     pipeline = Pipeline(settings, counters, enricher, keep_address=True)
 

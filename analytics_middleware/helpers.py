@@ -16,7 +16,7 @@ P = ParamSpec("P")
 
 
 def _helper(function: Callable[P, None]) -> Callable[P, None]:
-    """Make *function* safe to call from a view: what it raises is logged and counted, never the view's problem."""
+    """Make *function* safe to call from a view: what it raises is logged and counted, and does not reach the view."""
 
     @functools.wraps(function)
     def safely(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -91,10 +91,10 @@ def set_action_name(name: str) -> None:
 
 @_helper
 def set_user(user_id: str | int | UUID | None) -> None:
-    """Say whose request this is, over what the framework's auth says; None says nobody's. A no-op outside a request.
+    """Set the user of the current request, which outranks the framework's auth; None means nobody.
 
-    With ``visitor="cookie"``, None for somebody who was signed in also replaces their visitor cookie. Where it is this
-    call that tells of the sign-out, make it before the session is emptied.
+    With ``visitor="cookie"``, None also replaces the visitor cookie of a user who was signed in. If a sign-out is
+    noticed only by this call, make it before the session is cleared. A no-op outside a request.
     """
     if (context := _open_context()) is not None:
         if user_id is None and context.analytics.visitor_cookie is not None:
@@ -106,7 +106,7 @@ def set_user(user_id: str | int | UUID | None) -> None:
 
 @_helper
 def track(event: str | Event, properties: Mapping[str, Any] | None = None, **fields: Any) -> None:
-    """Send a custom event from within a request, with every empty field filled that the request knows.
+    """Send a custom event from within a request, whose facts fill the event's empty fields.
 
     *event* is a name or an `Event`; *fields* are further fields of a named event, such as ``revenue`` or
     ``user_id``. A no-op outside a request: there use `Analytics.track`.
@@ -119,7 +119,7 @@ def track(event: str | Event, properties: Mapping[str, Any] | None = None, **fie
 
 @_helper
 def identify(user_id: str | int | UUID, traits: Mapping[str, Any] | None = None, anon_id: str | None = None) -> None:
-    """Merge *traits* into what is known of *user_id*, and tie *anon_id* to it. A no-op outside a request."""
+    """Merge *traits* into those known of *user_id*, and link *anon_id* to that user. A no-op outside a request."""
     context = current.get()
     if context is not None:
         context.analytics.identify(user_id, traits, anon_id)

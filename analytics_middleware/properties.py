@@ -1,7 +1,7 @@
-"""Names and property values from anywhere are made safe to encode before they go any further.
+"""Converts names and property values from anywhere into a form that can always be encoded.
 
-A property value is a JSON scalar. Whatever else a caller hands over is turned into one here, so that no value in
-the log can refuse to be encoded later, in a thread where nobody could do anything about it.
+A property value is a JSON scalar. Anything else is converted into one here, so that encoding can't fail later, in a
+thread where nobody could do anything about it.
 """
 
 import enum
@@ -26,7 +26,7 @@ MAX_VALUE: Final = 4096
 _MAX_DEPTH = 8
 _MAX_ITEMS = 256
 _MAX_NODES = 4096
-"""Items of a nested value in all: depth alone does not end a list that holds itself many times."""
+"""Items of a nested value in all: a limit of depth alone does not stop a list that contains itself many times."""
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _to_json = msgspec.json.Encoder(order="sorted").encode
 
@@ -50,9 +50,9 @@ def clean_name(name: object) -> str:
 
 
 def clean_user_id(user_id: object) -> str:
-    """Return *user_id* as text. Raises `TypeError` unless it is text, an integer or a UUID.
+    """Return *user_id* as text. Raises `TypeError` unless it is a str, an integer or a UUID.
 
-    The text of a whole user may be an e-mail address, or another one in each process.
+    A user object is refused: its str() may be an e-mail address, or differ between processes.
     """
     if isinstance(user_id, bool) or not isinstance(user_id, (str, int, UUID, Integral)):
         raise TypeError(f"a user id must be a str, int or UUID such as user.id, not {type(user_id).__name__}")
@@ -62,12 +62,12 @@ def clean_user_id(user_id: object) -> str:
 def identifier(answer: object) -> str | None:
     """Return a user's id as text from the *answer* of a framework or of the hook `get_user_id`; None for nobody.
 
-    Text is cleaned later, off the request's path. Raises `TypeError` for what is no id, or would have to be awaited.
+    Text is cleaned later, off the request path. Raises `TypeError` for an awaitable and for anything else but an id.
     """
     if answer is None or type(answer) is str:
         return answer
     if isinstance(answer, Coroutine):
-        # Nobody will await it: Python would warn of that, far from here.
+        # Nobody will await it, of which Python would warn somewhere else.
         answer.close()
         raise TypeError("a user id must be known at once, not awaited")
     return clean_user_id(answer)
@@ -76,9 +76,9 @@ def identifier(answer: object) -> str | None:
 def clean_value(value: Any) -> Scalar:
     """Return *value* as a JSON scalar that every encoder and store accepts.
 
-    NaN and infinities become None, integers beyond 64 bits text, dates ISO 8601, decimals, UUIDs and enum members
-    their text; lists and mappings compact JSON with sorted keys; anything else ``str(value)``. Never raises: a
-    value that can't be printed becomes a text that says so.
+    NaN and infinities become None, integers beyond 64 bits text, dates ISO 8601, enum members their value, lists and
+    mappings compact JSON with sorted keys; anything else becomes ``str(value)``. Never raises: if ``str()`` fails, the
+    text says so.
     """
     if type(value) is str:
         return clean_text(value, MAX_VALUE)
@@ -90,7 +90,7 @@ def clean_value(value: Any) -> Scalar:
         return value if math.isfinite(value) else None
     try:
         plain = _plain(value, _MAX_DEPTH, iter(range(_MAX_NODES)))
-    except Exception:  # noqa: BLE001 - the application's objects may raise anything when asked what they are
+    except Exception:  # noqa: BLE001 - converting the application's objects may raise anything
         return _unprintable(value)
     if isinstance(plain, (list, dict)):
         return clean_text(_to_json(plain).decode(), MAX_VALUE)
@@ -118,7 +118,7 @@ def _unprintable(value: object) -> str:
 
 
 def _plain(value: Any, depth: int, nodes: Iterator[int]) -> Any:
-    """Return *value* as nested lists, dicts and scalars; *depth* and *nodes* end cycles and hostile nesting."""
+    """Return *value* as nested lists, dicts and scalars; *depth* and *nodes* limit cycles and hostile nesting."""
     match value:
         case bool() | None:
             return value
@@ -136,7 +136,7 @@ def _plain(value: Any, depth: int, nodes: Iterator[int]) -> Any:
             return _plain_mapping(value, depth - 1, nodes) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
         case list() | tuple() | set() | frozenset():
             return _plain_list(value, depth - 1, nodes) if depth else "…"  # pyright: ignore[reportUnknownArgumentType]
-        case _:  # Decimal, UUID and whatever else says what it is
+        case _:  # Decimal, UUID and anything else
             return clean_text(str(value), MAX_VALUE)
 
 

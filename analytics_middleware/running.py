@@ -1,4 +1,4 @@
-"""What an `Analytics` object is in one process: started when needed, closed, begun anew in a forked child."""
+"""The life cycle of `Analytics` in a process: started when needed, closed, started over in a forked child."""
 
 import os
 import threading
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 _RESPONSE_TIMEOUT = 5.0
-"""Seconds that a response waits for delivery at most (``flush_on_response``)."""
+"""Maximum number of seconds that a response waits for delivery (``flush_on_response``)."""
 
 
 class Running:
-    """The threads that record and deliver, and what they work with. No thread is started before it is needed."""
+    """Starts and stops the threads that record and deliver. No thread is started before it is needed."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Running:
         self.active = settings.active
         """Whether requests are recorded at all."""
         if self.active:
-            # Before the server takes requests: the first events must not wait for it in memory.
+            # Before the server takes requests, so that the first events don't wait in memory for slow imports.
             self._engine.warm_up()
         lifecycle.register(self)
 
@@ -60,12 +60,12 @@ class Running:
         self._made_in = os.getpid()
         self._starting = threading.RLock()
         self._serving = 0
-        """Applications that are up and will say when they go down."""
+        """How many applications are up and will call `end_serving`."""
         self._closed = False
 
     @property
     def counters(self) -> Counters:
-        """What this process has counted since it last wrote its counts down."""
+        """The counts of this process since it last stored them."""
         return self._engine.counters
 
     @property
@@ -74,7 +74,7 @@ class Running:
         return self._immediate is not None
 
     def submit(self, item: Submission) -> None:
-        """Hand *item* over to the writer thread. Never blocks and never raises."""
+        """Submit *item* to the writer thread. Never blocks and never raises."""
         try:
             if self._immediate is not None:
                 self._immediate(item)
@@ -98,11 +98,11 @@ class Running:
     def _start(self) -> None:
         pid = os.getpid()
         if self._pid == pid:
-            # Another thread's first request was quicker.
+            # Another thread was quicker.
             return
         if self._made_in != pid:
-            # Forked where Python's hooks don't run (uWSGI), perhaps before anything was started: two workers must not
-            # hold one lease under one name.
+            # Forked by a server that does not run Python's hooks (uWSGI), perhaps before anything was started: two
+            # workers must not hold the same lease under the same name.
             self.after_fork()
         self._pid = pid
         lifecycle.register_exit()
@@ -139,26 +139,26 @@ class Running:
             )
 
     def _shares_directory(self, other: "Running") -> bool:
-        """Whether this and *other* are two that run in this process with one data directory."""
+        """Whether this is another object than *other*, running in this process with the same data directory."""
         running = self._pid == os.getpid() and not self._closed
         return self is not other and running and self.settings.data_dir == other.settings.data_dir
 
     def close(self, timeout: float = 2.0) -> None:
-        """End this process's part: write what is handed off, deliver what can be within *timeout* seconds.
+        """Stop in this process: write what is queued, deliver what is possible within *timeout* seconds.
 
-        With a data directory what is not delivered yet stays there for the next process.
+        With a data directory, what is not delivered yet stays there for the next process.
         """
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
         if self._engine.stop(timeout):
             with suppress(*FAILURES):
-                # What others keep from being closed ends with the process.
+                # If another process keeps it from being closed, it ends with this process.
                 self._outbox.close()
 
     @property
     def closed(self) -> bool:
-        """Whether this process's part has ended."""
+        """Whether `close` has stopped this in this process."""
         return self._closed
 
     def flush(self, timeout: float = 5.0) -> bool:
@@ -169,7 +169,7 @@ class Running:
         return self._engine.flush(timeout)
 
     def flush_response(self) -> None:
-        """Deliver what there is before a request ends, unless what it goes to is known to be down. Never raises."""
+        """Deliver what is pending before a request ends; don't wait for what is known to be down. Never raises."""
         try:
             if self.active and self._immediate is None:
                 self.ensure_started()
@@ -178,7 +178,7 @@ class Running:
             self.note_internal_error()
 
     def begin_serving(self) -> None:
-        """Note that an application is up: start, once more if the end of an earlier one has closed this."""
+        """Note that an application is up, and start, also if the shutdown of an earlier one has closed this."""
         with self._starting:
             self._serving += 1
             if self._closed and self._engine.ended(self.settings.shutdown_timeout):
@@ -190,7 +190,7 @@ class Running:
         self.ensure_started()
 
     def end_serving(self) -> None:
-        """Note that an application goes down: `close`, unless another one is up."""
+        """Note that an application goes down, and `close` unless another one is up."""
         with self._starting:
             self._serving -= 1
             last = self._serving <= 0
@@ -207,19 +207,19 @@ class Running:
         self._engine.record_for_others()
 
     def at_start(self, tell: Callable[[], None]) -> None:
-        """Have *tell* called when this process's threads are started; now, if they are."""
+        """Have *tell* called when this process's threads start, or now if they have started."""
         self._at_start.append(tell)
         if self._pid == os.getpid():
             self._tell(tell)
 
     def quiet_start(self) -> None:
-        """Tell nothing at start: what a command does with an application is none of its serving."""
+        """Call nothing at start: a command uses an application without serving it."""
         self._at_start.clear()
 
     def _tell(self, tell: Callable[[], None]) -> None:
         try:
             tell()
-        except Exception:  # noqa: BLE001 - what is only told must not keep the application from starting
+        except Exception:  # noqa: BLE001 - a message must not keep the application from starting
             self.note_internal_error()
 
     def note_internal_error(self) -> None:
@@ -230,7 +230,7 @@ class Running:
         )
 
     def after_fork(self) -> None:
-        """In a forked child: the parent keeps what was its own; threads start again when they are needed."""
+        """In a forked child: leave to the parent what is its own; threads start again when they are needed."""
         self._engine.abandon()
         self._outbox.after_fork()
         if self._store is not None:
@@ -252,7 +252,7 @@ class Running:
         return engine
 
     def capture(self, sink: Callable[[Event], None] | None) -> None:
-        """Give every event to *sink* at once, in the thread that made it, and to no collector; None ends that.
+        """Pass every event to *sink* at once, in the thread that made it, and to no collector; None ends that.
 
         Analytics that is switched off (``enabled=False``) stays so.
         """

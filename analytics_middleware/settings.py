@@ -24,7 +24,7 @@ DEFAULT_EXCLUDE: Final = (
     "/ping",
     "/-/*",
 )
-"""Paths that make no automatic event unless `exclude` says otherwise: probes and what browsers fetch unasked."""
+"""Paths that make no automatic event unless `exclude` is set: health checks and files that clients fetch unasked."""
 
 
 def _setting(default: Any, help: str) -> Any:  # noqa: A002 - the word the command line and the docs use
@@ -92,7 +92,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        """Check every value; fields arrive in whatever form a settings file can hold."""
+        """Check every value, and bring it from the form of a settings file into the one that is kept."""
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, CHECKS[field.name](field.name, getattr(self, field.name)))
         if f"{self.dashboard_path}/".startswith(f"{self.api_path}/"):
@@ -107,7 +107,7 @@ class Settings:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
         """Return settings from *mapping*, whose keys may be upper or lower case.
 
-        Raises `ConfigurationError` as `by_name` does, too.
+        Raises `ConfigurationError`, also for keys (see `by_name`).
         """
         return cls(**by_name(mapping))
 
@@ -141,7 +141,7 @@ def under_test_runner() -> bool:
     if "PYTEST_VERSION" in os.environ:
         return True
     program = Path(sys.argv[0] if sys.argv else "")
-    # Before it loads the tests, unittest writes "python -m unittest" in the place of its path.
+    # Before it loads the tests, unittest replaces its path in sys.argv by "python -m unittest".
     if program.name.endswith(" -m unittest") or "unittest" in program.parts:
         return True
     django = program.name in {"manage.py", "django-admin"} or program.parts[-2:] == ("django", "__main__.py")

@@ -14,7 +14,7 @@ from analytics_middleware.context import RequestContext, current
 from analytics_middleware.request import wsgi_headers
 
 ENVIRON_KEY = "analytics_middleware.request"
-"""Where the request's context stands in its environ, for layers further in."""
+"""The key of the request's context in its environ, where inner layers find it."""
 
 _BODILESS = (204, 304)
 
@@ -53,9 +53,9 @@ class AnalyticsMiddleware:
 
         def start_noting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             code = status[:3]
-            # Of a status that is none servers make an error.
+            # Servers answer 500 to a malformed status line.
             if (cookie := context.respond(int(code) if code.isdecimal() else 500, headers)) is not None:
-                # A new list: the application's own may be that of a response it gives to everybody.
+                # A new list: the application may send its own to everybody.
                 headers = [*headers, ("Set-Cookie", cookie)]
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
@@ -67,7 +67,7 @@ class AnalyticsMiddleware:
             context.status = 500
             _end(context, began, token)
             raise
-        # The server sends it without us; what remains is not our application's time.
+        # The server sends the file without us, which takes none of the application's time.
         _end(context, began, token)
         return body
 
@@ -88,7 +88,7 @@ class AnalyticsMiddleware:
 
 
 class _Body:
-    """A response body that tells when it ends: the server pulled its last chunk, or closed it before."""
+    """A response body that finishes the event when the server has exhausted or closed it."""
 
     def __init__(
         self, body: Iterable[bytes], context: RequestContext, began: float, token: Token[RequestContext | None]
@@ -123,7 +123,7 @@ class _Body:
     def close(self) -> None:
         """Close the application's body; the response is over."""
         context = self._context
-        # What runs now (Flask's call_on_close, say) is this request's, though its event may have gone.
+        # What runs now (Flask's call_on_close, say) belongs to this request, though its event may be finished.
         token = current.set(context)
         try:
             close: Callable[[], object] | None = getattr(self._body, "close", None)
@@ -142,7 +142,7 @@ class _Body:
 
 
 class _Sequence(_Body):
-    """A body in one piece keeps its length: servers compute Content-Length from it."""
+    """A body that has a length, from which servers compute Content-Length."""
 
     _body: list[bytes] | tuple[bytes, ...]
 
@@ -151,13 +151,13 @@ class _Sequence(_Body):
 
 
 def bridged(environ: WSGIEnvironment) -> RequestContext | None:
-    """Return the context of the ASGI layer that this very request came through, None if it came through none.
+    """Return the context of the ASGI layer that this same request came through, or None.
 
-    What brings WSGI applications into ASGI ones (a2wsgi, Starlette's WSGIMiddleware) makes a new environ, and keeps
-    the context variable. Where that mounts it, the layer outside knows by now.
+    Bridges that run WSGI applications under ASGI (a2wsgi, Starlette's WSGIMiddleware) make a new environ but keep the
+    context variable. The outer layer knows by now where the application is mounted.
     """
     outer = current.get()
-    # Of another WSGI request the variable may tell long after: its body was never closed.
+    # The variable may still hold an earlier WSGI request whose body was never closed.
     if outer is None or outer.source is None or not outer.automatic or type(outer.headers) is dict:
         return None
     if outer.method != environ["REQUEST_METHOD"] or outer.path != wsgi_path(environ):
@@ -173,7 +173,7 @@ def bridged(environ: WSGIEnvironment) -> RequestContext | None:
 
 
 def wsgi_path(environ: WSGIEnvironment) -> str:
-    """Return the full path, decoded."""
+    """Return the request's full path, decoded."""
     return decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
 
 
@@ -184,7 +184,7 @@ def decoded(path: str) -> str:
 
 def _is_file(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
     wrapper = environ.get("wsgi.file_wrapper")
-    # Servers offer a class, or (uWSGI) a function whose results are of a type of its own.
+    # Most servers offer a class; uWSGI offers a function whose results are of another type.
     return isinstance(wrapper, type) and isinstance(body, wrapper)
 
 
@@ -201,7 +201,7 @@ def _end(context: RequestContext, began: float, token: Token[RequestContext | No
     try:
         current.reset(token)
     except (ValueError, RuntimeError):
-        # Closed in another context than it was opened in, or a second time; that context's variable is its own.
+        # Closed a second time, or in another context, whose variable is not ours unless it holds this request.
         if current.get() is context:
             current.set(None)
 
