@@ -27,6 +27,7 @@ from analytics_middleware.pipeline import Pipeline, Submission
 from analytics_middleware.relay.client import Group, Relay
 from analytics_middleware.relay.facts import is_event
 from analytics_middleware.relay.server import RelayServer
+from analytics_middleware.relay.wire import greeting
 from analytics_middleware.settings import Settings
 from analytics_middleware.writer import Writer
 
@@ -82,7 +83,8 @@ class Engine:
         self._relay: Relay | None = None
         self._relay_server: RelayServer | None = None
         if self._database is not None and not settings.background:
-            self._relay = Relay(self._database.directory, self.counters)
+            line = greeting(settings, collectors)
+            self._relay = Relay(self._database.directory, line, self.counters)
             self.put = self._relay.preparing(self._writer.put)
 
     def warm_up(self) -> None:
@@ -130,7 +132,8 @@ class Engine:
     def record_for_others(self) -> None:
         """From now on record what other processes of the host hand over; to be called after `work`."""
         if self._database is not None:
-            self._relay_server = RelayServer(self._database.directory, self._take_items, self.counters)
+            line = greeting(self._settings, self._collectors)
+            self._relay_server = RelayServer(self._database.directory, line, self._take_items, self.counters)
             self._relay_server.start()
 
     def flush(self, timeout: float, *, patient: bool = True) -> bool:

@@ -13,7 +13,7 @@ from analytics_middleware.delivery.withhold import only_logs
 from analytics_middleware.doctor import Finding
 from analytics_middleware.errors import DeliveryError
 from analytics_middleware.relay.client import Relay
-from analytics_middleware.settings import Settings
+from analytics_middleware.relay.wire import greeting
 from analytics_middleware.store.hub import HubStore
 
 _HARMLESS = frozenset(["ServerErrorMiddleware", "ProxyFix", "ProxyHeadersMiddleware", "GZipMiddleware"])
@@ -55,20 +55,24 @@ def examine_settings(analytics: Analytics) -> Generator[Finding]:
     if analytics.hub is not None:
         yield _hub(analytics.hub, settings.timezone)
     if not settings.background:
-        yield _worker(settings)
+        yield _worker(analytics)
 
 
-def _worker(settings: Settings) -> Finding:
+def _worker(analytics: Analytics) -> Finding:
+    settings = analytics.settings
     advice = "keep `analytics-middleware worker` running"
     if settings.data_dir is None:
         return Finding("ok", "delivery", "background is False: web processes deliver nothing", advice)
-    relay = Relay(settings.data_dir, Counters())
+    relay = Relay(settings.data_dir, greeting(settings, analytics.collectors), Counters())
     relay.connect_if_due()
     up = relay.up
     relay.end(0.0)
     if up:
         return Finding("ok", "delivery", "a worker runs: it records and delivers for the web processes")
-    text = "background is False and no worker of this version answers: web processes record, and may deliver nothing"
+    text = (
+        "background is False and no worker of this version and with these settings answers: "
+        "web processes record, and may deliver nothing"
+    )
     return Finding("warning", "delivery", text, advice)
 
 

@@ -45,8 +45,9 @@ class _Sent(NamedTuple):
 class Relay:
     """A connection to the worker of *directory*, if there is one. Used by the writer thread, but for `preparing`."""
 
-    def __init__(self, directory: Path, counters: Counters) -> None:
+    def __init__(self, directory: Path, greeting: bytes, counters: Counters) -> None:
         self._directory = directory
+        self._greeting = greeting
         self._counters = counters
         self._connection: socket.socket | None = None
         self._unanswered: _Sent | None = None
@@ -188,8 +189,8 @@ class Relay:
             greeting = b""
             while not greeting.endswith(b"\n") and len(greeting) < _MAX_GREETING:
                 greeting += _received(connection, _MAX_GREETING)
-            if greeting != wire.GREETING:
-                raise OSError("it is of another version")
+            if greeting != self._greeting:
+                raise OSError("it runs another version, or with other settings that events depend on")
         except BaseException:
             connection.close()
             raise

@@ -32,9 +32,14 @@ class RelayServer:
     """
 
     def __init__(
-        self, directory: Path, record: "Callable[[Mapping[str, Sequence[Submission]]], int]", counters: Counters
+        self,
+        directory: Path,
+        greeting: bytes,
+        record: "Callable[[Mapping[str, Sequence[Submission]]], int]",
+        counters: Counters,
     ) -> None:
         self._directory = directory
+        self._greeting = greeting
         self._record = record
         self._counters = counters
         self._stopping = False
@@ -182,7 +187,7 @@ class RelayServer:
         connection = _Connection(accepted)
         self._selector.register(accepted, selectors.EVENT_READ, connection)
         try:
-            connection.greet()
+            connection.greet(self._greeting)
         except OSError as error:
             self._leave(connection, error)
 
@@ -202,8 +207,8 @@ class _Connection:
         self.socket = accepted
         self._received = bytearray()
 
-    def greet(self) -> None:
-        self.socket.sendall(wire.GREETING)
+    def greet(self, greeting: bytes) -> None:
+        self.socket.sendall(greeting)
 
     def answer(self, last: int) -> None:
         self.socket.sendall(wire.ANSWER.pack(last))

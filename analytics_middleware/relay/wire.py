@@ -1,19 +1,22 @@
 """How both ends talk: a Unix socket in the data directory, frames of what was handed off, an answer to each.
 
-The worker begins with `GREETING`, so that two versions side by side in a rolling deploy leave each other alone.
+The worker begins with a `greeting`. Processes whose own differs leave it alone: an event must not depend on who
+records it, neither during a rolling deploy nor when two applications share a directory.
 """
 
+import hashlib
 import os
 import struct
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from analytics_middleware import __version__
+from analytics_middleware.collectors.base import Collector, option
+from analytics_middleware.settings import Settings
 
 SOCKET: Final = "worker.sock"
-GREETING: Final = f"analytics-middleware relay {__version__}\n".encode()
 LENGTH: Final = struct.Struct("!I")
 """Before a frame: its bytes."""
 ANSWER: Final = struct.Struct("!Q")
@@ -21,9 +24,50 @@ ANSWER: Final = struct.Struct("!Q")
 MAX_FRAME: Final = 64 * 1024 * 1024
 """Bytes; longer ones are nobody's."""
 
+_SHAPING: Final = (
+    "classify",
+    "consent",
+    "cookie_name",
+    "country_header",
+    "environment",
+    "exclude",
+    "geoip_database",
+    "keep_query",
+    "privacy",
+    "processors",
+    "proxy_header",
+    "session_timeout",
+    "timezone",
+    "track_all",
+    "trusted_proxies",
+    "visitor",
+)
+"""Settings that events depend on."""
 _MAX_ADDRESS = 100
 """Bytes of a path that sun_path takes on every system, rounded down (unix(7): 108)."""
 _PAIR = struct.Struct("!BBB36sBI")
+
+
+def greeting(settings: Settings, collectors: Sequence[Collector]) -> bytes:
+    """Return the line that a worker begins with: the version, and a digest of what events depend on.
+
+    Functions count by their names: whether their code is the same, nobody can tell.
+    """
+    shaping = [(name, _plain(getattr(settings, name))) for name in _SHAPING]
+    needs = sorted((need, bool(option(each, "third_party"))) for each in collectors for need in option(each, "needs"))
+    digest = hashlib.sha256(repr((shaping, needs)).encode()).hexdigest()[:16]
+    return f"analytics-middleware relay {__version__} {digest}\n".encode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in cast("tuple[object, ...]", value)]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    kind = type(value)
+    return f"{getattr(value, '__module__', kind.__module__)}.{getattr(value, '__qualname__', kind.__qualname__)}"
 
 
 def frame(first_id: str, items: Sequence[bytes]) -> bytes:

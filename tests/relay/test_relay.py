@@ -65,8 +65,7 @@ class Host:
             data_dir=self.directory,
             enabled=True,
             store=None,
-            processors=[marked(where)],
-            **settings,
+            **{"processors": [marked(where)], **settings},
         )
         self.made.append(made)
         return made
@@ -77,6 +76,11 @@ class Host:
         worker.work()
         worker.record_for_others()
         return worker
+
+    @property
+    def greeting(self) -> bytes:
+        """What a worker says first, if its version and settings are the web process's."""
+        return wire.greeting(self.web.settings, self.web.collectors)
 
     def track_until(self, where: str) -> int:
         """Track until an event was recorded by *where*; return how many it took."""
@@ -216,12 +220,12 @@ def test_a_directory_may_be_longer_than_an_address(tmp_path: Path):
 
 
 @contextmanager
-def scripted(directory: Path, *, greeting: bytes = wire.GREETING, hangs: bool = False) -> Iterator[list[bytes]]:
+def scripted(host: Host, *, greeting: bytes | None = None, hangs: bool = False) -> Iterator[list[bytes]]:
     """Be a worker that takes what comes and never answers, but leaves or *hangs*; gives the frames."""
-    directory.mkdir(parents=True, exist_ok=True)
+    host.directory.mkdir(parents=True, exist_ok=True)
     frames: list[bytes] = []
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(directory / wire.SOCKET))
+        listener.bind(str(host.directory / wire.SOCKET))
         listener.listen()
 
         def run() -> None:
@@ -232,7 +236,7 @@ def scripted(directory: Path, *, greeting: bytes = wire.GREETING, hangs: bool = 
                     return
                 with connection:
                     connection.settimeout(DEADLINE)
-                    connection.sendall(greeting)
+                    connection.sendall(greeting or host.greeting)
                     if head := connection.recv(wire.LENGTH.size, socket.MSG_WAITALL):
                         frames.append(connection.recv(*wire.LENGTH.unpack(head), socket.MSG_WAITALL))
                     if hangs:
@@ -245,13 +249,13 @@ def scripted(directory: Path, *, greeting: bytes = wire.GREETING, hangs: bool = 
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(DEADLINE)
-            (directory / wire.SOCKET).unlink()
+            (host.directory / wire.SOCKET).unlink()
 
 
 @pytest.mark.parametrize("hangs", [False, True])
 def test_what_gets_no_answer_is_recorded_here_under_the_same_id(host: Host, hangs: bool):
     """It may be in the log by then: twice, but known for one event."""
-    with scripted(host.directory, hangs=hangs) as frames:
+    with scripted(host, hangs=hangs) as frames:
         deadline = time.monotonic() + DEADLINE
         while not frames:
             serve(host.web)
@@ -266,7 +270,7 @@ def test_what_gets_no_answer_is_recorded_here_under_the_same_id(host: Host, hang
 
 
 def test_a_worker_that_hangs_keeps_nothing_from_the_log_when_the_process_ends(host: Host):
-    with scripted(host.directory, hangs=True) as frames:
+    with scripted(host, hangs=True) as frames:
         deadline = time.monotonic() + DEADLINE
         while not frames:
             host.web.track("sent or not")
@@ -413,7 +417,7 @@ def test_what_the_worker_cannot_write_is_recorded_here(host: Host, monkeypatch: 
 
 
 def test_another_version_is_left_alone(host: Host):
-    with scripted(host.directory, greeting=b"analytics-middleware relay 0.0.9".ljust(len(wire.GREETING))) as frames:
+    with scripted(host, greeting=host.greeting.replace(b"relay 0.1", b"relay 0.0")) as frames:
         for number in range(30):
             host.web.track(f"x {number}")
             host.web.flush(0.05)
@@ -423,6 +427,35 @@ def test_another_version_is_left_alone(host: Host):
     assert later.flush(DEADLINE)
     host.accounts()
     assert len(host.collector.events) == 30
+
+
+def other_processor(event: Event) -> Event:
+    return event
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"environment": "staging"},
+        {"privacy": "strict"},
+        {"exclude": ["/private/*"]},
+        {"processors": [other_processor]},
+        {"trusted_proxies": ["10.0.0.0/8"]},
+    ],
+)
+def test_a_worker_whose_settings_make_other_events_is_left_alone(host: Host, settings: dict[str, Any]):
+    """An application's rules hold for its events, whoever runs a worker in the same directory."""
+    other = host.analytics("worker", background=False, **settings)
+    other.work()
+    other.record_for_others()
+    while not (host.directory / wire.SOCKET).exists():
+        time.sleep(0.01)
+    for number in range(5):
+        host.web.track(f"x {number}")
+        host.web.flush(0.3)
+    other.track("the last")
+    assert other.flush(DEADLINE)
+    assert [host.recorded_by(f"x {number}") for number in range(5)] == ["web"] * 5
 
 
 @pytest.mark.parametrize(
@@ -445,7 +478,7 @@ def test_noise_ends_its_own_connection_only(host: Host, noise: bytes):
         received = b""
         while part := stranger.recv(1000):
             received += part
-        assert received == wire.GREETING
+        assert received == host.greeting
     assert host.track_until("worker") == 1
     host.accounts()
 
@@ -457,7 +490,14 @@ def test_a_forked_child_has_a_connection_of_its_own(host: Host, tmp_path: Path):
     program = f"""
 import os, time
 from analytics_middleware import Analytics
-analytics = Analytics([], data_dir={str(host.directory)!r}, enabled=True, store=None, background=False)
+def mark(event):
+    event.properties["recorded by"] = "web"
+    return event
+# The worker's function, by its name.
+mark.__module__, mark.__qualname__ = {marked("").__module__!r}, {marked("").__qualname__!r}
+analytics = Analytics(
+    [], data_dir={str(host.directory)!r}, enabled=True, store=None, background=False, processors=[mark]
+)
 def go_on(name):
     # It looks for a worker every second.
     until = time.monotonic() + 1.2
