@@ -1,4 +1,4 @@
-"""What an outbox is: an append-only log with consumers, each with its own cursor, retries and dead letters."""
+"""The outbox port: an append-only log with consumers, each with its own cursor, retries and dead letters."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
@@ -6,21 +6,21 @@ from typing import Final, Literal, NamedTuple, Protocol
 Kind = Literal["event", "identify", "erase"]
 
 STORE: Final = "store"
-"""The store's name among the consumers of the log; no collector may have it."""
+"""The store's name among the consumers of the log; collectors can't use it."""
 
 
 class Draft(NamedTuple):
-    """A record on its way into the log."""
+    """A record to be written into the log."""
 
     kind: Kind
     record_id: str
     timestamp: float
-    """Of the event, seconds since the epoch."""
+    """The record's time in seconds since the epoch."""
     payload: bytes
     private: bytes | None = None
-    """What only some collectors may read and nobody may keep, as JSON; cleared once they have."""
+    """JSON that only some collectors may read and nobody may keep; cleared once they have read it."""
     flags: int = 0
-    """What decides who may get it; see `enrich.visit`."""
+    """Flags that determine which collectors may get it; see `enrich.visit`."""
 
 
 class Entry(NamedTuple):
@@ -34,61 +34,61 @@ class Entry(NamedTuple):
     private: bytes | None
     flags: int = 0
     attempts: int = 0
-    """How often it was sent on its own account; 0 for a first attempt."""
+    """How often it was sent individually; 0 for a first attempt."""
 
 
 class Retry(NamedTuple):
-    """An entry that must wait, apart from the log so that it holds up no other."""
+    """An entry to be retried, kept outside the log so that it doesn't delay others."""
 
     entry: Entry
     due: float
-    """Seconds since the epoch."""
+    """When to retry, in seconds since the epoch."""
     reason: str
 
 
 class DeadLetter(NamedTuple):
-    """An entry that a destination refused for good."""
+    """An entry that a destination permanently refused."""
 
     entry: Entry
     reason: str
 
 
 class Settlement(NamedTuple):
-    """What became of a batch; written in one transaction, or not at all."""
+    """The outcome of a batch, written in a single transaction."""
 
     cursor: int | None = None
-    """The last sequence number passed; None leaves the cursor (a batch of retries)."""
+    """The last sequence number of the batch; None leaves the cursor unchanged (a batch of retries)."""
     settled: Sequence[Entry] = ()
-    """Retries that are over, whatever their end."""
+    """Retries that are finished, whatever their outcome."""
     delivered: int = 0
     dropped: Mapping[str, int] = {}
     retries: Sequence[Retry] = ()
     dead: Sequence[DeadLetter] = ()
     error: str | None = None
-    """The last thing that went wrong, for people to read."""
+    """The latest error, for people to read."""
     breaker: str | None = None
 
 
 class Erased(NamedTuple):
-    """What an erasure took."""
+    """What an erasure deleted."""
 
     log: int
     retry: int
     dead: int
     anonymous_ids: tuple[str, ...]
-    """Persistent anonymous ids that were the user's, whose anonymous records went as well."""
+    """The user's persistent anonymous ids; their anonymous records were erased too."""
     clean: bool
-    """Whether nothing of it is left in the database file and its write-ahead log. False: somebody was reading all the
-    time; the next time the log is written back does it.
+    """Whether the data is also gone from the database file and its write-ahead log. False if somebody was reading all
+    the time; the next complete checkpoint finishes the job.
     """
 
 
-class LeaseLost(Exception):  # noqa: N818 - an event in the protocol between processes, not a fault
-    """Another process delivers for this consumer now; nothing of the settlement was written."""
+class LeaseLost(Exception):  # noqa: N818 - part of the protocol between processes, not an error
+    """Another process now delivers for this consumer; nothing of the settlement was written."""
 
 
 class Outbox(Protocol):
-    """The log. Safe from any thread. Counts are of entries of kind ``event``."""
+    """The log. Safe to use from any thread. All counts refer to entries of kind ``event``."""
 
     durable: bool
 
@@ -100,13 +100,13 @@ class Outbox(Protocol):
         ...
 
     def tick(self, consumers: Iterable[str]) -> None:
-        """Do what must be done about every second although nothing happens; *consumers* are configured here."""
+        """Do periodic work; call it about every second. *consumers* are those configured in this process."""
         ...
 
     def register(self, consumer: str, *, reads_private: bool = False) -> None:
-        """Make *consumer* known; a new one starts at the end of the log.
+        """Register *consumer*; a new one starts at the end of the log.
 
-        What is private of an entry is kept until all consumers that read it have passed.
+        Private data of an entry is kept until all consumers that read it have passed the entry.
         """
         ...
 
@@ -115,7 +115,7 @@ class Outbox(Protocol):
         ...
 
     def release(self, consumer: str) -> None:
-        """Give the lease up, so that another process need not wait for its end."""
+        """Give up the lease, so that another process need not wait until it ends."""
         ...
 
     def read(self, consumer: str, limit: int, max_bytes: int) -> list[Entry]:
@@ -123,7 +123,7 @@ class Outbox(Protocol):
         ...
 
     def behind(self, consumer: str) -> int:
-        """Return how many entries wait after the cursor, as far as this process knows from its own reads and writes."""
+        """Return how many entries wait after the cursor, judging by this process's own reads and writes."""
         ...
 
     def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
@@ -135,26 +135,26 @@ class Outbox(Protocol):
         ...
 
     def settle(self, consumer: str, epoch: int, settlement: Settlement) -> None:
-        """Write what became of a batch. Raises `LeaseLost` when *epoch* is no longer the lease's."""
+        """Write the outcome of a batch. Raises `LeaseLost` if *epoch* is not the lease's any more."""
         ...
 
     def passed(self, consumer: str, seq: int) -> bool:
-        """Whether *consumer* is past *seq*, with nothing up to it waiting for a retry."""
+        """Whether *consumer* has passed *seq*, and no entry up to it waits for a retry."""
         ...
 
     def stats(self) -> "OutboxStats":
-        """Return all counters, host-wide where the outbox is."""
+        """Return all counters, of the whole host if it shares the outbox."""
         ...
 
     def erase(self, user_id: str, record: Draft, progress: Callable[[int], object] = lambda _: None) -> Erased:
-        """Forget *user_id* up to the time of *record*, an erase record, which is written into the log.
+        """Forget *user_id* up to the time of *record*, an erase record, which is appended to the log.
 
-        What is forgotten is refused from then on, and counted as ``erased``.
+        Erased records that arrive later are refused and counted as ``erased``.
         """
         ...
 
     def after_fork(self) -> None:
-        """Forget what belongs to the parent process."""
+        """Forget everything that belongs to the parent process."""
         ...
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class Outbox(Protocol):
 
 
 class ConsumerStats(NamedTuple):
-    """Where a consumer stands. ``accepted == delivered + sum(dropped) + dead + pending``."""
+    """The state of a consumer. ``accepted == delivered + sum(dropped) + dead + pending``."""
 
     accepted: int
     delivered: int
@@ -173,7 +173,7 @@ class ConsumerStats(NamedTuple):
     breaker: str
     last_error: str | None
     oldest_pending: float | None
-    """Timestamp of the oldest event not yet delivered, seconds since the epoch."""
+    """Timestamp of the oldest undelivered event, in seconds since the epoch."""
 
 
 class OutboxStats(NamedTuple):
@@ -182,4 +182,4 @@ class OutboxStats(NamedTuple):
     counts: dict[str, int]
     consumers: dict[str, ConsumerStats]
     bytes_in_use: int = 0
-    """Of those that it may take on disk; 0 for one that takes none."""
+    """Maximum size on disk, in bytes; 0 for an outbox that uses none."""

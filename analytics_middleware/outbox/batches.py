@@ -1,8 +1,8 @@
-"""Rows into the log and out of it in few steps.
+"""Reading and writing many rows of the log with few SQLite calls.
 
-Python's sqlite3 gives up the interpreter's lock for each row and asks for it again. In a busy server somebody else
-always takes it meanwhile, and a batch of 500 would wait 500 times. So many rows go with one statement, and all come
-as one, to be told apart here.
+Python's sqlite3 releases the interpreter's lock for each row and then waits to get it back. In a busy server another
+thread always takes it meanwhile, so a batch of 500 rows would wait 500 times. So many rows are inserted with one
+statement, and all rows are read as a single one, which is taken apart here.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _FITTING: Final = f"""
     SELECT coalesce(max(CASE WHEN size <= ? THEN seq END), min(seq))
     FROM (SELECT seq, sum(length(payload)) OVER (ORDER BY seq) AS size {_AHEAD})
 """  # noqa: S608 - our own words
-# Times in microseconds, which is all they have: SQLite's JSON has too few digits for seconds.
+# Times in microseconds, the precision they have: SQLite's JSON has too few digits for fractions of seconds.
 _ROWS: Final = """
     SELECT json_group_array(seq), json_group_array(kind), json_group_array(record_id),
         json_group_array(CAST(round(timestamp * 1000000) AS INTEGER)), json_group_array(flags),
@@ -40,7 +40,7 @@ def insert_batch(connection: Connection, drafts: Iterable[Draft]) -> int:
     rows = list(drafts)
     start = last = 0
     while start < len(rows):
-        # Powers of two: statements of few kinds, which are prepared already.
+        # Powers of two, so that few different statements are used and most are already prepared.
         size = 1 << min(len(rows) - start, _MOST_ROWS).bit_length() - 1
         values = list(chain.from_iterable(rows[start : start + size]))
         last = connection.execute(_inserting(size), values).lastrowid or 0
@@ -79,7 +79,7 @@ def read_batch(connection: Connection, cursor: int, limit: int, max_bytes: int) 
 
 
 def _parts(data: bytes, sizes: list[Any]) -> list[Any]:
-    """Return *data* cut into parts of *sizes*; None for what there was none of."""
+    """Return *data* cut into parts of *sizes*, None where the size is None."""
     parts: list[bytes | None] = []
     start = 0
     for size in sizes:

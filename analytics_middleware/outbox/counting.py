@@ -1,4 +1,4 @@
-"""Counters in the database, which change in the transaction that they count, and what follows from them."""
+"""Counters in the database, updated in the transaction that they count, and figures derived from them."""
 
 from collections.abc import Mapping
 from sqlite3 import Connection
@@ -23,14 +23,14 @@ def counter_value(connection: Connection, name: str) -> int:
 
 
 def last_seq(connection: Connection) -> int:
-    """Return the last sequence number of the log that was given."""
-    # The sequence, not the last row: that may have been pruned.
+    """Return the last sequence number of the log."""
+    # From SQLite's sequence: the last row may have been pruned.
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
     return 0 if row is None else int(row[0])
 
 
 def pending_events(connection: Connection, name: str, cursor: int) -> tuple[int, float | None]:
-    """Return how many events wait for consumer *name*, and the timestamp of the oldest; what is replayed is no lag."""
+    """Return how many events wait for consumer *name*, and the timestamp of the oldest, ignoring replayed ones."""
     row: tuple[int, float | None] = connection.execute(
         "SELECT count(*), min(CASE WHEN seq > 0 THEN timestamp END) FROM "
         "(SELECT seq, timestamp FROM log WHERE seq > ? AND kind = 'event' "
@@ -41,7 +41,7 @@ def pending_events(connection: Connection, name: str, cursor: int) -> tuple[int,
 
 
 def consumer_stats(connection: Connection, counters: Mapping[str, int], name: str, *state: Any) -> ConsumerStats:
-    """Return where consumer *name* stands; *state* is its cursor, baseline, breaker and last error."""
+    """Return the state of consumer *name*; *state* is its cursor, baseline, breaker and last error."""
     cursor, baseline, breaker, last_error = state
     pending, oldest = pending_events(connection, name, cursor)
     prefix = f"{name}/dropped."

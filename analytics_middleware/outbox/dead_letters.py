@@ -1,4 +1,4 @@
-"""Dead letters in the hands of people: looked at, sent once more, or thrown away."""
+"""What people can do with dead letters: look at them, send them again, throw them away."""
 
 import time
 from collections.abc import Generator
@@ -13,12 +13,12 @@ _CHUNK = 500
 
 
 class Letter(NamedTuple):
-    """A dead letter and what is known of it."""
+    """A dead letter and its details."""
 
     id: int
     consumer: str
     at: float
-    """When it was given up, seconds since the epoch."""
+    """When delivery was given up, in seconds since the epoch."""
     reason: str
     kind: str
     record_id: str
@@ -27,7 +27,7 @@ class Letter(NamedTuple):
 
 
 def letters(database: Database, consumer: str | None = None, limit: int | None = None) -> Generator[Letter]:
-    """Yield dead letters, of all consumers or of one, the oldest first."""
+    """Yield dead letters, of all consumers or of one, oldest first."""
     last, left = 0, limit
     while left is None or left > 0:
         with database.read() as connection:
@@ -53,9 +53,9 @@ def count_letters(database: Database, consumer: str | None = None) -> int:
 
 
 def retry_letters(database: Database, consumer: str | None = None) -> Generator[tuple[int, int]]:
-    """Have dead letters sent once more, as if for the first time; yield how many moved and how many could not.
+    """Schedule dead letters to be sent again, as if for the first time; yield how many moved and how many could not.
 
-    Those of a collector that is not configured any more stay where they are.
+    Dead letters of a collector that is no longer configured stay.
     """
     last = 0
     while True:
@@ -84,7 +84,7 @@ def retry_letters(database: Database, consumer: str | None = None) -> Generator[
 
 
 def purge_letters(database: Database, consumer: str | None = None) -> Generator[int]:
-    """Throw dead letters away and count them as dropped; yield how many at a time."""
+    """Delete dead letters and count them as dropped; yield the number deleted, chunk by chunk."""
     while True:
         with database.write() as connection:
             chunk = connection.execute(
@@ -92,7 +92,7 @@ def purge_letters(database: Database, consumer: str | None = None) -> Generator[
             ).fetchall()
             purged = sum(discard_dead_letter(connection, letter, PURGED) for (letter,) in chunk)
         if not chunk:
-            # What was deleted must not stay in the write-ahead log.
+            # Deleted data must not stay in the write-ahead log.
             database.truncate()
             return
         yield purged

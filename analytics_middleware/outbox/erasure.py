@@ -1,7 +1,7 @@
-"""A user's rights: everything the outbox holds of one user, to be handed out or to be forgotten.
+"""A user's rights: exporting or erasing everything that the outbox holds about one user.
 
-Entries that a collector may be sending at this moment keep their place and lose their content. Whoever comes to them
-counts them as erased, so that the accounting stays exact whatever became of the attempt that was under way.
+Entries that a collector may be sending at this moment keep their place but lose their content. Consumers count them as
+erased when they reach them, so the accounting stays exact whatever the outcome of that attempt.
 """
 
 from collections.abc import Callable, Generator, Iterable
@@ -28,7 +28,7 @@ from analytics_middleware.outbox.tombstones import (
 _CHUNK = 1000
 _TRUNCATE_TRIES = 5
 
-# The records of erasures stay: they are what remembers.
+# Erase records stay, because they tell consumers what to erase.
 _WHERE: Final = {
     "log": (
         "seq",
@@ -44,7 +44,7 @@ _WHERE: Final = {
         ORDER BY id LIMIT ?
         """,
     ),
-    # After dead letters, which may be on their way into it.
+    # Searched after dead letters, because those may be moved to it meanwhile.
     "retry": (
         "rowid",
         """
@@ -64,15 +64,15 @@ _Moment = tuple[int, str]
 
 
 class Kept(NamedTuple):
-    """A record that the outbox holds of a user."""
+    """A record about a user in the outbox."""
 
     where: str
     """``log``, ``retry``, ``dead`` or ``session``."""
     consumer: str
-    """The collector that it waits for or that refused it; empty in the log, which is everybody's."""
+    """The collector that it waits for or that refused it; empty for the log, which all share."""
     payload: bytes
     private: bytes | None = None
-    """What waits beside it for those collectors alone that may read it, such as the address."""
+    """Data for only those collectors that may read it, such as the address."""
 
 
 class _Row(NamedTuple):
@@ -86,7 +86,7 @@ class _Row(NamedTuple):
 
 
 def export_user(database: Database, user_id: str) -> Generator[Kept]:
-    """Yield all records of *user_id*, and the anonymous ones of anonymous ids that are the user's."""
+    """Yield all records of *user_id*, and the anonymous records of their anonymous ids."""
     anons = _owned_ids(database, user_id)
     for table in _WHERE:
         for row in _rows(database.read, table, lambda _: None):
@@ -102,13 +102,13 @@ def export_user(database: Database, user_id: str) -> Generator[Kept]:
 
 
 def erase_user(database: Database, user_id: str, record: Draft, progress: Callable[[int], object]) -> Erased:
-    """Forget *user_id* up to the time of *record*, which tells the log's readers to do the same.
+    """Forget *user_id* up to the time of *record*, which tells the log's consumers to do the same.
 
-    *progress* is called with the number of rows looked at since the last call.
+    *progress* is called with the number of rows searched since the last call.
     """
     until = record.timestamp
     with database.write() as connection:
-        # First of all, so that nothing of the user comes in behind the search.
+        # Before the search, so that no new record of the user arrives behind it.
         write_tombstone(connection, USER, user_id, until)
         connection.execute(
             "INSERT INTO log (kind, record_id, timestamp, payload) VALUES (?, ?, ?, ?)",
@@ -127,7 +127,7 @@ def erase_user(database: Database, user_id: str, record: Draft, progress: Callab
 
 
 def erase_revealed(connection: Connection, revealed: Iterable[Revealed]) -> None:
-    """Forget, in the transaction of the record that says so, what the anonymous ids did that were an erased user's."""
+    """Erase what an erased user's newly revealed anonymous ids did, in the revealing record's transaction."""
     for user_id, anon_id, until in revealed:
         write_anon_tombstone(connection, user_id, anon_id, until)
         connection.execute("DELETE FROM session WHERE visitor = ? AND last <= ?", (anon_id, until))
@@ -137,7 +137,7 @@ def erase_revealed(connection: Connection, revealed: Iterable[Revealed]) -> None
 
 
 def rows_to_search(database: Database) -> int:
-    """Return how many rows `erase_user` will look at, for a progress bar."""
+    """Return how many rows `erase_user` will search, for a progress bar."""
     with database.read() as connection:
         counts = [
             int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - our own names
@@ -161,7 +161,7 @@ def _found(rows: Iterable[_Row], user_id: str, anons: set[str], until: float) ->
 
 
 def _blank(connection: Connection, table: str, rows: Iterable[_Row]) -> None:
-    """Take the content of *rows*, which keep their place; of dead letters nothing has to."""
+    """Remove the content of *rows*, which keep their place; dead letters are deleted."""
     if table == "dead":
         for row in rows:
             discard_dead_letter(connection, row.key, ERASED)
@@ -181,7 +181,7 @@ def discard_dead_letter(connection: Connection, letter: int, reason: str) -> int
         return 0
     connection.execute("DELETE FROM dead WHERE id = ?", (letter,))
     consumer, kind = row
-    # A collector that was retired has no counters any more.
+    # A retired collector has no counters any more.
     if kind == "event" and connection.execute("SELECT 1 FROM consumer WHERE name = ?", (consumer,)).fetchone():
         count(connection, {f"{consumer}/dead": -1, f"{consumer}/dropped.{reason}": 1})
     return 1
@@ -196,18 +196,18 @@ def _anonymous_ids(database: Database, user_id: str, until: float, progress: Cal
             if row.timestamp <= until and of.user_id == user_id and of.anon_id is not None:
                 found.add(of.anon_id)
     with database.read() as connection:
-        # An erasure before this one has taken the records that said so.
+        # An earlier erasure deleted the records that showed these.
         found |= anons_of(connection, user_id)
-        # The embedded store remembers what has left the log, and what it was told in other ways.
+        # The embedded store also knows ids from records that have left the log or never were in it.
         for query in _TIED:
             found.update(anon_id for (anon_id,) in connection.execute(query, (user_id,)))
     return found
 
 
 def _owned_ids(database: Database, user_id: str) -> set[str]:
-    """Return the persistent anonymous ids that belong to *user_id*: the first user each was seen with.
+    """Return the persistent anonymous ids whose owner is *user_id*, the first user each was seen with.
 
-    An erasure takes more, when in doubt; what may be another's is not handed out.
+    In doubt an erasure includes more ids, and an export leaves out those that may be another user's.
     """
     first: dict[str, tuple[_Moment, str]] = {}
 
@@ -231,7 +231,7 @@ def _owned_ids(database: Database, user_id: str) -> set[str]:
 
 
 def _owners(user_id: str, anons: set[str]) -> list[str]:
-    """Return how sessions of a user, and of the user's anonymous ids, are named."""
+    """Return the keys of sessions of a user and of the user's anonymous ids."""
     return [f"user {user_id}", *sorted(anons)]
 
 
@@ -244,7 +244,7 @@ def _is_of(of: Subject, user_id: str, anons: set[str]) -> bool:
 def _rows(
     reading: Callable[[], AbstractContextManager[Connection]], table: str, progress: Callable[[int], object]
 ) -> Generator[_Row]:
-    """Yield the rows of *table*, read in chunks: a long read would hold up checkpoints."""
+    """Yield the rows of *table*, read in chunks because a long read would block checkpoints."""
     _, query = _WHERE[table]
     key = -1
     while True:

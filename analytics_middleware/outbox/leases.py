@@ -1,7 +1,7 @@
-"""Which process of a host delivers for a consumer.
+"""Leases: which process of a host delivers for a consumer.
 
-A lease ends by the host's monotonic clock, which all its processes share and nobody can set; the boot id tells a
-lease from before a restart. Its epoch grows with each new holder, so that one which was paused meanwhile is known.
+A lease ends by the host's monotonic clock, which all processes share and nobody can set; the boot id identifies leases
+from before a restart. The epoch increases with each new holder, so a holder that was paused too long is detected.
 """
 
 import os
@@ -15,13 +15,13 @@ from uuid import uuid4
 from analytics_middleware.outbox.base import LeaseLost
 
 TTL = 6.0
-"""Seconds that a lease lasts unless renewed; another process takes over at most this long after a death."""
+"""Seconds that a lease lasts unless renewed, and thus the longest delay before another process takes over."""
 RENEW = 2.0
 """Seconds after which a lease is renewed."""
 
 
 class Leases:
-    """The leases that this process holds."""
+    """The leases held by this process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -29,21 +29,21 @@ class Leases:
         self._held: dict[str, tuple[int, float]] = {}
 
     def fresh(self, consumer: str) -> int | None:
-        """Return the epoch of a lease that was renewed a moment ago, without asking the database."""
+        """Return the epoch of a recently renewed lease without asking the database."""
         held = self._held.get(consumer)
         return held[0] if held is not None and self._monotonic() < held[1] - TTL + RENEW else None
 
     def elsewhere(self, connection: sqlite3.Connection, consumer: str) -> bool:
-        """Whether another process holds the lease; asked without writing."""
+        """Whether another process holds the lease; only reads."""
         row = connection.execute(
             "SELECT holder, boot, lease_until FROM consumer WHERE name = ?", (consumer,)
         ).fetchone()
         return row is not None and row[0] != self._holder and self.live(*row)
 
     def live(self, holder: str, boot: str, until: float) -> bool:
-        """Whether a lease has not ended."""
+        """Whether a lease is still valid."""
         now = self._monotonic()
-        # An end further away than a lease lasts can't be from this boot's clock.
+        # If it ends later than a new lease would, it is not from this boot's clock.
         return bool(holder) and boot == _boot_id() and now < until <= now + TTL
 
     def claim(self, connection: sqlite3.Connection, consumer: str) -> int | None:
@@ -68,7 +68,7 @@ class Leases:
         return int(epoch)
 
     def renew(self, connection: sqlite3.Connection) -> None:
-        """Renew all leases held, in a write transaction: a slow destination must not cost its lease."""
+        """Renew all leases held, in a write transaction: a slow destination must not cost the lease."""
         until = self._monotonic() + TTL
         for consumer, (epoch, _) in list(self._held.items()):
             renewed = connection.execute(
@@ -81,7 +81,7 @@ class Leases:
                 self._held.pop(consumer, None)
 
     def due(self) -> bool:
-        """Whether a lease is to be renewed."""
+        """Whether a lease needs renewing."""
         now = self._monotonic()
         return any(now >= until - TTL + RENEW for _, until in list(self._held.values()))
 
@@ -94,7 +94,7 @@ class Leases:
         return int(row[2])
 
     def release(self, connection: sqlite3.Connection, consumer: str) -> None:
-        """Give a lease up, in a write transaction."""
+        """Give up a lease, in a write transaction."""
         if self._held.pop(consumer, None) is not None:
             connection.execute(
                 "UPDATE consumer SET holder = '', lease_until = 0 WHERE name = ? AND holder = ?",

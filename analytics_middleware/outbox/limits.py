@@ -1,6 +1,6 @@
-"""What the log does not keep: entries that everybody has passed, more than a consumer may lag, and retired consumers.
+"""The limits of the log: deletes entries that all have passed, skips consumers that lag too far, retires old ones.
 
-All of it happens within write transactions of others; what is lost by it is counted in them.
+All of it runs within others' write transactions, which also count what is lost.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from analytics_middleware.outbox.database import bytes_in_use
 from analytics_middleware.outbox.leases import Leases
 
 RETIRED_AFTER: Final = 7 * 86400.0
-"""Seconds that a consumer is kept which no process has configured."""
+"""Seconds that a consumer is kept after processes stopped configuring it."""
 OVERFLOW: Final = "overflow"
-"""The reason under which what is not kept is counted."""
+"""The reason under which entries lost to the limits are counted."""
 
 _PRUNE_EVERY = 1.0
 _PRUNE_ROWS = 2000
-"""Rows deleted in one transaction at most: other writers wait no longer than for a group of events."""
+"""Maximum rows deleted in one transaction, so that other writers wait no longer than for a group of events."""
 
-# Asked at once: in a busy server each statement means to wait for Python's lock several times.
+# A single statement: in a busy server each one waits for Python's lock several times.
 _MARKS: Final = """
     WITH ends (last, read) AS (
         SELECT coalesce(max(seq), 0), (SELECT min(cursor) FROM consumer WHERE reads_private)
@@ -36,20 +36,20 @@ _MARKS: Final = """
 
 
 class _Marks(NamedTuple):
-    """Places in the log."""
+    """Positions in the log."""
 
     first: int | None
     """The oldest entry."""
     passed: int
-    """The last entry that nobody needs any more."""
+    """The last entry that nobody needs."""
     read: int
-    """The last entry of which nobody needs what is private."""
+    """The last entry whose private data nobody needs."""
     private: int | None
-    """The oldest entry that has to be cleared of it."""
+    """The oldest entry whose private data must be cleared."""
 
 
 class Limits:
-    """Keeps the log within *max_pending* entries for a consumer that lags, and *max_bytes* of database."""
+    """Limits the entries kept for a lagging consumer to *max_pending*, and the database to *max_bytes*."""
 
     def __init__(
         self, max_pending: int, max_bytes: int, clock: Callable[[], float], monotonic: Callable[[], float]
@@ -61,9 +61,9 @@ class Limits:
         self.reset()
 
     def reset(self) -> None:
-        """Start over, at first and in a forked child."""
+        """Reset the state, initially and in a forked child."""
         self.more_to_prune = False
-        """Whether there was more to delete than one transaction should."""
+        """Whether more should be deleted than fits in one transaction."""
         self._pruned_at = 0.0
         self._cleared = 0
 
@@ -72,7 +72,7 @@ class Limits:
         return self._monotonic() - self._pruned_at >= _PRUNE_EVERY
 
     def prune(self, connection: Connection) -> None:
-        """Delete entries that every consumer has passed, and everybody who reads along; clear what is private."""
+        """Delete entries that all consumers and readers have passed; clear private data no longer needed."""
         self._pruned_at = self._monotonic()
         marks = self._marks(connection)
         if marks.first is not None and marks.first <= marks.passed:
@@ -86,11 +86,11 @@ class Limits:
                 "UPDATE log SET private = NULL WHERE seq >= ? AND seq <= ? AND private IS NOT NULL",
                 (marks.private, marks.read),
             )
-        # What is cleared stays so: not to be looked at every second while another consumer lags.
+        # Cleared entries need no second look while another consumer lags.
         self._cleared = max(self._cleared, marks.read)
 
     def apply(self, connection: Connection) -> None:
-        """Move consumers forward that lag by more than is kept."""
+        """Move consumers forward that lag by more than the limits allow."""
         _skip(connection, last_seq(connection) - self._max_pending)
         if bytes_in_use(connection) <= self._max_bytes:
             return
@@ -101,23 +101,23 @@ class Limits:
             ).fetchall():
                 _drop_retries(connection, name, waiting - max(1, waiting // 10))
         elif first > self._marks(connection).passed:
-            # A tenth at a time, and not again before it is gone: one look too many must not cost more than that.
+            # Skip a tenth, and nothing more until it is deleted: checking too early must not drop more than that.
             _skip(connection, first - 1 + max(1, rows // 10))
         self.more_to_prune = True
 
     def keep_retries(self, connection: Connection, consumer: str) -> None:
-        """Let no more retries of *consumer* wait than entries of the log may."""
+        """Limit the retries of *consumer* to the number of entries that the log may keep for it."""
         _drop_retries(connection, consumer, self._max_pending)
 
     def retire(self, connection: Connection, leases: Leases, now: float) -> None:
-        """Forget consumers that no process has configured for a week, and count what they never got."""
+        """Delete consumers that no process has configured for a week, and count their undelivered events."""
         for name, cursor, *lease in connection.execute(
             "SELECT name, cursor, holder, boot, lease_until FROM consumer WHERE seen < ?", (now - RETIRED_AFTER,)
         ).fetchall():
             if leases.live(*lease):
-                # The clock has jumped: somebody delivers for it at this moment.
+                # Somebody is delivering for it, so the clock must have jumped.
                 continue
-            # Its own counters end with it: if it comes back it starts at the end of the log, from zero.
+            # Its own counters are deleted too: if it comes back, it starts at the end of the log, from zero.
             count(connection, {"dropped.retired": pending_events(connection, name, cursor)[0]})
             connection.execute("DELETE FROM counter WHERE substr(name, 1, ?) = ?", (len(name) + 1, f"{name}/"))
             connection.execute("DELETE FROM retry WHERE consumer = ?", (name,))
@@ -128,7 +128,7 @@ class Limits:
 
 
 def _skip(connection: Connection, seq: int) -> None:
-    """Move consumers that lag behind *seq* there, and count what they don't get."""
+    """Move consumers behind *seq* to it, and count the events they miss."""
     for name, cursor in connection.execute("SELECT name, cursor FROM consumer WHERE cursor < ?", (seq,)).fetchall():
         (lost,) = connection.execute(
             "SELECT count(*) FROM log WHERE seq > ? AND seq <= ? AND kind = 'event'", (cursor, seq)
@@ -138,7 +138,7 @@ def _skip(connection: Connection, seq: int) -> None:
 
 
 def _drop_retries(connection: Connection, consumer: str, keep: int) -> None:
-    """Let *keep* retries of *consumer* wait, and count the others, the oldest events."""
+    """Keep the newest *keep* retries of *consumer*; drop and count the others."""
     (waiting,) = connection.execute("SELECT count(*) FROM retry WHERE consumer = ?", (consumer,)).fetchone()
     if waiting > keep:
         lost = connection.execute(

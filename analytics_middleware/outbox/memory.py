@@ -1,4 +1,4 @@
-"""The outbox without a data directory: bounded, of this process alone, gone with it."""
+"""The outbox without a data directory: limited in size, private to this process, lost when it ends."""
 
 import threading
 from collections import deque
@@ -36,12 +36,12 @@ class _Consumer:
     breaker: str = "closed"
     last_error: str | None = None
     in_flight: int = 0
-    """Last sequence number of a batch handed out and not settled yet."""
+    """Last sequence number of the batch being delivered; 0 for none."""
     overtaken: int = 0
-    """Events of that batch which overflow has removed meanwhile; what became of them is not known yet."""
+    """Events of that batch that overflow has removed; their outcome is still open."""
 
     def forfeit(self) -> None:
-        """The batch in flight came to nothing: what overflow removed of it is lost."""
+        """The batch in flight was not settled: count what overflow removed of it as lost."""
         self.drop("overflow", self.overtaken)
         self.in_flight = self.overtaken = 0
 
@@ -51,7 +51,7 @@ class _Consumer:
 
 
 class MemoryOutbox:
-    """Keeps at most *limit* entries for the consumer that lags most; the oldest are dropped and counted."""
+    """Keeps at most *limit* entries for the consumer that lags most; drops and counts the oldest."""
 
     durable = False
 
@@ -68,7 +68,7 @@ class MemoryOutbox:
         self._tombstones = Tombstones()
 
     def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
-        """Keep *drafts*; see `Outbox.append`."""
+        """See `Outbox.append`."""
         with self._lock:
             for name, count in counts.items():
                 self._counts[name] = self._counts.get(name, 0) + count
@@ -102,7 +102,7 @@ class MemoryOutbox:
             self._entries.popleft()
 
     def tick(self, consumers: Iterable[str]) -> None:
-        """Nothing has to be kept alive."""
+        """Nothing to do."""
 
     def register(self, consumer: str, *, reads_private: bool = False) -> None:
         """See `Outbox.register`."""
@@ -111,12 +111,12 @@ class MemoryOutbox:
                 self._consumers[consumer] = _Consumer(self._last, self._counts.get("accepted", 0))
 
     def claim(self, consumer: str) -> int | None:
-        """Nobody else could hold it. Its thread may come here before the first event does: see `Spill`."""
+        """Always succeeds: there is only one process. May be called before `Spill` registers the consumer."""
         self.register(consumer)
         return _EPOCH
 
     def release(self, consumer: str) -> None:
-        """There is nobody to release it to."""
+        """Nothing to do: there is no other process."""
 
     def read(self, consumer: str, limit: int, max_bytes: int) -> list[Entry]:
         """See `Outbox.read`."""
@@ -125,7 +125,7 @@ class MemoryOutbox:
             state.forfeit()
             if not self._entries:
                 return []
-            # Sequence numbers have no gaps, so the cursor says where to start.
+            # Sequence numbers have no gaps, so the cursor gives the position.
             first = max(0, state.cursor + 1 - self._entries[0].seq)
             batch: list[Entry] = []
             size = 0
@@ -164,7 +164,7 @@ class MemoryOutbox:
             if settlement.cursor is None:
                 state.forfeit()
             else:
-                # Overflow may have moved the cursor past this batch meanwhile; it never moves back.
+                # Overflow may already have moved the cursor past this batch; never move it back.
                 state.cursor = max(state.cursor, settlement.cursor)
                 state.in_flight = state.overtaken = 0
             for entry in settlement.settled:
@@ -218,7 +218,7 @@ class MemoryOutbox:
             held = [retry.entry for each in self._consumers.values() for retry in each.retries.values()]
             held += [letter.entry for each in self._consumers.values() for letter in each.dead]
             subjects = [subject(entry.payload) for entry in (*self._entries, *held)]
-            # An erasure before this one has taken the records that said which they are.
+            # An earlier erasure deleted the records that showed these.
             anons = {*self._tombstones.anons_of(user_id)}
             subjects.append(subject(record.payload))
             anons |= {of.anon_id for of in subjects if of.user_id == user_id and of.anon_id is not None}
@@ -230,7 +230,7 @@ class MemoryOutbox:
             return Erased(log, retried, dead, tuple(sorted(anons)), clean=True)
 
     def _erase_covered(self) -> tuple[int, int, int]:
-        """Take what is erased out of the log, retries and dead letters; return how many there were of each."""
+        """Remove erased entries from log, retries and dead letters; return the number of each."""
         log = self._erase_log()
         retried = sum(self._erase_retries(state) for state in self._consumers.values())
         return log, retried, sum(self._erase_dead(state) for state in self._consumers.values())
@@ -259,7 +259,7 @@ class MemoryOutbox:
         return len(gone)
 
     def after_fork(self) -> None:
-        """The parent delivers what was its own; the child starts with an empty log."""
+        """The child starts with an empty log; the parent delivers its own entries."""
         names = list(self._consumers)
         self._clear()
         for name in names:

@@ -1,4 +1,4 @@
-"""Reading along: the log as it grows, without being a consumer of it."""
+"""Following the log without being a consumer."""
 
 import time
 from sqlite3 import Connection
@@ -10,16 +10,16 @@ from analytics_middleware.outbox.counting import last_seq
 from analytics_middleware.outbox.database import Database
 
 TTL: Final = 10.0
-"""Seconds for which the log is kept for a reader that does not come back."""
+"""Seconds that entries are kept for a reader that doesn't come back."""
 _RENEW = 3.0
 _CHUNK = 500
 _ENTRY = "seq, kind, record_id, timestamp, payload, NULL, flags"
 
 
 class LogTail:
-    """Reads each entry of the log once, from its end on, or from the first entry after *since* that is still there.
+    """Reads each new entry of the log once; with *since*, also existing ones from the first one after that time on.
 
-    What it has not read yet is not pruned meanwhile. Reading takes nothing from anybody and changes no counter.
+    Unread entries are not pruned meanwhile. Reading affects no consumer and no counter.
     """
 
     def __init__(self, database: Database, since: float | None = None) -> None:
@@ -34,7 +34,7 @@ class LogTail:
         self._since = since
 
     def read(self) -> list[Entry]:
-        """Return what has come since the last time, a part of it when it is much."""
+        """Return new entries since the last call, in several calls if there are many."""
         with self._database.read() as connection:
             rows = connection.execute(
                 f"SELECT {_ENTRY} FROM log WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 - our own names
@@ -50,12 +50,12 @@ class LogTail:
         return entries if since is None else [entry for entry in entries if entry.timestamp >= since]
 
     def close(self) -> None:
-        """Let go of the log."""
+        """Stop keeping entries for this reader."""
         with self._database.write(durable=False) as connection:
             connection.execute("DELETE FROM reader WHERE name = ?", (self._name,))
 
     def _hold(self, connection: Connection) -> None:
-        """Have what comes after the cursor kept for some more seconds."""
+        """Keep entries after the cursor from being pruned for some more seconds."""
         self._renewed = time.monotonic()
         now = time.time()
         connection.execute("DELETE FROM reader WHERE until < ?", (now,))

@@ -1,4 +1,4 @@
-"""What this process has just written into the log, so that delivering it here need not read it back."""
+"""Entries that this process has just written into the log, kept so that delivery here need not read them back."""
 
 import threading
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _MOST_BYTES: Final = 2**22
 
 
 class Recent:
-    """The end of the log, as far as this process wrote it and nobody else wrote in between."""
+    """The end of the log, as long as only this process writes it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,19 +21,19 @@ class Recent:
         self._last = 0
 
     def note(self, drafts: Sequence[Draft], last: int) -> None:
-        """Remember *drafts*, which were written with the sequence numbers up to *last*."""
+        """Remember *drafts*, whose sequence numbers end with *last*."""
         with self._lock:
             if last - len(drafts) != self._last or len(self._drafts) > _MOST or self._bytes > _MOST_BYTES:
-                # Somebody else's entries are in between, or nobody here gets on with reading.
+                # Another process wrote entries in between, or nobody here keeps up with reading.
                 self._forget()
             self._drafts += drafts
             self._bytes += sum(len(draft.payload) for draft in drafts)
             self._last = last
 
     def after(self, cursor: int, limit: int, max_bytes: int, end: int, erased: float) -> list[Entry] | None:
-        """Return what comes after *cursor*, at most *limit* entries and *max_bytes*, None if only the log can tell.
+        """Return at most *limit* entries and *max_bytes* after *cursor*, or None if they must be read from the log.
 
-        *end* is the log's last sequence number, *erased* the time of the latest erasure: what is older may be gone.
+        *end* is the log's last sequence number, *erased* the time of the latest erasure: older entries may be erased.
         """
         with self._lock:
             start = cursor - (self._last - len(self._drafts))
@@ -45,7 +45,7 @@ class Recent:
         return [Entry._make((seq, *draft, 0)) for seq, draft in enumerate(drafts[:fitting], cursor + 1)]
 
     def passed(self, cursor: int) -> None:
-        """Forget what everybody who delivers here has passed, if *cursor* is the end of it."""
+        """Forget everything if *cursor*, which all consumers here have passed, is the end of it."""
         with self._lock:
             if cursor >= self._last:
                 self._forget()

@@ -1,4 +1,4 @@
-"""Events, traits and erasures as the log holds them."""
+"""Events, identifies and erasures in the form the log stores."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,13 +12,13 @@ _TYPES: Final[Mapping[Kind, type[Record]]] = {"event": Event, "identify": Identi
 
 
 def draft_of(record: Record, private: bytes | None = None, flags: int = 0) -> Draft:
-    """Return *record* as it goes into the log; *private* and *flags* are those of `Draft`."""
+    """Return the draft of *record*; see `Draft` for *private* and *flags*."""
     kind: Kind = "event" if isinstance(record, Event) else "identify" if isinstance(record, Identify) else "erase"
     return Draft(kind, record.event_id, record.timestamp.timestamp(), record.encode(), private, flags)
 
 
 def decode_record(kind: Kind, payload: bytes) -> Record | None:
-    """Return the record of a log entry, or None when this version can't read it."""
+    """Return the record of a log entry, or None if this version can't read it."""
     try:
         return _TYPES[kind].decode(payload)
     except (msgspec.DecodeError, KeyError):

@@ -1,7 +1,7 @@
-"""Events of the past for one consumer: they join what waits for a retry, and are delivered like that.
+"""Past events for one consumer: they are stored like retries and delivered like those.
 
-Which times a consumer has been given is remembered, so that what was interrupted goes on where it stopped and
-nothing is given twice. That changes in the transaction in which the events are written.
+The spans of time that a consumer has been given are remembered, so that an interrupted replay continues where it
+stopped and nothing is given twice. They are written in the same transaction as the events.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,33 +17,33 @@ _CHUNK = 500
 
 
 class Span(NamedTuple):
-    """The time from *start* up to, but not at, *stop*; microseconds since the epoch."""
+    """The time from *start* up to, but not including, *stop*, in microseconds since the epoch."""
 
     start: int
     stop: int
 
 
 class Waiting(NamedTuple):
-    """What a consumer has of the past before it, and how it fares."""
+    """How many past events wait for a consumer, and its state."""
 
     events: int
     breaker: str
     last_error: str | None
 
 
-class ReplayedMeanwhile(Exception):  # noqa: N818 - somebody else's progress, not a fault
+class ReplayedMeanwhile(Exception):  # noqa: N818 - another process was quicker, not an error
     """Another replay has given the consumer events of the same time; nothing was written."""
 
 
 def registered_at(database: Database, consumer: str) -> float | None:
-    """Return when *consumer* was first configured, None when that is not known."""
+    """Return when *consumer* was first configured, None if that is unknown."""
     with database.read() as connection:
         row = connection.execute("SELECT registered FROM consumer WHERE name = ?", (consumer,)).fetchone()
     return None if row is None or row[0] is None else float(row[0])
 
 
 def missing_spans(database: Database, consumer: str, whole: Span) -> list[Span]:
-    """Return the parts of *whole* of which *consumer* has not been given the events before, in order."""
+    """Return the parts of *whole*, in order, whose events *consumer* has not been given yet."""
     with database.read() as connection:
         given = connection.execute(
             "SELECT start, stop FROM replayed WHERE consumer = ? AND start < ? AND stop > ? ORDER BY start",
@@ -61,7 +61,7 @@ def missing_spans(database: Database, consumer: str, whole: Span) -> list[Span]:
 
 
 def forget_spans(database: Database, consumer: str, whole: Span) -> None:
-    """Have the events of *whole* given to *consumer* once more."""
+    """Allow the events of *whole* to be given to *consumer* again."""
     with database.write() as connection:
         for start, stop in connection.execute(
             "SELECT start, stop FROM replayed WHERE consumer = ? AND start < ? AND stop > ?",
@@ -74,9 +74,9 @@ def forget_spans(database: Database, consumer: str, whole: Span) -> None:
 
 
 def hand_over(database: Database, consumer: str, drafts: Sequence[Draft], dues: Sequence[float], span: Span) -> int:
-    """Have *consumer* sent *drafts*, all there is of *span*, each when it is due, and remember that.
+    """Schedule *drafts*, all events of *span*, for *consumer*, each at its due time, and remember the span.
 
-    Return how many were added: not those of somebody erased, nor what waits already. They count as accepted once
+    Return how many were added, which excludes erased events and those already waiting. They count as accepted once
     more, so that the accounting stays exact. Raises `ReplayedMeanwhile`.
     """
     with database.write() as connection:
@@ -96,7 +96,7 @@ def hand_over(database: Database, consumer: str, drafts: Sequence[Draft], dues: 
 
 
 def expected(database: Database, consumer: str) -> set[str]:
-    """Return the ids of the events that *consumer* will get anyway, or has refused."""
+    """Return the ids of events that *consumer* will get anyway, or has refused."""
     with database.read() as connection:
         rows = connection.execute(
             "SELECT record_id FROM log WHERE kind = 'event' AND seq > (SELECT cursor FROM consumer WHERE name = :name) "
@@ -108,7 +108,7 @@ def expected(database: Database, consumer: str) -> set[str]:
 
 
 def waiting(database: Database, consumer: str) -> Waiting:
-    """Return what *consumer* has before it of what was handed over."""
+    """Return what is still waiting for *consumer* of what was handed over."""
     with database.read() as connection:
         (events,) = connection.execute(
             "SELECT count(*) FROM retry WHERE consumer = ? AND seq < 0", (consumer,)
@@ -120,13 +120,13 @@ def waiting(database: Database, consumer: str) -> Waiting:
 
 
 def anything_waits(database: Database) -> bool:
-    """Whether anything that was handed over still waits for delivery."""
+    """Whether any event that was handed over still waits for delivery."""
     with database.read() as connection:
         return connection.execute("SELECT 1 FROM retry WHERE seq < 0 LIMIT 1").fetchone() is not None
 
 
 def logged_history(database: Database, consumer: str, span: Span) -> Iterator[Draft]:
-    """Yield the events of *span* that are still in the log although *consumer* is past them, in order of time."""
+    """Yield the events of *span* that are still in the log but already passed by *consumer*, in order of time."""
     with database.read() as connection:
         keys = connection.execute(
             "SELECT seq FROM log WHERE seq <= (SELECT cursor FROM consumer WHERE name = ?) "
@@ -157,7 +157,7 @@ def count_logged(database: Database, consumer: str, span: Span) -> int:
 
 
 def _insert(connection: Connection, consumer: str, draft: Draft, due: float) -> int:
-    # The log's own numbers are above 0. A number made of the event's id is the same each time it is handed over.
+    # Numbers of log entries are above 0. A negative hash of the event's id is the same each time it is handed over.
     seq = -1 - (int.from_bytes(blake2b(draft.record_id.encode(), digest_size=8).digest(), "big") >> 1)
     return connection.execute(
         "INSERT OR IGNORE INTO retry (consumer, seq, due, attempts, reason, kind, record_id, timestamp, payload, "
@@ -167,7 +167,7 @@ def _insert(connection: Connection, consumer: str, draft: Draft, due: float) -> 
 
 
 def _remember(connection: Connection, consumer: str, span: Span) -> None:
-    # What follows on what was given before is one with it.
+    # Extend the previous span if this one continues it.
     longer = connection.execute(
         "UPDATE replayed SET stop = ? WHERE consumer = ? AND stop = ?", (span.stop, consumer, span.start)
     ).rowcount

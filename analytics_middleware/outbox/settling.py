@@ -1,4 +1,4 @@
-"""What did not get through: entries to be tried again, and dead letters. Written with the cursor that passes them."""
+"""Entries that were not delivered: retries and dead letters. Written together with the cursor that passes them."""
 
 from collections.abc import Sequence
 from sqlite3 import Connection
@@ -7,11 +7,11 @@ from typing import Final
 from analytics_middleware.outbox.base import DeadLetter, Settlement
 
 _DEAD_KEPT: Final = 10_000
-"""Dead letters kept for a consumer; of older ones only the count remains."""
+"""Dead letters kept per consumer; of older ones only the count remains."""
 
 
 def settle_retries(connection: Connection, consumer: str, settlement: Settlement) -> None:
-    """Forget the retries that were settled, and note those that are to be tried again."""
+    """Delete the retries that were settled, and add those to be retried."""
     if settlement.settled:
         connection.executemany(
             "DELETE FROM retry WHERE consumer = ? AND seq = ?",
@@ -26,7 +26,7 @@ def settle_retries(connection: Connection, consumer: str, settlement: Settlement
 
 
 def add_dead_letters(connection: Connection, consumer: str, dead: Sequence[DeadLetter], now: float) -> None:
-    """Keep *dead* as letters of *consumer*, for people to look at."""
+    """Keep *dead* as dead letters of *consumer*, for people to look at."""
     if dead:
         connection.executemany(
             "INSERT INTO dead (consumer, at, reason, seq, kind, record_id, timestamp, payload, flags) "

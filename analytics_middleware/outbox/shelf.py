@@ -1,4 +1,4 @@
-"""What people keep with the events, by kind and key: in the outbox database, or in the memory of one process."""
+"""Saved things such as funnels and filters, by kind and key, in the outbox database or in one process's memory."""
 
 import threading
 from collections.abc import Mapping
@@ -8,30 +8,30 @@ from analytics_middleware.outbox.database import Database
 
 
 class Shelf(Protocol):
-    """Safe from any thread."""
+    """A store of values by kind and key. Safe to use from any thread."""
 
     def all(self, kind: str) -> Mapping[str, bytes]:
-        """Return everything of a *kind*, by key."""
+        """Return all values of a *kind*, by key."""
         ...
 
     def get(self, kind: str, key: str) -> bytes | None:
-        """Return what is kept under *key*."""
+        """Return the value of *key*, None if there is none."""
         ...
 
     def put(self, kind: str, key: str, value: bytes, most: int, *, instead_of: str | None = None) -> bool:
-        """Keep *value* under *key*, and nothing under the key *instead_of*; return whether there was room.
+        """Set *key* to *value* and remove the key *instead_of*; return False if there is no room.
 
-        There is room for *most* of a kind.
+        There is room for *most* values of a kind.
         """
         ...
 
     def remove(self, kind: str, key: str) -> bool:
-        """Forget what is kept under *key*; return whether there was anything."""
+        """Remove *key*; return whether it was there."""
         ...
 
 
 class SharedShelf:
-    """See `Shelf`. The same for all workers of a host."""
+    """See `Shelf`. Shared by all workers of a host."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -66,7 +66,7 @@ class SharedShelf:
 
 
 class PrivateShelf:
-    """See `Shelf`. Ends with the process."""
+    """See `Shelf`. Lost when the process ends."""
 
     def __init__(self) -> None:
         self._kept: dict[str, dict[str, bytes]] = {}

@@ -1,6 +1,6 @@
-"""Who is erased: their records are refused, and left out where they were, however they come back.
+"""Tombstones: who is erased. Their records are refused, even if they arrive again.
 
-An erasure has a time. What happens after it counts: somebody who signs up again under the same id is new.
+An erasure has a time. Later events count: somebody who signs up again with the same id is a new user.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,25 +21,25 @@ ERASED = "erased"
 """The reason under which erased events are counted."""
 
 _WITH = "anon of "
-"""Followed by a user: the kind under which is remembered which anonymous ids were erased with them."""
+"""Prefix of a kind: followed by a user id, it lists the anonymous ids erased with that user."""
 _NEVER = float("-inf")
 
 
 class Subject(NamedTuple):
-    """Whom a record is about."""
+    """The ids of a record."""
 
     user_id: str | None
     anon_id: str | None
-    """Only when it outlives the day: others can't be tied to anybody."""
+    """Only a persistent id: cookieless ones can't be tied to anybody."""
 
 
 class Revealed(NamedTuple):
-    """Whose a browser was, said by a record that is refused."""
+    """An anonymous id that a refused record shows to be an erased user's."""
 
     user_id: str
     anon_id: str
     until: float
-    """Up to which time the user, and so what the browser did, is erased."""
+    """The time up to which the user, and so the anonymous id, is erased."""
 
 
 class _Ids(msgspec.Struct):
@@ -51,7 +51,7 @@ _decode = msgspec.json.Decoder(_Ids).decode
 
 
 def subject(payload: bytes) -> Subject:
-    """Return whom the record encoded in *payload* is about; nobody, when it can't be read."""
+    """Return the ids of the record encoded in *payload*; none if it can't be read."""
     try:
         ids = _decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -62,19 +62,19 @@ def subject(payload: bytes) -> Subject:
 
 
 class Tombstones:
-    """Up to which time whose records are erased."""
+    """The times up to which users and anonymous ids are erased."""
 
     def __init__(self, rows: Iterable[tuple[str, str, float]] = ()) -> None:
         self._until = {(kind, name): until for kind, name, until in rows}
         self._latest = max(self._until.values(), default=_NEVER)
 
     def set(self, kind: str, name: str, until: float) -> None:
-        """Erase what is of *name* up to *until*."""
+        """Erase the records of *name* up to *until*."""
         self._until[kind, name] = max(until, self._until.get((kind, name), _NEVER))
         self._latest = max(self._latest, until)
 
     def set_anon(self, user_id: str, anon_id: str, until: float) -> None:
-        """Erase what *anon_id* did up to *until*, and remember with which user."""
+        """Erase the records of *anon_id* up to *until*, and remember the user they were erased with."""
         self.set(ANON, anon_id, until)
         self.set(_WITH + user_id, anon_id, until)
 
@@ -83,7 +83,7 @@ class Tombstones:
         return frozenset(name for kind, name in self._until if kind == _WITH + user_id)
 
     def until(self, kind: str, name: str) -> float | None:
-        """Return up to which time what is of *name* is erased, None if it is not."""
+        """Return the time up to which the records of *name* are erased, None if they are not."""
         return self._until.get((kind, name))
 
     def covers(self, record: Draft | Entry) -> bool:
@@ -102,10 +102,10 @@ class Tombstones:
         return at <= self._until.get((key[0], key[1] or ""), _NEVER)
 
     def admitted(self, drafts: Sequence[Draft]) -> tuple[Sequence[Draft], int, Sequence[Revealed]]:
-        """Return those of *drafts* that may be written, how many events may not, and what these reveal.
+        """Return the *drafts* that may be written, how many events may not, and which ids those reveal.
 
-        What they reveal is erased here from then on, and a record of it is among what may be written: the store, which
-        does not get what is refused, must know it too.
+        The revealed ids are added to these tombstones. The drafts to write include a record of each, because the store
+        doesn't get the refused records but must know the ids.
         """
         if not self._until or not any(self.covers(draft) for draft in drafts):
             return drafts, 0, ()
@@ -129,7 +129,7 @@ class Tombstones:
         return found
 
     def settled(self, settlement: Settlement) -> Settlement:
-        """Return *settlement* without what is erased: it is neither tried again nor kept as a dead letter."""
+        """Return *settlement* without erased entries: they are neither retried nor kept as dead letters."""
         again = [retry.entry for retry in settlement.retries if self.covers(retry.entry)]
         dead = [letter.entry for letter in settlement.dead if self.covers(letter.entry)]
         if not again and not dead:
@@ -145,7 +145,7 @@ class Tombstones:
 
 
 def _record(revealed: Revealed) -> Draft:
-    # An erasure, for collectors are not to hear of somebody erased.
+    # An erase record rather than an identify: collectors must not be told about erased users.
     at = datetime.fromtimestamp(revealed.until, UTC)
     return draft_of(Erase(user_id=revealed.user_id, anon_id=revealed.anon_id, timestamp=at))
 
@@ -154,16 +154,16 @@ _NONE = Tombstones()
 
 
 def read_tombstones(connection: Connection, since: float) -> Tombstones:
-    """Return the tombstones if any reaches as far as *since*, the earliest record in question."""
+    """Return the tombstones, or none if all are older than *since*, the time of the earliest record in question."""
     (latest,) = connection.execute("SELECT max(until) FROM tombstone").fetchone()
     if latest is None or since > latest:
-        # As a rule: what comes now happened after the last erasure.
+        # The usual case: new records are later than the last erasure.
         return _NONE
     return Tombstones(connection.execute("SELECT kind, id, until FROM tombstone"))
 
 
 def write_tombstone(connection: Connection, kind: str, name: str, until: float) -> None:
-    """Have what is of *name* up to *until* refused from now on."""
+    """Refuse the records of *name* up to *until* from now on."""
     connection.execute(
         "INSERT INTO tombstone (kind, id, until) VALUES (?, ?, ?) "
         "ON CONFLICT (kind, id) DO UPDATE SET until = max(until, excluded.until)",
@@ -172,11 +172,11 @@ def write_tombstone(connection: Connection, kind: str, name: str, until: float) 
 
 
 def write_anon_tombstone(connection: Connection, user_id: str, anon_id: str, until: float) -> None:
-    """Have what *anon_id* did up to *until* refused, and remember with which user it was erased."""
+    """Refuse the records of *anon_id* up to *until*, and remember the user they were erased with."""
     write_tombstone(connection, ANON, anon_id, until)
     write_tombstone(connection, _WITH + user_id, anon_id, until)
 
 
 def anons_of(connection: Connection, user_id: str) -> set[str]:
-    """Return the anonymous ids that were erased with *user_id*: a later erasure is about them as well."""
+    """Return the anonymous ids erased with *user_id* before; a later erasure covers them too."""
     return {name for (name,) in connection.execute("SELECT id FROM tombstone WHERE kind = ?", (_WITH + user_id,))}

@@ -9,11 +9,11 @@ from analytics_middleware.outbox.database import Database
 from analytics_middleware.outbox.spill import FAILURES
 
 _KEPT = 86400.0
-"""Seconds that a session's record outlives its last event."""
+"""Seconds that a session's record is kept after its last event."""
 
 
 class SharedSessions:
-    """See `SessionRecords`. Losing the last moments of these to a power cut costs nothing, so they aren't synced."""
+    """See `SessionRecords`. Not synced to disk, because losing the last moments in a power cut does no harm."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -21,7 +21,7 @@ class SharedSessions:
     def update(self, sightings: Sequence[tuple[str, float]], timeout: float) -> list[Session]:
         """See `SessionRecords.update`."""
         sessions: list[Session] = []
-        # A visitor is read and written once, however often it was seen.
+        # Read and write each visitor once, however often they were seen.
         latest: dict[str, Session | None] = {}
         with self._database.write(durable=False) as connection:
             for visitor, at in sightings:
@@ -53,7 +53,7 @@ class SharedSessions:
                     ).fetchone()
                 }
         except FAILURES:
-            # Nobody's session can be known; that must not cost an event.
+            # Sessions can't be looked up now; that must not cost an event.
             return set()
 
     def forget(self, now: float) -> None:
@@ -70,9 +70,9 @@ class SharedSalts:
         self._private = PrivateSalts()
 
     def salt(self, day: date, fresh: Callable[[], bytes]) -> bytes:
-        """See `SaltRecords.salt`. A salt that is forgotten is also gone from the file and its log.
+        """See `SaltRecords.salt`. Forgotten salts are also removed from the file and its write-ahead log.
 
-        While the database can't be had this process uses a salt of its own: its visitors count apart that day.
+        While the database is unavailable, this process uses a salt of its own: its visitors count separately that day.
         """
         try:
             return self.shared(day, fresh)
@@ -80,10 +80,10 @@ class SharedSalts:
             return self._private.salt(day, fresh)
 
     def shared(self, day: date, fresh: Callable[[], bytes]) -> bytes:
-        """See `SaltRecords.shared`. Raises what `FAILURES` lists."""
+        """See `SaltRecords.shared`. Raises the exceptions in `FAILURES`."""
         with self._database.read() as connection:
             row = connection.execute("SELECT value FROM salt WHERE day = ?", (day.isoformat(),)).fetchone()
-        # Outside the transaction: making one may mean to ask another host.
+        # Outside the transaction, because *fresh* may ask another host.
         made = fresh() if row is None else row[0]
         with self._database.write() as connection:
             gone = connection.execute(
