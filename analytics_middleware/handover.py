@@ -40,7 +40,7 @@ and queries are not: task queues and their logs keep what passes through them.
 """
 
 
-class _Passport(msgspec.Struct, omit_defaults=True):
+class _RequestFacts(msgspec.Struct, omit_defaults=True):
     method: str = "GET"
     scheme: str = "http"
     path: str = "/"
@@ -57,7 +57,7 @@ class _Passport(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(_Passport)
+_decoder = msgspec.json.Decoder(_RequestFacts)
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:
@@ -83,11 +83,11 @@ def headers() -> dict[str, str]:
     if not context.finished:
         # By now the framework knows the user.
         context.read_framework_facts()
-    passport = _passport(context)
-    encoded = _encode(passport).decode()
+    facts = _facts_of(context)
+    encoded = _encode(facts).decode()
     if len(encoded) > _MAX:
         # Visitors decide how long their headers are; a long one must not lose their objection to tracking.
-        encoded = _encode(_essence(passport)).decode()
+        encoded = _encode(_essentials(facts)).decode()
     return {HEADER: encoded}
 
 
@@ -118,35 +118,35 @@ def _context(analytics: "Analytics", sent: Mapping[str, Any] | None) -> RequestC
     if not sent or HEADER not in sent:
         context.given = Event()
         return context if current.get() is None else None
-    passport = _read(sent)
-    if passport is None:
+    facts = _read(sent)
+    if facts is None:
         return None
     # The reason for exclusion does not matter here, so `staff` stands for all of them.
-    context.staff = passport.left_out
-    if passport.given:
+    context.staff = facts.left_out
+    if facts.given:
         context.given = Event(
-            method=passport.method or None,
-            path=passport.path or None,
-            matched_pattern=passport.pattern,
-            user_id=passport.user_id,
-            anon_id=passport.anon_id,
-            locale=passport.locale,
+            method=facts.method or None,
+            path=facts.path or None,
+            matched_pattern=facts.pattern,
+            user_id=facts.user_id,
+            anon_id=facts.anon_id,
+            locale=facts.locale,
         )
         return context
     context.restored = True
     context.entered = time.time()
-    context.method, context.scheme, context.path = passport.method, passport.scheme, passport.path
-    context.headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in passport.headers.items()]
-    context.pattern, context.user_id, context.anon_id = passport.pattern, passport.user_id, passport.anon_id
-    context.locale, context.action_name = passport.locale, passport.action_name
+    context.method, context.scheme, context.path = facts.method, facts.scheme, facts.path
+    context.headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in facts.headers.items()]
+    context.pattern, context.user_id, context.anon_id = facts.pattern, facts.user_id, facts.anon_id
+    context.locale, context.action_name = facts.locale, facts.action_name
     return context
 
 
-def _passport(context: RequestContext) -> _Passport:
+def _facts_of(context: RequestContext) -> _RequestFacts:
     given = context.given
     if given is not None:
         # The task is sent from a job, or from a task that no request sent.
-        return _Passport(
+        return _RequestFacts(
             method=_text(given.method) or "",
             path=_text(given.path, MAX_TEXT) or "",
             pattern=_text(given.matched_pattern, MAX_TEXT),
@@ -160,7 +160,7 @@ def _passport(context: RequestContext) -> _Passport:
     kept = {
         name: clean_text(value, most) for name, most in _KEPT.items() if (value := request.header(name)) is not None
     }
-    return _Passport(
+    return _RequestFacts(
         method=_text(context.method) or "GET",
         scheme=context.scheme,
         path=_text(context.path, MAX_TEXT) or "",
@@ -174,15 +174,15 @@ def _passport(context: RequestContext) -> _Passport:
     )
 
 
-def _essence(passport: _Passport) -> _Passport:
-    """Return *passport* reduced to what must not be lost, which is short."""
-    return _Passport(
-        method=passport.method,
+def _essentials(facts: _RequestFacts) -> _RequestFacts:
+    """Return *facts* reduced to what must not be lost, which is short."""
+    return _RequestFacts(
+        method=facts.method,
         path="",
-        headers={name: passport.headers[name] for name in OBJECTIONS if name in passport.headers},
-        user_id=passport.user_id,
-        left_out=passport.left_out,
-        given=passport.given,
+        headers={name: facts.headers[name] for name in OBJECTIONS if name in facts.headers},
+        user_id=facts.user_id,
+        left_out=facts.left_out,
+        given=facts.given,
     )
 
 
@@ -194,7 +194,7 @@ def _text(value: object, most: int = MAX_NAME) -> str | None:
     return clean_text(str.__str__(value) if isinstance(value, str) else str(value), most) or None
 
 
-def _read(sent: Mapping[str, Any]) -> _Passport | None:
+def _read(sent: Mapping[str, Any]) -> _RequestFacts | None:
     text = sent[HEADER]
     if not isinstance(text, str) or len(text) > _MAX:
         return None
