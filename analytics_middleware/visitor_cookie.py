@@ -66,7 +66,7 @@ class VisitorCookie:
         self._client_ip = client_ip
         self._verified = lru_cache(_CACHED)(self._verify)
 
-    def brought(self, request: Request) -> str | None:
+    def visitor_id(self, request: Request) -> str | None:
         """Return the visitor id in the cookie of *request*, None if it has no cookie that was issued here."""
         value = request.cookie(self._name)
         return None if value is None or len(value) != COOKIE_LENGTH else self._verified(value)
@@ -77,7 +77,7 @@ class VisitorCookie:
         For events that are tracked before the response begins, such as the experiment that a visitor is assigned to
         during the very first page view. None for visitors who have a cookie or may not get one.
         """
-        if not is_navigation(request) or not self._welcome(request) or self.brought(request) is not None:
+        if not is_navigation(request) or not self._may_have_cookie(request) or self.visitor_id(request) is not None:
             return None
         return issue(self._secret.reveal().encode())
 
@@ -94,30 +94,30 @@ class VisitorCookie:
         *headers* are the response's, *prepared* is what `new` has returned for it. A visitor who has *signed_out* is a
         new one from the next request on: the cookie is replaced, whether or not the response is a document.
         """
-        brought = self.brought(request)
-        if brought is not None and not signed_out and not self._consent.asked and not opted_out(request):
+        known = self.visitor_id(request)
+        if known is not None and not signed_out and not self._consent.asked and not opted_out(request):
             # The usual case, with nothing else to check.
             return None, None
-        leaves = signed_out and brought is not None
-        if not (leaves or is_answer_to_navigation(request)) or may_be_shared(headers):
+        replaced = signed_out and known is not None
+        if not (replaced or is_answer_to_navigation(request)) or may_be_shared(headers):
             return None, None
         secure = request.scheme == "https" or (request.header("x-forwarded-proto") or "").strip().lower() == "https"
         if self._name.startswith("__") and not secure:
             # Browsers accept cookies with the prefixes __Host- and __Secure- only over TLS.
             return None, None
-        if not self._welcome(request):
+        if not self._may_have_cookie(request):
             gone = request.cookie(self._name) is not None
             return (clear_cookie_header(self._name, secure=secure) if gone else None), None
-        if brought is not None and not leaves:
+        if known is not None and not replaced:
             return None, None
         visitor_id, value = prepared or issue(self._secret.reveal().encode())
         # The request that signs out still belongs to the old visitor.
-        return set_cookie_header(self._name, value, secure=secure), None if leaves else visitor_id
+        return set_cookie_header(self._name, value, secure=secure), None if replaced else visitor_id
 
     def _verify(self, value: str) -> str | None:
         return read(self._secret.reveal().encode(), value)
 
-    def _welcome(self, request: Request) -> bool:
+    def _may_have_cookie(self, request: Request) -> bool:
         if opted_out(request) or (self._consent.asked and not self._consent.given(request)):
             return False
         exclusions = self._exclusions

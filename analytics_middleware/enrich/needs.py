@@ -27,7 +27,7 @@ def check_needs(name: str, needs: Collection[str]) -> frozenset[str]:
     return frozenset(needs)
 
 
-class Wanted(NamedTuple):
+class NeededFacts(NamedTuple):
     """Which private facts of a request to keep besides the event, by kind."""
 
     address: bool
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     cookies: tuple[str, ...]
 
     @classmethod
-    def of(cls, needs: Collection[str]) -> "Wanted":
+    def of(cls, needs: Collection[str]) -> "NeededFacts":
         """Return the facts that *needs* name."""
         pairs = [need.partition(":") for need in sorted(needs)]
         headers, cookies = (tuple(name for what, _, name in pairs if what == kind) for kind in ("header", "cookie"))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from analytics_middleware.counters import Counters
 from analytics_middleware.enrich.client_ip import ClientIP
 from analytics_middleware.enrich.geo import GeoIP, country_code
-from analytics_middleware.enrich.needs import Wanted
+from analytics_middleware.enrich.needs import NeededFacts
 from analytics_middleware.enrich.privacy import opted_out, scrub_agent, scrub_path, scrub_url, truncate_ip
 from analytics_middleware.enrich.referrer import Attribution, attribute
 from analytics_middleware.enrich.salts import SaltRecords, Salts, SaltSource
@@ -57,7 +57,7 @@ class EnrichedEvent(NamedTuple):
     """The event's timestamp, seconds since the epoch."""
 
 
-class _Kept(NamedTuple):
+class _ScrubbedPage(NamedTuple):
     """An event's URL, path and referrer as they are kept, and the attribution they give."""
 
     url: str | None
@@ -100,16 +100,16 @@ class Enricher:
         self._privacy = settings.privacy
         self._clock = clock
         strict = settings.privacy == "strict"
-        self._wanted = Wanted.of(() if strict else needs)
+        self._needed = NeededFacts.of(() if strict else needs)
         # Third parties get nothing of visitors who object, so nothing is kept for them.
-        self._wanted_of_own = Wanted.of(() if strict else own_needs)
+        self._needed_by_own = NeededFacts.of(() if strict else own_needs)
         self._any_private = bool(needs) and not strict
         load()
         self._carried: dict[str, str] = {}
         # Each caches what is derived from several headers in one look-up: most requests resemble an earlier one.
         self._hash = remembered(_CACHED_VISITORS)(cookieless_id)
-        self._kept = remembered(_CACHED_PAGES)(self._keep)
-        self._agent = remembered(_CACHED_AGENTS)(self._keep_agent)
+        self._scrubbed_page = remembered(_CACHED_PAGES)(self._scrub_page)
+        self._parsed_agent = remembered(_CACHED_AGENTS)(self._parse_agent)
 
     def warm_up(self) -> None:
         """Load what is slow to load, before the first event needs it."""
@@ -137,11 +137,11 @@ class Enricher:
             if self._country_header is not None and visit.country is None and self.client_ip.trusts_peer(request):
                 visit.country = country_code(request.header(self._country_header))
             if self._any_private:
-                private = (self._wanted_of_own if visit.opted_out else self._wanted).facts(address, request)
+                private = (self._needed_by_own if visit.opted_out else self._needed).facts(address, request)
             if automatic and event.type is EventType.PAGEVIEW and not event.user_id and is_crawler(event.user_agent):
                 visit.is_bot = True
         elif self._any_private:
-            private = self._wanted.facts(address, None)
+            private = self._needed.facts(address, None)
         if self._geo is not None and address is not None and visit.country is None:
             visit.country, visit.city = self._geo.locate(address)
         self._describe(event, visit)
@@ -189,7 +189,7 @@ class Enricher:
         if self._consent.asked and not consented:
             # Without consent no cookie is set or read; these visitors are counted as on a site without cookies.
             return self._cookieless_visitor(event, address, at)
-        return self.cookie.brought(request)
+        return self.cookie.visitor_id(request)
 
     def _cookieless_visitor(self, event: Event, address: str | None, at: float) -> str:
         # A false timestamp in the future must not create that day's salt, which would destroy today's.
@@ -214,12 +214,12 @@ class Enricher:
     def _describe(self, event: Event, visit: Visit) -> None:
         """Fill in what the headers in *event* tell about the visit, and scrub them."""
         if event.user_agent is not None:
-            agent, event.user_agent = self._agent(event.user_agent)
+            agent, event.user_agent = self._parsed_agent(event.user_agent)
             if visit.browser is None:
                 visit.browser, visit.browser_version, visit.os, visit.device = agent
         if event.url is None and event.path is None and event.referrer is None:
             return
-        kept = self._kept(event.url, event.path, event.referrer, event.hostname)
+        kept = self._scrubbed_page(event.url, event.path, event.referrer, event.hostname)
         event.url, event.path, event.referrer, found = kept
         if found is not None and visit.channel is None:
             visit.source = found.source
@@ -230,14 +230,16 @@ class Enricher:
             visit.channel = None if found.internal else found.channel
             visit.is_spam = found.spam
 
-    def _keep(self, url: str | None, path: str | None, referrer: str | None, hostname: str | None) -> _Kept:
+    def _scrub_page(
+        self, url: str | None, path: str | None, referrer: str | None, hostname: str | None
+    ) -> _ScrubbedPage:
         attribution = None if url is None else attribute(url, referrer, hostname)
         if self._privacy == "raw":
-            return _Kept(url, path, referrer, attribution)
+            return _ScrubbedPage(url, path, referrer, attribution)
         kept_path = None if path is None else scrub_path(path)
-        return _Kept(scrub_url(url, self._keep_query), kept_path, scrub_url(referrer), attribution)
+        return _ScrubbedPage(scrub_url(url, self._keep_query), kept_path, scrub_url(referrer), attribution)
 
-    def _keep_agent(self, user_agent: str) -> tuple[Agent, str | None]:
+    def _parse_agent(self, user_agent: str) -> tuple[Agent, str | None]:
         return parse(user_agent), user_agent if self._privacy == "raw" else scrub_agent(user_agent)
 
 
