@@ -149,8 +149,11 @@ class Access:
         return self.login.set_cookie(cookie, request.facts)
 
     def announce(self) -> None:
-        """Log the login URL if it is the way in. Only its path: anybody can send any Host header."""
-        if self.by_login:
+        """Log a login URL, once per start of the server and day, if it is the way in.
+
+        Only its path: anybody can send any Host header.
+        """
+        if self.by_login and self.login.is_first_to_announce():
             logger.warning(
                 "analytics: reading is closed; to sign in, open %s on this site, once, within a day. "
                 "The settings authorize and read_token let others read.",

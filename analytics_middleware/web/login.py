@@ -4,6 +4,7 @@ Whoever can read the log may read the figures. The URL's token is exchanged for 
 SameSite=Strict (draft-ietf-httpbis-rfc6265bis section 5.6.7), so no other site's page can use it.
 """
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,13 @@ class Login:
         """Return a new token for a login URL."""
         return self._signer.token(b"token", self._signer.clock() + TOKEN_SECONDS)
 
+    def is_first_to_announce(self) -> bool:
+        """Return whether no process of this server, since it was started, was told so within a day.
+
+        Workers come and go: a server that replaces them must not fill its log with login URLs.
+        """
+        return self._spend(f"announced-{_server()}")
+
     def exchange(self, token: str) -> str | None:
         """Use *token* up and return the cookie's value for it; None if the token is not valid."""
         nonce = self._signer.nonce(b"token", token)
@@ -51,6 +59,7 @@ class Login:
         return ("set-cookie", cookie)
 
     def _spend(self, nonce: str) -> bool:
+        """Return whether nobody has spent *nonce* within a day, and spend it."""
         now = self._signer.clock()
         if self._directory is not None:
             with suppress(OSError):
@@ -62,12 +71,27 @@ class Login:
 def _spend_file(spent: Path, nonce: str, now: float) -> bool:
     """Return whether *nonce* has no file in the directory *spent* yet, and make one. Raises `OSError`."""
     spent.mkdir(parents=True, exist_ok=True)
+    for old in spent.iterdir():
+        with suppress(FileNotFoundError):
+            if old.stat().st_mtime < now - TOKEN_SECONDS:
+                old.unlink()
     try:
         # Only one process can create the file.
         (spent / nonce).touch(mode=0o600, exist_ok=False)
     except FileExistsError:
         return False
-    for old in spent.iterdir():
-        if old.stat().st_mtime < now - TOKEN_SECONDS:
-            old.unlink(missing_ok=True)
     return True
+
+
+def _server() -> str:
+    """Return what this server's processes have in common, and other servers and other starts of this one do not.
+
+    It is the process group, which workers inherit. Where the system tells it, the time at which the group's first
+    process was started is part of it, because process ids come again, in a container each time.
+    """
+    group = os.getpgrp()
+    started = ""
+    with suppress(OSError):
+        # Field 22 (proc_pid_stat(5)), counted from the end of the second, which may contain anything.
+        started = Path(f"/proc/{group}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{group}-{started}"

@@ -1,6 +1,8 @@
 """Who may read, who may write, and what a page of another site can't do."""
 
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +104,44 @@ def test_without_any_other_way_in_a_login_url_is_logged_once_and_good_once(build
     assert not opens(site, cookie=cookie.partition(";")[0][:-2])
     again = site.ask("GET", urls[0])
     assert (again.status, again.header("set-cookie")) == (401, None)
+
+
+WORKERS = """
+import os, sys
+from analytics_middleware import Analytics
+from analytics_middleware.store import MemoryStore
+from analytics_middleware.web.access import access_of
+
+for _ in range(3):
+    if os.fork() == 0:
+        analytics = Analytics(data_dir=sys.argv[1], store=MemoryStore(), enabled=True)
+        access_of(analytics)
+        analytics.ensure_started()
+        analytics.close(1)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_a_server_logs_one_login_url_at_its_start_and_a_day_later_however_many_workers_it_starts(tmp_path):
+    def urls_of_a_server() -> list[str]:
+        server = subprocess.run(
+            [sys.executable, "-c", WORKERS, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+            process_group=0,
+            timeout=30,
+        )
+        return re.findall(r"login\?token=\S+", server.stderr)
+
+    started, again = urls_of_a_server(), urls_of_a_server()
+    assert len({*started, *again}) == len(started) + len(again) == 2
+    login = Login(Signer(lambda: None, tmp_path), tmp_path)
+    assert [login.is_first_to_announce() for _ in range(2)] == [True, False]
+    for file in (tmp_path / "logins").iterdir():
+        os.utime(file, (0, file.stat().st_mtime - TOKEN_SECONDS))
+    assert [login.is_first_to_announce() for _ in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize("way", [{"read_token": TOKEN}, {"authorize": lambda request: False}])
