@@ -1,8 +1,8 @@
-"""The SQLite file in the data directory: how it is opened, locked, written and survives forks.
+"""The SQLite file in the data directory: opening, locking, writing, and surviving forks.
 
-SQLite 3.7.0 to 3.51.2 can corrupt a database in WAL mode when two connections write or checkpoint at the same
-instant (https://sqlite.org/wal.html, "WAL-reset bug"). Python links such versions. So automatic checkpoints are
-off, and every write transaction, checkpoint, opening and closing happens under one lock between all processes.
+SQLite 3.7.0 to 3.51.2 can corrupt a database in WAL mode if two connections write or checkpoint at the same instant
+(https://sqlite.org/wal.html, "WAL-reset bug"). Python is linked with such versions. So automatic checkpoints are off,
+and every write transaction, checkpoint, opening and closing happens under one lock shared by all processes.
 """
 
 import fcntl
@@ -26,13 +26,13 @@ _LOCK_FILE = "analytics.lock"
 _LOCK_TIMEOUT = 5.0
 _LOCK_POLL = 0.001
 _LAST_TRY = 0.01
-"""Seconds that a process which must end still waits: longer than healthy neighbours need for a transaction."""
+"""Seconds that a process which must end still waits: more than processes normally need for a transaction."""
 _BUSY_TIMEOUT = 0.5
 """Seconds that a checkpoint waits for readers, which are quick; writers wait at our own lock."""
 _WAL_LIMIT = 4 * 1024 * 1024
-"""Bytes of write-ahead log from which on it is written back."""
+"""Size of the write-ahead log, in bytes, that triggers a checkpoint."""
 _PAGE_SIZE = 8192
-"""Bytes; an event has about 500, and larger pages make a small group dearer."""
+"""In bytes. An event has about 500; larger pages would make writing a small group more expensive."""
 _FORK_TIMEOUT = 1.0
 """Seconds that a fork waits for a transaction to end."""
 _NETWORK = frozenset(
@@ -65,7 +65,7 @@ _NETWORK = frozenset(
 )
 
 _inherited: list[sqlite3.Connection] = []
-"""Connections of a parent process: closing them here could checkpoint the parent's database, so they are kept."""
+"""Connections of a parent process. They are kept open, because closing them could checkpoint its database."""
 
 
 class Database:
@@ -92,10 +92,10 @@ class Database:
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
-        """A write transaction: committed at the end, rolled back when the block raises.
+        """A write transaction, committed at the end, rolled back if the block raises.
 
-        One that is not *durable* may be undone by a power cut, and costs no wait for the disk.
-        Raises `sqlite3.Error` or `OSError` when it can't be had or written.
+        If not *durable*, it doesn't wait for the disk, and a power cut may undo it.
+        Raises `sqlite3.Error` or `OSError` if the database can't be locked or written.
         """
         with self._alone():
             connection = self._durable_writer() if durable else self._quick_writer()
@@ -112,7 +112,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:
-        """A read transaction: everything in the block sees the same state. Keep it short, it holds up checkpoints."""
+        """A read transaction: the whole block sees the same state. Keep it short, because it blocks checkpoints."""
         with self._read_mutex:
             if self._reader is None:
                 self._reader = self._open("FULL")
@@ -135,7 +135,7 @@ class Database:
         return self._quick
 
     def truncate(self) -> bool:
-        """Write the log back and empty it, so that nothing deleted stays in it; return whether it could be done."""
+        """Write the write-ahead log back and empty it, so that no deleted data remains; return whether that worked."""
         with self._alone():
             writer = self._durable_writer()
             with self.locked():
@@ -143,7 +143,7 @@ class Database:
         return not busy
 
     def misplaced(self) -> bool:
-        """Whether the file that is open is not the one in the directory: somebody removed or replaced it meanwhile."""
+        """Whether the open file is not the one in the directory, because somebody removed or replaced it."""
         identity = self._identity
         if identity is None:
             return False
@@ -153,12 +153,12 @@ class Database:
             return True
 
     def before_fork(self) -> None:
-        """Close the connections and keep every thread out of SQLite until the fork is over.
+        """Close the connections and keep all threads out of SQLite until the fork is over.
 
-        A child that inherits a connection can't open the file safely: SQLite's notes of the locks that its process
-        holds are copied, the locks are not, and another process would delete the log that the child writes to.
+        A child that inherits a connection can't open the file safely: it inherits SQLite's notes of this process's
+        locks but not the locks, so another process would delete the write-ahead log that the child writes to.
         """
-        # In the order in which a reader that opens its connection takes them.
+        # In the same order as a reader that opens its connection, to avoid a deadlock.
         mutexes = (self._read_mutex, self._write_mutex)
         held = [mutex for mutex in mutexes if mutex.acquire(timeout=_FORK_TIMEOUT)]
         self._forking[threading.get_ident()] = held
@@ -167,31 +167,31 @@ class Database:
                 self._close_connections()
 
     def after_fork_in_parent(self) -> None:
-        """Let the threads go on; connections are opened again when they are needed."""
+        """Let the threads continue; connections are opened again when needed."""
         for mutex in reversed(self._forking.pop(threading.get_ident(), [])):
             mutex.release()
 
     def after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone, if there are any."""
+        """In a forked child: don't use or close the parent's connections, if any are left."""
         _inherited.extend(self._connections())
         if self._lock_fd is not None:
-            # A copy of the parent's lock; kept open it would outlive the parent.
+            # A copy of the parent's lock file. Kept open, it would hold the lock after the parent's end.
             os.close(self._lock_fd)
         self._forget()
 
     def give_up_at(self, deadline: float) -> None:
-        """Have no thread, not even one that waits already, wait for others beyond *deadline* (`time.monotonic`).
+        """Let no thread, even if already waiting, wait for others beyond *deadline*, in `time.monotonic` seconds.
 
-        Infinity lifts that.
+        Infinity lifts the limit.
         """
         self._give_up_at = deadline
 
     def close(self) -> None:
-        """Close the connections; closing the last one writes the log back.
+        """Close the connections; closing the last one writes the write-ahead log back.
 
-        Raises `sqlite3.Error` or `OSError` when others don't let it; nothing is closed then.
+        Raises `sqlite3.Error` or `OSError` if the lock can't be had; then nothing is closed.
         """
-        # In the order in which a reader that opens its connection takes them.
+        # In the same order as a reader that opens its connection, to avoid a deadlock.
         with self._held(self._read_mutex), self._alone():
             self._close_connections()
             if self._lock_fd is not None:
@@ -211,9 +211,9 @@ class Database:
 
     def _open(self, synchronous: str) -> sqlite3.Connection:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its side files the mode of the database. A file that is there must not be opened: POSIX drops all
-        # locks that a process has on a file when it closes *any* descriptor of it, and without the locks of the
-        # connections that are open here, the last of the other processes deletes the log under them.
+        # Creates the file with mode 0600, which SQLite copies to its side files. Never open an existing file: closing
+        # any descriptor of it drops all POSIX locks of this process. Without the locks of its open connections, the
+        # last of the other processes would delete the write-ahead log they use.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with self.locked():
@@ -226,7 +226,7 @@ class Database:
                     "journal_mode=WAL",
                     f"synchronous={synchronous}",
                     "wal_autocheckpoint=0",
-                    # What is deleted is overwritten: addresses and erased users must not stay in free pages.
+                    # Overwrite deleted data: addresses and erased users must not remain in free pages.
                     "secure_delete=ON",
                     "foreign_keys=ON",
                     "temp_store=MEMORY",
@@ -254,7 +254,7 @@ class Database:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Keep every other thread and process from writing. Raises `OSError` when that can't be had."""
+        """Keep all other threads and processes from writing. Raises `OSError` if the lock can't be had."""
         with self._alone():
             if self._in_write:
                 yield
@@ -275,7 +275,7 @@ class Database:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                # Asked each time: it may be set meanwhile.
+                # Read the limit again each time, because it may be set while waiting.
                 if (now := time.monotonic()) > min(began + _LOCK_TIMEOUT, max(self._give_up_at, began + _LAST_TRY)):
                     waited = f"{now - began:.1g} s"
                     raise TimeoutError(f"another process has held the database's lock for {waited}") from None
@@ -288,28 +288,28 @@ class Database:
             size = os.stat(f"{self.path}-wal").st_size  # noqa: PTH116 - on the writer's path, half the cost
             if size <= self._wal_limit:
                 return
-            # The file keeps its length, which is half the cost of writing it, and is begun anew; when that is full it
-            # grows by a little, and the time has come again. Until it has doubled.
+            # A PASSIVE checkpoint lets later writes reuse the WAL file, which halves the cost. Truncate only once the
+            # file is twice the limit.
             mode = "PASSIVE" if size < 2 * _WAL_LIMIT else "TRUNCATE"
             busy, frames, written = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
             if busy or written < frames:
-                # A reader in the way: not again before as much has come once more.
+                # A reader blocked it: wait until the file has grown by the limit again.
                 self._wal_limit = size + _WAL_LIMIT
             else:
                 self._wal_limit = size if mode == "PASSIVE" else _WAL_LIMIT
         except (OSError, sqlite3.Error):
-            # The disk is full, say. The transaction itself is committed: nobody must write it again.
+            # For example a full disk. The transaction itself is committed, so it must not look failed.
             return
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Return what tells a file from any other that had its name."""
+    """Return what distinguishes a file from others with the same name."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
 def bytes_in_use(connection: sqlite3.Connection) -> int:
-    """Return how many bytes of the database hold something."""
+    """Return how many bytes of the database are in use."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
@@ -317,7 +317,7 @@ def bytes_in_use(connection: sqlite3.Connection) -> int:
 
 
 def refuse_network_file_system(directory: Path) -> None:
-    """Raise `ConfigurationError` when *directory* is on a network file system, where SQLite's locks don't hold."""
+    """Raise `ConfigurationError` if *directory* is on a network file system, where SQLite's locks are unreliable."""
     kind = file_system(directory)
     if kind in _NETWORK:
         raise ConfigurationError(
@@ -327,7 +327,7 @@ def refuse_network_file_system(directory: Path) -> None:
 
 
 def file_system(directory: Path) -> str | None:
-    """Return the type of file system that *directory* is on, or None where the system does not tell."""
+    """Return the type of the file system that *directory* is on, or None if the system doesn't tell."""
     try:
         mounts = Path("/proc/self/mounts").read_text().splitlines()
         target = os.path.realpath(directory)

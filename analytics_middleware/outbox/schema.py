@@ -1,7 +1,7 @@
-"""The tables in the data directory's database, and the steps from one version of them to the next.
+"""The tables in the data directory's database, and the migrations from each version to the next.
 
-A step only ever adds, so that a process of the version before can go on writing during a rolling deploy. A step
-that can't keep to that raises the reader version, and older processes then keep their events in memory and say so.
+A migration only adds, so that processes of the previous version can keep writing during a rolling deploy. One that
+can't must raise the reader version; older processes then keep their events in memory and log an error.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         """
         CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID
         """,
-        # AUTOINCREMENT: a number is never given twice, also after the log was emptied.
+        # AUTOINCREMENT: numbers are never reused, even after the log was emptied.
         """
         CREATE TABLE log (
             seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -83,7 +83,7 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
             last REAL NOT NULL
         ) WITHOUT ROWID
         """,
-        # Whose events up to which time are refused, however they come back.
+        # Users and ids whose events up to a time are refused, even if they arrive again.
         """
         CREATE TABLE tombstone (
             kind TEXT NOT NULL,
@@ -93,11 +93,11 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
         "CREATE INDEX tombstone_until ON tombstone (until)",
-        # Who reads along without being a consumer: what is after its cursor is not pruned until its time is over.
+        # Readers that are not consumers: entries after their cursor are not pruned until the time *until*.
         "CREATE TABLE reader (name TEXT PRIMARY KEY, cursor INTEGER NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
         "INSERT INTO meta VALUES ('reader_version', 1)",
     ),
-    # The catalogue of the embedded store: its files, who is who, traits, and what was erased.
+    # The catalogue of the embedded store: its files, ties between ids, traits, and erasures.
     (
         "CREATE TABLE store_state (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
         "INSERT INTO store_state VALUES ('version', 0), ('actors', NULL), ('horizon', 0), ('erased', 0)",
@@ -146,7 +146,7 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
-    # What people keep: funnels, filters, annotations, share links.
+    # What people save: funnels, filters, annotations, share links.
     (
         """
         CREATE TABLE shelf (
@@ -157,7 +157,7 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
-    # Since when a consumer gets what happens, and of which times before that it has been given the events.
+    # When a consumer was first configured, and the spans of earlier events it has been given.
     (
         "ALTER TABLE consumer ADD COLUMN registered REAL",
         """
@@ -169,7 +169,7 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
-    # What was found when alerts were last checked, and what each destination has been told of it.
+    # The result of the last check of each alert, and what each destination was told.
     (
         """
         CREATE TABLE alert (
@@ -195,20 +195,20 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
-    # Which of the groups that were sent to a worker are in the log.
+    # The groups sent to a worker that are already in the log.
     ("CREATE TABLE written_group (id TEXT PRIMARY KEY) WITHOUT ROWID",),
 )
 VERSION: Final = len(_STEPS)
 
 
 class IncompatibleDatabaseError(AnalyticsError):
-    """The database was written by a newer version that this one can't work beside."""
+    """A newer version wrote the database, and this version can't work with it."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the database up to `VERSION`. The caller holds the lock between processes.
+    """Migrate the database to `VERSION`. The caller must hold the lock between processes.
 
-    Raises `IncompatibleDatabaseError` when a newer version asks for a newer reader.
+    Raises `IncompatibleDatabaseError` if the database requires a newer version.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version >= VERSION:

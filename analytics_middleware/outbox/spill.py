@@ -1,4 +1,4 @@
-"""While the outbox can't be written: a full or read-only disk costs no request and, for a while, no event."""
+"""Keeps events in memory while the outbox can't be written, so that a full disk fails no request."""
 
 import sqlite3
 import time
@@ -10,16 +10,16 @@ from analytics_middleware.errors import AnalyticsError
 from analytics_middleware.outbox.base import Draft, Outbox
 
 _PAUSE = 0.5
-"""Seconds between two tries while the outbox can't be written."""
+"""Seconds between attempts while the outbox can't be written."""
 
 FAILURES = (sqlite3.Error, OSError, AnalyticsError)
-"""What writing may raise when it is not the data's fault."""
+"""Exceptions that writing may raise for reasons other than the data."""
 
 
 class Spill:
-    """Writes to *outbox*; what can't be written waits in memory, at most *limit* records, for the next try.
+    """Writes to *outbox*; what can't be written waits in memory, at most *limit* records, for the next attempt.
 
-    *consumers* are registered before the first record; the value says whether one reads what is private.
+    *consumers* are registered before the first record; the value says whether one reads private data.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class Spill:
 
     @property
     def failing(self) -> bool:
-        """Whether the outbox could not be written the last time."""
+        """Whether the last attempt to write to the outbox failed."""
         return self._failing
 
     @property
     def waiting(self) -> int:
-        """Events that are not in the log yet."""
+        """The number of events not in the log yet."""
         return sum(draft.kind == "event" for draft in self._waiting)
 
     def write(self, drafts: Iterable[Draft], *, now: bool = False) -> int | None:
-        """Write what waits, then *drafts*; return the log's last sequence number, None when it could not be written.
+        """Write waiting records, then *drafts*; return the log's last sequence number, None if nothing was written.
 
-        After a failure the next try comes some moments later, or *now*.
+        After a failure the next attempt is made after a pause, or at once with *now*.
         """
         self._waiting.extend(drafts)
         if self._failing and not now and self._monotonic() < self._try_at:
@@ -77,7 +77,7 @@ class Spill:
         return last
 
     def register(self) -> None:
-        """Make the consumers known before the first record, so that a new one's place is in front of it."""
+        """Register the consumers, before the first record, so that a new one starts in front of it."""
         if not self._registered:
             for consumer, reads_private in self._consumers.items():
                 self._outbox.register(consumer, reads_private=reads_private)
@@ -92,7 +92,7 @@ class Spill:
                 error,
                 self._limit,
             )
-        # All that waits would be tried with each further group: too much work for the requests' processor.
+        # Without a pause every further group would try to write all waiting records, which slows down requests.
         self._try_at = self._monotonic() + _PAUSE
         self._trim()
 

@@ -26,7 +26,7 @@ from analytics_middleware.outbox.settling import add_dead_letters, settle_retrie
 from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 
 _BUSY = 50
-"""Events of one group from which on the log is pruned with it."""
+"""A group of at least this many events also prunes the log."""
 _ENTRY = "seq, kind, record_id, timestamp, payload, private, flags"
 _PLACE = """
     SELECT coalesce(max(cursor), 0),
@@ -35,15 +35,15 @@ _PLACE = """
     FROM consumer WHERE name = ?
 """
 _LIMIT_EVERY = 256
-"""Appends between two looks at how far consumers lag."""
+"""Appends between checks of how far consumers lag."""
 REMOVED = "removed"
-"""The reason under which events count whose database somebody removed."""
+"""The reason under which events are counted whose database was removed."""
 
 
 class SqliteOutbox:
-    """The log in *directory*; see `Outbox`. Counts and cursors change in the transaction that they belong to.
+    """The log in *directory*; see `Outbox`. Counts and cursors change in the transaction that they describe.
 
-    For a consumer that lags at most *max_pending* entries and *max_bytes* of database are kept.
+    *max_pending* limits the entries kept for a lagging consumer, *max_bytes* the size of the database.
     """
 
     durable = True
@@ -62,7 +62,7 @@ class SqliteOutbox:
         self._monotonic = monotonic
         self._limits = Limits(max_pending, max_bytes, clock, monotonic)
         self._known: dict[str, bool | None] = {}
-        """Consumers, and whether they read what is private, once that has been said."""
+        """Consumers, and whether they read private data, None if unknown."""
         self._reset()
 
     def _reset(self) -> None:
@@ -92,7 +92,7 @@ class SqliteOutbox:
     def _append(
         self, connection: Connection, drafts: Sequence[Draft], counts: Mapping[str, int]
     ) -> tuple[Sequence[Draft], int]:
-        """Return what was written of *drafts*, and the log's last sequence number."""
+        """Return the *drafts* that were written, and the log's last sequence number."""
         if drafts:
             tombstones = read_tombstones(connection, min(draft.timestamp for draft in drafts))
             drafts, erased, revealed = tombstones.admitted(drafts)
@@ -100,7 +100,7 @@ class SqliteOutbox:
             if erased:
                 counts = {**counts, f"dropped.{ERASED}": counts.get(f"dropped.{ERASED}", 0) + erased}
         if self._limits.more_to_prune or len(drafts) >= _BUSY:
-            # First: the new rows then take the pages that old ones leave, and these are written once for both.
+            # Prune first: the new rows then reuse the pages of deleted ones, and each page is written only once.
             self._limits.prune(connection)
         accepted = sum(draft.kind == "event" for draft in drafts)
         last = insert_batch(connection, drafts) if drafts else last_seq(connection)
@@ -118,7 +118,7 @@ class SqliteOutbox:
             self._recent.note(drafts, last)
 
     def tick(self, consumers: Iterable[str]) -> None:
-        """Keep leases alive and note which consumers are configured; called about every second."""
+        """Renew leases, record which consumers are configured, and prune; see `Outbox.tick`."""
         if self.database.misplaced():
             self._start_over()
         now = self._clock()
@@ -131,7 +131,7 @@ class SqliteOutbox:
             forget_groups(connection, now)
 
     def _start_over(self) -> None:
-        """Go on in the directory's present file, or a new one: a removed one ends with this process."""
+        """Reopen the database at its path: the open file was removed or replaced."""
         try:
             lost = max((each.pending for each in self.stats().consumers.values()), default=0)
         except (sqlite3.Error, OSError):
@@ -151,7 +151,7 @@ class SqliteOutbox:
 
     @property
     def more_to_prune(self) -> bool:
-        """Whether there was more to delete than one transaction should."""
+        """Whether more should be deleted than fits in one transaction."""
         return self._limits.more_to_prune
 
     def register(self, consumer: str, *, reads_private: bool = False) -> None:
@@ -160,7 +160,7 @@ class SqliteOutbox:
         self._known[consumer] = reads_private
 
     def _enrol(self, consumer: str, reads_private: bool | None) -> None:
-        """Make *consumer* known. Where it is not known whether it reads what is private, what others said holds."""
+        """Register *consumer*. If *reads_private* is None, the value that another process registered stays."""
         with self.database.write() as connection:
             connection.execute(
                 "INSERT INTO consumer (name, cursor, baseline, seen, registered, reads_private) "
@@ -184,13 +184,13 @@ class SqliteOutbox:
         if consumer not in self._known:
             self._enrol(consumer, None)
             self._known.setdefault(consumer, None)
-        # As a rule another process goes on delivering, and asking it each time would hold up its writes.
+        # Usually another process keeps delivering. Check by reading, because a claim would block its writes.
         if self.elsewhere(consumer):
             return None
         with self.database.write(durable=False) as connection:
             epoch = self._leases.claim(connection, consumer)
         if epoch is None and not self._registered(consumer):
-            # Retired while this process did not look: it starts anew.
+            # It was retired while this process didn't deliver: register it again, at the end of the log.
             self._enrol(consumer, self._known[consumer])
         return epoch
 
@@ -217,7 +217,7 @@ class SqliteOutbox:
 
     def behind(self, consumer: str) -> int:
         """See `Outbox.behind`."""
-        # From memory: it is asked with each group of events.
+        # From memory, because it is called for each group of events.
         return max(0, self._last - self._cursors.get(consumer, self._last))
 
     def due(self, consumer: str, now: float, limit: int) -> list[Entry]:
@@ -275,7 +275,7 @@ class SqliteOutbox:
         self._in_flight.pop(consumer, None)
 
     def _take_back_overflow(self, connection: Connection, consumer: str, cursor: int) -> None:
-        """Events that overflow took while they were being sent were counted as dropped; now it is known better."""
+        """Correct the count of events that overflow dropped while they were being sent: their outcome is now known."""
         batch = self._in_flight.get(consumer, ())
         if batch and batch[0].seq <= cursor:
             overtaken = sum(entry.kind == "event" and entry.seq <= cursor for entry in batch)
@@ -286,7 +286,7 @@ class SqliteOutbox:
         with self.database.read() as connection:
             row = connection.execute("SELECT cursor FROM consumer WHERE name = ?", (consumer,)).fetchone()
             waiting = connection.execute(
-                # Below 0 is what happened long before.
+                # Negative numbers are replayed events, which are not part of the log.
                 "SELECT 1 FROM retry WHERE consumer = ? AND seq > 0 AND seq <= ? LIMIT 1",
                 (consumer, seq),
             ).fetchone()
