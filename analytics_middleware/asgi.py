@@ -87,7 +87,7 @@ class AnalyticsMiddleware:
             last = not context.finished and _is_last(message, kind, awaiting_trailers)
             # A keep-alive timer set inside send() captures the current context and would keep this request alive. Clear
             # the variable only if it is ours: one task may finish several responses.
-            lifted = current.set(None) if last and current.get() is context else None
+            cleared = current.set(None) if last and current.get() is context else None
             try:
                 await send(message)
             except OSError:
@@ -95,8 +95,8 @@ class AnalyticsMiddleware:
                 context.disconnected = True
                 raise
             finally:
-                if lifted is not None:
-                    current.reset(lifted)
+                if cleared is not None:
+                    current.reset(cleared)
             if last:
                 if context.disconnected:
                     context.status = 499

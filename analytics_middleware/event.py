@@ -175,7 +175,7 @@ _encode = msgspec.json.Encoder(enc_hook=_enc_hook).encode
 _decoder = msgspec.json.Decoder(Event, dec_hook=_dec_hook)
 
 
-class _BesideEvents(msgspec.Struct):
+class _OtherRecord(msgspec.Struct):
     def encode(self) -> bytes:
         """Return the record as one JSON object; empty fields are left out."""
         return _encode(self)
@@ -189,7 +189,7 @@ class _BesideEvents(msgspec.Struct):
             raise msgspec.DecodeError(str(error)) from None
 
 
-class Identify(_BesideEvents, omit_defaults=True, kw_only=True):
+class Identify(_OtherRecord, omit_defaults=True, kw_only=True):
     """Traits of a user, and optionally the anonymous id that turned out to be theirs. Logged like an event."""
 
     event_id: str = msgspec.field(default_factory=uuid7)
@@ -200,7 +200,7 @@ class Identify(_BesideEvents, omit_defaults=True, kw_only=True):
     timestamp: datetime = msgspec.field(default_factory=_now)
 
 
-class Erase(_BesideEvents, omit_defaults=True, kw_only=True):
+class Erase(_OtherRecord, omit_defaults=True, kw_only=True):
     """A request to delete everything about a user permanently. Logged like an event."""
 
     event_id: str = msgspec.field(default_factory=uuid7)

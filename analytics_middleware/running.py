@@ -106,12 +106,12 @@ class Running:
             self.after_fork()
         self._pid = pid
         lifecycle.register_exit()
-        self._say_what_is_missing()
+        self._warn_at_start()
         self._engine.start()
-        for tell in self._at_start:
-            self._tell(tell)
+        for announce in self._at_start:
+            self._announce(announce)
 
-    def _say_what_is_missing(self) -> None:
+    def _warn_at_start(self) -> None:
         if not self._outbox.durable:
             nowhere = "" if self._collectors else " There are no collectors either; try collectors=[StdoutCollector()]."
             logger.warning(
@@ -206,19 +206,19 @@ class Running:
         """Record in this process, after `work`, what the host's web processes hand over (``background=False``)."""
         self._engine.record_for_others()
 
-    def at_start(self, tell: Callable[[], None]) -> None:
-        """Have *tell* called when this process's threads start, or now if they have started."""
-        self._at_start.append(tell)
+    def at_start(self, announce: Callable[[], None]) -> None:
+        """Have *announce* called when this process's threads start, or now if they have started."""
+        self._at_start.append(announce)
         if self._pid == os.getpid():
-            self._tell(tell)
+            self._announce(announce)
 
     def quiet_start(self) -> None:
         """Call nothing at start: a command uses an application without serving it."""
         self._at_start.clear()
 
-    def _tell(self, tell: Callable[[], None]) -> None:
+    def _announce(self, announce: Callable[[], None]) -> None:
         try:
-            tell()
+            announce()
         except Exception:  # noqa: BLE001 - a message must not keep the application from starting
             self.note_internal_error()
 

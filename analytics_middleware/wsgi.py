@@ -40,7 +40,7 @@ class AnalyticsMiddleware:
         """Serve one request."""
         if not self.analytics.active:
             return self.app(environ, start_response)
-        outer: RequestContext | None = environ.get(ENVIRON_KEY) or bridged(environ)
+        outer: RequestContext | None = environ.get(ENVIRON_KEY) or bridged_context(environ)
         if outer is not None:
             # Stacked: the outermost layer owns the timing, the innermost knows route and user.
             outer.source = environ
@@ -150,7 +150,7 @@ class _Sequence(_Body):
         return len(self._body)
 
 
-def bridged(environ: WSGIEnvironment) -> RequestContext | None:
+def bridged_context(environ: WSGIEnvironment) -> RequestContext | None:
     """Return the context of the ASGI layer that this same request came through, or None.
 
     Bridges that run WSGI applications under ASGI (a2wsgi, Starlette's WSGIMiddleware) make a new environ but keep the

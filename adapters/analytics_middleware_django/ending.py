@@ -21,10 +21,10 @@ _BODILESS = (204, 304)
 def watch(response: Any, context: RequestContext) -> "Ending":
     """Finish *context* when *response* is over, and make it the current request while the body is generated."""
     # The content type is enough to classify the response; only a visitor cookie also depends on the caching headers.
-    said = (("content-type", response.headers.get("Content-Type", "")),)
+    headers = (("content-type", response.headers.get("Content-Type", "")),)
     if context.analytics.visitor_cookie is not None:
-        said = tuple(response.headers.items())
-    if (cookie := context.respond(response.status_code, said)) is not None:
+        headers = tuple(response.headers.items())
+    if (cookie := context.respond(response.status_code, headers)) is not None:
         response.cookies.load(cookie)
         # Django's cache middleware stores responses with cookies, and would give this cookie to everybody.
         context.source._cache_update_cache = False

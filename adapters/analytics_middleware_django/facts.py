@@ -10,7 +10,7 @@ from analytics_middleware.context import RequestContext
 from analytics_middleware.exclusions import is_staff
 from analytics_middleware.properties import identifier
 from analytics_middleware.request import wsgi_headers
-from analytics_middleware.wsgi import ENVIRON_KEY, bridged
+from analytics_middleware.wsgi import ENVIRON_KEY, bridged_context
 from analytics_middleware_django._django import EMPTY, LazyObject
 from analytics_middleware_django.conf import asset_prefixes
 
@@ -23,7 +23,7 @@ def enter(analytics: Analytics, request: Any) -> RequestContext | None:
     scope: Any = getattr(request, "scope", None)
     meta: dict[str, Any] = request.META
     outer: RequestContext | None
-    outer = scope.get(SCOPE_KEY) if scope is not None else meta.get(ENVIRON_KEY) or bridged(meta)
+    outer = scope.get(SCOPE_KEY) if scope is not None else meta.get(ENVIRON_KEY) or bridged_context(meta)
     if outer is not None and not outer.finished:
         # Stacked: the outermost layer owns the timing, the innermost knows route and user.
         outer.source = request

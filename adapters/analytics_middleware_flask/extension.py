@@ -48,7 +48,7 @@ class FlaskAnalytics:
         analytics = Analytics(**settings)
         app.extensions[_EXTENSION] = analytics
         app.wsgi_app = AnalyticsMiddleware(app.wsgi_app, analytics=analytics)  # type: ignore[method-assign]
-        app.teardown_request(_look)
+        app.teardown_request(_note_facts)
         register(app, analytics)
         app.cli.add_command(make_command(app))
 
@@ -82,7 +82,7 @@ def _signed_out(_app: Flask, user: Any = None, **_: Any) -> None:
         context.signed_out = True
 
 
-def _look(_error: BaseException | None) -> None:
+def _note_facts(_error: BaseException | None) -> None:
     """Note what Flask knows of the request, after the response is made and before Flask's context ends."""
     context = current_request.environ.get(ENVIRON_KEY)
     if context is not None and not context.finished:

@@ -35,11 +35,11 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
         route = scope.get("route")
         if route is not None:
             application, root = context.root
-            grown: str = scope.get("root_path", "")[len(root) :]
-            prefix = self._mounts.template(application or self.app, grown, scope) if grown else ""
+            added_root: str = scope.get("root_path", "")[len(root) :]
+            prefix = self._mounts.template(application or self.app, added_root, scope) if added_root else ""
             if isinstance(route, Mount):
                 context.mount = prefix
-                self._describe_mount(route, scope, grown, context)
+                self._describe_mount(route, scope, added_root, context)
             else:
                 context.pattern = prefix + local_template(route, scope)
                 context.endpoint = getattr(route, "name", None)
@@ -53,7 +53,7 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
             scopes = getattr(scope.get("auth"), "scopes", ())
             context.staff = is_staff(scope.get("user")) or not _STAFF_SCOPES.isdisjoint(scopes)
 
-    def _describe_mount(self, mount: Mount, scope: asgi.Scope, grown: str, context: RequestContext) -> None:
+    def _describe_mount(self, mount: Mount, scope: asgi.Scope, added_root: str, context: RequestContext) -> None:
         """Note a request that went no further than *mount*: its application has no routes, or none matched."""
         application: Any = mount.app
         if isinstance(application, StaticFiles):
@@ -62,7 +62,7 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
         if not mount.routes and context.status != 404:
             path: str = scope["path"]
             # Some servers put the root path before the path, others don't.
-            stripped = scope["root_path"] if path.startswith(scope["root_path"]) else grown
+            stripped = scope["root_path"] if path.startswith(scope["root_path"]) else added_root
             # The mount's template does not describe a page below it.
             context.pattern = None if path[len(stripped) :].strip("/") else context.mount or "/"
 

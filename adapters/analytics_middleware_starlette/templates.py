@@ -32,22 +32,22 @@ class MountTemplates:
         # By application, root path and, where it matters, host.
         self._known: dict[tuple[int, str, str | None], str] = {}
 
-    def template(self, application: Any, grown: str, scope: Any) -> str:
-        """Return the template of *grown*, the root path that mounts below *application* have added in *scope*.
+    def template(self, application: Any, added_root: str, scope: Any) -> str:
+        """Return the template of *added_root*, the root path that mounts below *application* have added in *scope*.
 
-        If there is none, *grown* itself is returned.
+        If there is none, *added_root* itself is returned.
         """
-        return self._known.get((id(application), grown, None)) or self._found(application, grown, scope)
+        return self._known.get((id(application), added_root, None)) or self._found(application, added_root, scope)
 
-    def _found(self, application: Any, grown: str, scope: Any) -> str:
+    def _found(self, application: Any, added_root: str, scope: Any) -> str:
         routes = routes_of(application)
         host = Headers(scope=scope).get("host", "") if _has_hosts(routes) else None
-        key = (id(application), grown, host)
+        key = (id(application), added_root, host)
         template = self._known.get(key)
         if template is None:
-            template = next(_walk(routes, grown, scope), grown)
+            template = next(_walk(routes, added_root, scope), added_root)
             # Clients choose paths: a mount with the tenant in its path must not fill the memory.
-            if len(grown) + len(host or "") <= MAX_REMEMBERED:
+            if len(added_root) + len(host or "") <= MAX_REMEMBERED:
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
                 self._known[key] = template
