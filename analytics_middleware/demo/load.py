@@ -25,7 +25,7 @@ class Load:
         self._port = port
         self._journeys = journeys
         self._interval = 1 / rate
-        self._slot = time.monotonic()
+        self._slot = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         # Daemon threads, so that a hanging server doesn't keep the process alive.
@@ -35,6 +35,7 @@ class Load:
 
     def start(self) -> None:
         """Start sending requests."""
+        self._slot = time.monotonic()
         for thread in self._threads:
             thread.start()
 
