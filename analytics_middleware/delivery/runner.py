@@ -70,7 +70,7 @@ class Runner:
         self._abandoned = True
 
     def join(self, timeout: float) -> bool:
-        """Wait at most *seconds* for the thread; return whether it ended."""
+        """Wait at most *timeout* seconds for the thread; return whether it ended."""
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
         return not self._thread.is_alive()

@@ -107,7 +107,7 @@ class Base(Source):
     def derived(self, name: str, make: Callable[[], NDArray[Any]], *, on_disk: bool = False) -> NDArray[Any]:
         """Return the column that *make* computes, cached like the others; also on disk if *on_disk*.
 
-        Columns of codes must not go to disk: codes are valid in one process only.
+        Don't use *on_disk* for codes, which are valid in one process only.
         """
         return self._cache.get(name, partial(self._from_disk, name, make) if on_disk else make)
 

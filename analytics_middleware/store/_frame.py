@@ -85,7 +85,7 @@ class Frame:
 
     @property
     def count(self) -> int:
-        """The number of visitor numbers."""
+        """How many visitors are numbered."""
         return len(self.owners)
 
     def cookieless(self, who: NDArray[Any]) -> Mask:

@@ -14,7 +14,7 @@ from analytics_middleware.store.columns import ACTOR, PROPERTY, VISITOR, from_js
 _MAX_SHREDDED: Final = 64
 """The maximum number of properties with a column of their own."""
 _RARE: Final = 1000
-"""A property needs at least one in this many events to get a column."""
+"""A property gets a column only if at least one in this many events has it."""
 
 
 def month_numbers(times: Int64s) -> Int32s:

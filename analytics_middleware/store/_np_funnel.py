@@ -23,7 +23,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _PORTION = 2**16
 """Step events that one thread handles at a time, so that their arrays fit the processor's caches."""
 _LONGEST = 2**19
-"""Most rows of a portion."""
+"""The maximum number of rows in a portion."""
 _SAMPLED = 1000
 """Sample one in this many rows to estimate how many are steps."""
 

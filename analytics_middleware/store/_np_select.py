@@ -22,7 +22,7 @@ A = TypeVar("A")
 
 
 def passing(frame: Frame, table: Table, where: Sequence[Filter]) -> Mask | None:
-    """Return which rows of *table* pass all filters, None when there are none."""
+    """Return which rows of *table* pass all filters, None without filters."""
     mask: Mask | None = None
     for condition in where:
         check_time()
@@ -58,7 +58,7 @@ def _matches(frame: Frame, table: Table, condition: Filter) -> Mask:
 
 
 def named(frame: Frame, table: Table, event: str) -> Mask | None:
-    """Return which rows of *table* are called *event*, None when it is empty."""
+    """Return which rows of *table* are called *event*, None if *event* is empty."""
     if not event:
         return None
     codes = frame.codes(table, "name")

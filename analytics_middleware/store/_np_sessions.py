@@ -225,7 +225,7 @@ def paths(frame: Frame, question: Paths) -> list[Path]:
 
 
 def _sequences(frame: Frame, found: Found, question: Paths) -> list[tuple[list[int], int]]:
-    """Return the distinct sequences of names and how often each occurs; 0 pads sessions that are shorter."""
+    """Return the distinct sequences of names and how often each occurs; 0 pads shorter sessions."""
     column = found.rows.take(frame.codes(found.rows.table, "name"))
     code = frame.vocabularies["name"].code(question.event)
     places = np.flatnonzero(column == (-1 if code is None else code))

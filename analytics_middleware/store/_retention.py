@@ -1,4 +1,4 @@
-"""Retention, lifecycle and stickiness: who comes back. Cookieless visitors are left out, as they never can."""
+"""Retention, lifecycle and stickiness: who comes back. Left out: cookieless visitors, never recognized again."""
 
 from collections import Counter
 from datetime import datetime, timedelta

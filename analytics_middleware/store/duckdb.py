@@ -276,7 +276,7 @@ class DuckDBStore(Store):
     def sql(self, query: str, *, max_rows: int = 10_000) -> Rows:
         """Return the rows of *query*, one SELECT statement over the view ``events``; at most *max_rows*.
 
-        Raises `SqlError` for any other statement and for errors in it, `QuestionTimeout` when it takes too long.
+        Raises `SqlError` for any other statement and if the query fails, `QuestionTimeout` if it takes too long.
         """
         return run_sql(
             query,

@@ -1,4 +1,4 @@
-"""Retention, lifecycle and stickiness: who comes back. Cookieless visitors are left out, as they never can.
+"""Retention, lifecycle and stickiness: who comes back. Left out: cookieless visitors, never recognized again.
 
 Each question has a SELECT ``people`` with one row per visitor. This module counts its rows; `users` selects from them.
 """
