@@ -215,7 +215,8 @@ def _builder(handler: type[WSGIHandler] | type[ASGIHandler]) -> Any:
 
 def serve_both(settings: Settings, *, asgi: bool) -> tuple[Any, Any]:
     """Set this process up as a project; return its application without the middleware and with it."""
-    django_settings.configure(SECRET_KEY="not a secret", **project(settings))
+    installed = ["analytics_middleware_django"]
+    django_settings.configure(SECRET_KEY="not a secret", INSTALLED_APPS=installed, **project(settings))
     django.setup()
     handler = ASGIHandler if asgi else WSGIHandler
     with override_settings(MIDDLEWARE=middleware_of(None, "plain")):
