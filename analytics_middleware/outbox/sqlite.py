@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -22,6 +23,7 @@ from analytics_middleware.outbox.groups import claim_group, forget_groups
 from analytics_middleware.outbox.leases import Leases
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
 from analytics_middleware.outbox.recent import Recent
+from analytics_middleware.outbox.removal import count_lost, take_lost
 from analytics_middleware.outbox.settling import add_dead_letters, settle_retries
 from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 
@@ -36,8 +38,6 @@ _PLACE = """
 """
 _LIMIT_EVERY = 256
 """Appends between checks of how far consumers lag."""
-REMOVED = "removed"
-"""The reason under which events are counted whose database was removed."""
 
 
 class SqliteOutbox:
@@ -132,22 +132,23 @@ class SqliteOutbox:
 
     def _start_over(self) -> None:
         """Reopen the database at its path: the open file was removed or replaced."""
-        try:
-            lost = max((each.pending for each in self.stats().consumers.values()), default=0)
-        except (sqlite3.Error, OSError):
-            lost = 0
+        lost: dict[str, int] = {}
+        with suppress(sqlite3.Error, OSError), self.database.write() as connection:
+            # Not if this has opened the file that is there now.
+            if self.database.misplaced():
+                lost = take_lost(connection)
         logger.error(
             "analytics: %s was removed or replaced while in use; %d events that had not been delivered are gone, "
             "what comes now goes to the file that is there",
             self.database.path,
-            lost,
+            max(lost.values(), default=0),
         )
         self.database.close()
         self._reset()
         for consumer, reads_private in list(self._known.items()):
             self._enrol(consumer, reads_private)
         with self.database.write() as connection:
-            count(connection, {f"dropped.{REMOVED}": lost})
+            count_lost(connection, lost)
 
     @property
     def more_to_prune(self) -> bool:

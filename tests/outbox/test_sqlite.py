@@ -1010,6 +1010,34 @@ def test_a_database_that_is_removed_or_replaced_while_in_use_costs_what_was_not_
     assert outbox.claim("b") is not None
 
 
+def test_what_a_removed_database_costs_is_counted_once_by_the_processes_that_used_it_and_for_each_consumer(make):
+    one, two, three = outboxes = make(), make(), make()
+    for outbox in outboxes:
+        outbox.register("a")
+        outbox.register("b")
+    one.append(drafts(1, 5), {})
+    epoch = two.claim("b")
+    two.settle("b", epoch, Settlement(cursor=two.read("b", 2, FAR)[-1].seq, delivered=2))
+
+    for path in one.database.directory.iterdir():
+        path.unlink()
+    one.tick(["a", "b"])
+    two.append(drafts(6, 6), {})
+    one.append(drafts(7, 8), {})
+    two.tick(["a", "b"])
+    three.tick(["a", "b"])
+
+    stats = three.stats()
+    assert stats.counts["dropped.removed"] == 6
+    assert {name: (each.dropped["removed"], each.pending) for name, each in stats.consumers.items()} == {
+        "a": (6, 2),
+        "b": (4, 2),
+    }
+    for each in stats.consumers.values():
+        assert each.accepted == each.delivered + sum(each.dropped.values()) + each.dead + each.pending
+    assert names(two.read("a", 10, FAR)) == ["7", "8"]
+
+
 def test_a_damaged_database_keeps_events_in_memory_and_is_left_as_it_is(tmp_path, caplog):
     database = tmp_path / "analytics.sqlite3"
     database.write_bytes(b"not a database" * 1000)
