@@ -20,6 +20,7 @@ from analytics_middleware.housekeeping import Housekeeping
 from analytics_middleware.lifecycle import loading
 from analytics_middleware.outbox.base import Draft, Outbox
 from analytics_middleware.outbox.database import Database
+from analytics_middleware.outbox.leftovers import leave
 from analytics_middleware.outbox.spill import FAILURES, Spill
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.outbox.visitors import SharedSalts, SharedSessions
@@ -127,6 +128,9 @@ class Engine:
             self.put = self._writer.put
         if not self._runners:
             self.start_delivery()
+        # Consumers first: what ended processes left comes after the place at which a new one begins.
+        self._spill.register()
+        self._outbox.tick(self.names)
         self.wake_delivery()
 
     def record_for_others(self) -> None:
@@ -209,7 +213,7 @@ class Engine:
         for runner in self._runners:
             runner.stop()
         stopped = [runner.join(max(0.0, deadline - time.monotonic())) for runner in self._runners]
-        self._count_lost()
+        self._account_for_rest()
         if not all(stopped):
             # Threads that wait for a dead destination end with the process; others need not wait for their leases.
             self._release_leases()
@@ -319,16 +323,27 @@ class Engine:
             except FAILURES:
                 return
 
-    def _count_lost(self) -> None:
-        lost = sum(is_event(item) for item in self._writer.leftover())
-        lost += self._spill.waiting
+    def _account_for_rest(self) -> None:
+        """Leave what is not in the log to the next process. What can't be kept is counted, and the log says so."""
+        lost, why = sum(is_event(item) for item in self._writer.leftover()), "shutdown_timeout was too short"
         if not self._outbox.durable:
             lost += max((stats.pending for stats in self._outbox.stats().consumers.values()), default=0)
+            why = "data_dir keeps them for the next start"
         if lost:
             self.counters.drop("exit", lost)
-            why = "the data directory could not be written"
-            if not self._outbox.durable:
-                why = "data_dir keeps them for the next start"
+        drafts = self._spill.leftover()
+        if self._database is not None and (drafts or lost):
+            waiting = sum(draft.kind == "event" for draft in drafts)
+            counts = self.counters.take()
+            try:
+                path = leave(self._database.directory, drafts, counts)
+            except OSError:
+                self.counters.give_back(counts)
+                self.counters.drop("exit", waiting)
+                lost, why = lost + waiting, "the data directory could not be written"
+            else:
+                logger.warning("analytics: %d events wait in %s for the next process that can write", waiting, path)
+        if lost:
             logger.warning("analytics: %d events were lost at exit; %s", lost, why)
 
 

@@ -51,6 +51,10 @@ class Spill:
         """The number of events not in the log yet."""
         return sum(draft.kind == "event" for draft in self._waiting)
 
+    def leftover(self) -> list[Draft]:
+        """Return what is not in the log yet, of any kind."""
+        return list(self._waiting)
+
     def write(self, drafts: Iterable[Draft], *, now: bool = False) -> int | None:
         """Write waiting records, then *drafts*; return the log's last sequence number, None if nothing was written.
 

@@ -21,6 +21,7 @@ from analytics_middleware.outbox.database import Database, bytes_in_use
 from analytics_middleware.outbox.erasure import erase_revealed, erase_user
 from analytics_middleware.outbox.groups import claim_group, forget_groups
 from analytics_middleware.outbox.leases import Leases
+from analytics_middleware.outbox.leftovers import left_in, take_in
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
 from analytics_middleware.outbox.recent import Recent
 from analytics_middleware.outbox.removal import count_lost, take_lost
@@ -121,6 +122,8 @@ class SqliteOutbox:
         """Renew leases, record which consumers are configured, and prune; see `Outbox.tick`."""
         if self.database.misplaced():
             self._start_over()
+        # Before groups are forgotten: a process may have ended after it took a file in and before it removed it.
+        self._take_in_leftovers()
         now = self._clock()
         with self.database.write(durable=False) as connection:
             self._leases.renew(connection)
@@ -129,6 +132,19 @@ class SqliteOutbox:
             self._limits.apply(connection)
             self._limits.prune(connection)
             forget_groups(connection, now)
+
+    def _take_in_leftovers(self) -> None:
+        directory = self.database.directory
+        if left_in(directory):
+            with self.database.locked():
+                take_in(directory, self._append_once)
+
+    def _append_once(self, group: str, drafts: Sequence[Draft], counts: Mapping[str, int]) -> None:
+        with self.database.write() as connection:
+            if not claim_group(connection, group):
+                return
+            written, last = self._append(connection, drafts, counts)
+        self._appended(written, last)
 
     def _start_over(self) -> None:
         """Reopen the database at its path: the open file was removed or replaced."""
@@ -308,6 +324,7 @@ class SqliteOutbox:
 
     def erase(self, user_id: str, record: Draft, progress: Callable[[int], object] = lambda _: None) -> Erased:
         """See `Outbox.erase`."""
+        self._take_in_leftovers()
         return erase_user(self.database, user_id, record, progress)
 
     def after_fork(self) -> None:

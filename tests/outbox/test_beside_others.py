@@ -3,9 +3,9 @@
 import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
+
+from lock_holder import lock_held
 
 from analytics_middleware.outbox.base import Draft
 from analytics_middleware.outbox.sqlite import SqliteOutbox
@@ -72,27 +72,6 @@ def test_workers_forked_behind_pythons_back_never_deliver_for_one_another(tmp_pa
     subprocess.run([sys.executable, "-c", WORKERS, str(tmp_path)], check=True, timeout=40)
     got = (tmp_path / "got").read_text().split()
     assert len(got) == len(set(got)) == 600
-
-
-HOLDER = """
-import fcntl, signal, sys
-signal.alarm(60)
-with open(sys.argv[1], "w") as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextmanager
-def lock_held(directory: Path) -> Generator[None]:
-    """Have another process hold the lock, as one does that was stopped in a transaction."""
-    command = [sys.executable, "-c", HOLDER, str(directory / "analytics.lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        yield
-        holder.communicate()
 
 
 ENDING = """
