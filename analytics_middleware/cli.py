@@ -69,7 +69,7 @@ def main(
 
 
 def make_parser(words: Sequence[str] = (), program: str = PROGRAM) -> argparse.ArgumentParser:
-    """Return the parser for a command line that begins with *words*; of all commands unless the first names one."""
+    """Return the parser for a command line that begins with *words*: of the command they name, or else of all."""
     parser = _Parser(
         prog=program,
         description="Product analytics for Django, Flask, Starlette and FastAPI.",
@@ -92,7 +92,7 @@ def _forget_stdout() -> None:
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
-        # Something replaced standard output that is not a file.
+        # Standard output was replaced by something that is not a file.
         return
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, descriptor)

@@ -63,8 +63,8 @@ class RequestContext:
     signed_out: bool = False
     """Whether a user who was signed in when the request came has signed out; for the visitor cookie."""
     root: Any = None
-    """Where the outermost layer stands, so that inner ones know which part of the path mounts have taken since:
-    ASGI's application and root path, or WSGI's script name."""
+    """ASGI's application and root path, or WSGI's script name, in the outermost layer. Inner layers compare their own
+    with it to find out what the mounts in between have added."""
     mount: str = ""
     """The route template of the mounts around the innermost application, which goes before its own templates."""
 

@@ -80,7 +80,7 @@ class Engine:
         self._writer = Writer(self._write, settings.queue_size, self.counters, self._tick)
         self.put: Callable[[Submission], None] = self._writer.put
         self._recording = threading.RLock()
-        """Held while pipeline and spill are used: by the writer thread, and in the worker by those of the relay."""
+        """Held while pipeline and spill are used: by the writer thread, and in the worker by the relay's threads."""
         self._relay: Relay | None = None
         self._relay_server: RelayServer | None = None
         if self._database is not None and not settings.background:
@@ -89,7 +89,7 @@ class Engine:
             self.put = self._relay.preparing(self._writer.put)
 
     def warm_up(self) -> None:
-        """Load what is slow to load."""
+        """Import and load what takes long."""
         self.enricher.warm_up()
 
     def start(self) -> None:

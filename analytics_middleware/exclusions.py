@@ -62,7 +62,7 @@ class Exclusions:
         self._paths = _any_of(rules.paths)
         self._agents = _any_of(rules.agents, re.IGNORECASE)
         self._networks = [ip_network(network) for network in rules.networks]
-        # Checked at every request, so that nothing else is if nothing is excluded.
+        # Checked at every request, to skip the rest if nothing is excluded.
         self.any_path = self._paths is not None
         self.any_visitor = bool(self._agents or self._networks)
         self.path = remembered(_CACHED)(self._excludes_path)

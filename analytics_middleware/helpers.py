@@ -106,7 +106,7 @@ def set_user(user_id: str | int | UUID | None) -> None:
 
 @_helper
 def track(event: str | Event, properties: Mapping[str, Any] | None = None, **fields: Any) -> None:
-    """Send a custom event from within a request, whose facts fill the event's empty fields.
+    """Send a custom event from within a request, from which its empty fields are filled.
 
     *event* is a name or an `Event`; *fields* are further fields of a named event, such as ``revenue`` or
     ``user_id``. A no-op outside a request: there use `Analytics.track`.

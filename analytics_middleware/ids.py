@@ -42,7 +42,7 @@ def successor(first: str, distance: int) -> str:
 
 
 def smallest(timestamp: float) -> str:
-    """Return the id before which, as text, all ids of times before *timestamp* come, in seconds since the epoch."""
+    """Return the id that sorts, as text, after all ids of times before *timestamp*, in seconds since the epoch."""
     return f"{_time_digits(int(timestamp * 1000))}-7000-8000-{0:012x}"
 
 

@@ -41,7 +41,7 @@ _LOADING_TIMEOUT = 5.0
 
 @contextmanager
 def loading() -> Generator[None]:
-    """Make forks of this process wait while another thread than the main one imports modules in the block.
+    """Make forks of this process wait while a background thread imports modules in the block.
 
     A module that is half imported at a fork would stay locked in the child, by a thread that does not exist there.
     """
@@ -65,9 +65,9 @@ def living() -> list[_Living]:
 
 
 def register_exit() -> None:
-    """Have `at_exit` of all that is registered called when this process ends.
+    """Have `at_exit` of everything registered called when this process ends.
 
-    To be called when a thread is first started, so that a process that never used analytics (a server's master) has
+    Call this when a thread is first started, so that a process that never used analytics (a server's master) has
     nothing to do at its end.
     """
     global _exit_registered_in

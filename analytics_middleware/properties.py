@@ -67,7 +67,7 @@ def identifier(answer: object) -> str | None:
     if answer is None or type(answer) is str:
         return answer
     if isinstance(answer, Coroutine):
-        # Nobody will await it, of which Python would warn somewhere else.
+        # Closed because nobody will await it, or Python would warn of that later and elsewhere.
         answer.close()
         raise TypeError("a user id must be known at once, not awaited")
     return clean_user_id(answer)

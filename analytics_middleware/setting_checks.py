@@ -75,7 +75,7 @@ def _sequence(key: str, value: Any) -> tuple[Any, ...]:
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
-    # A string is a sequence of its characters, too.
+    # A lone string would otherwise be taken for a list of its characters.
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 

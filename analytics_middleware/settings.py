@@ -113,14 +113,14 @@ class Settings:
 
     @property
     def active(self) -> bool:
-        """Whether to record: `enabled`, or when that is None whether no test runner is at work."""
+        """Whether to record: `enabled`, or if that is None, whether this is no test run."""
         return not under_test_runner() if self.enabled is None else self.enabled
 
 
 def by_name(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return *mapping*, whose keys may be upper or lower case, with the names of settings for keys.
 
-    Raises `ConfigurationError` for a key that is unknown, naming the nearest known one, or given in both cases.
+    Raises `ConfigurationError` for an unknown key, naming the nearest known one, and for one given in both cases.
     """
     known = {field.name for field in dataclasses.fields(Settings)}
     values: dict[str, Any] = {}

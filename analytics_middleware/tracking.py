@@ -116,7 +116,7 @@ def _instant(value: Any) -> datetime:
 
 
 def required(name: object, what: str) -> str:
-    """Return *name* as clean text. Raises `ValueError`, in which *what* says what it is, if nothing is left of it."""
+    """Return *name* as clean text. Raises `ValueError`, which calls it *what*, if nothing is left of it."""
     cleaned = clean_name(name) if name is not None else ""
     if not cleaned:
         raise ValueError(f"{what} {name!r} is empty")

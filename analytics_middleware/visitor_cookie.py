@@ -89,7 +89,7 @@ class VisitorCookie:
         signed_out: bool,
         prepared: tuple[str, str] | None,
     ) -> tuple[str | None, str | None]:
-        """Return the Set-Cookie header for the response to *request* and the new visitor's id, None for either if none.
+        """Return the Set-Cookie header for the response to *request*, and the new visitor's id; each may be None.
 
         *headers* are the response's, *prepared* is what `new` has returned for it. A visitor who has *signed_out* is a
         new one from the next request on: the cookie is replaced, whether or not the response is a document.

@@ -1,6 +1,6 @@
 """WSGI middleware without a framework; the adapters for WSGI frameworks build on it.
 
-Protocol: PEP 3333. The end of a response is the exhaustion or the closing of its iterable.
+Protocol: PEP 3333. A response ends when its iterable is exhausted or closed.
 """
 
 import time
@@ -67,7 +67,7 @@ class AnalyticsMiddleware:
             context.status = 500
             _end(context, began, token)
             raise
-        # The server sends the file without us, which takes none of the application's time.
+        # The server sends the file without us; the time that takes is not the application's.
         _end(context, began, token)
         return body
 

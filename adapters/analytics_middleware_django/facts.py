@@ -97,7 +97,7 @@ def signed_in(request: Any) -> str | None:
     user = resolved_user(request)
     if user is not None:
         key = user.pk if user.is_authenticated else None
-        # Of whatever type it is, its text is an id.
+        # The key may be of any type; its text is the id.
         return None if key is None else str(key)
     session = request.__dict__.get("session")
     loaded = None if session is None else session.__dict__.get("_session_cache")

@@ -67,7 +67,7 @@ def get_analytics(app: Flask | None = None) -> Analytics:
 
 
 def _listen_for_sign_outs() -> None:
-    """Have Flask-Login, where it is installed, tell the visitor cookie who signs out."""
+    """Listen for the sign-outs of Flask-Login, if it is installed; the visitor cookie is replaced then."""
     try:
         login: Any = importlib.import_module("flask_login")
     except ImportError:

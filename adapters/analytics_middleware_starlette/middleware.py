@@ -78,5 +78,5 @@ def user_id_of(user: Any) -> str | None:
         identity = getattr(user, "id", None)
         if identity is None and isinstance(user, BaseUser):
             identity = user.display_name
-    # Of whatever type it is, its text is an id.
+    # The identity may be of any type; its text is the id.
     return None if identity is None else str(identity)
