@@ -1,7 +1,7 @@
-"""Events that a process could not write into the database before it had to end: it leaves a file of them.
+"""Files of events that a process could not write into the database before it had to end.
 
-A file of its own needs no lock, which somebody else may hold. The first process that can write to the database takes
-the events in.
+Writing a new file needs no lock, which another process may be holding. The first process that can write to the database
+adds the events to the log.
 """
 
 import fcntl
@@ -19,30 +19,30 @@ from analytics_middleware.outbox.base import Draft
 
 _NAME: Final = "leftovers-{}.msgpack"
 _MOST_FILES: Final = 100
-"""While nobody can write to the database, every process that ends leaves one with up to `queue_size` events."""
+"""Limits the files, since every process that ends without writing leaves one with up to `queue_size` events."""
 
 
 class _Leftovers(msgspec.Struct):
     group: str
-    """Says, should the file be found twice, whether it is in the log already."""
+    """Identifies the file's events in the log, so that reading the file twice adds them once."""
     drafts: list[Draft]
     counts: dict[str, int]
 
 
 _decode = msgspec.msgpack.Decoder(_Leftovers).decode
 _UNFIT = (PermissionError, ValueError, OverflowError, msgspec.MsgspecError, sqlite3.IntegrityError)
-"""What is raised when the fault is the file's, so that it would be the same the next time."""
+"""Exceptions caused by the file itself, which would occur again."""
 
 
 def leave(directory: Path, drafts: Sequence[Draft], counts: Mapping[str, int]) -> Path:
-    """Write *drafts* and *counts* to a new file in *directory* and return its path. Raises `OSError` if that fails."""
+    """Write *drafts* and *counts* to a new file in *directory*; return its path. Raises `OSError` if that fails."""
     if len(left_in(directory)) >= _MOST_FILES:
         raise OSError(f"{_MOST_FILES} files of events that nobody could write wait in {directory}")
     group = uuid7()
     path = directory / _NAME.format(group)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            # Nobody reads it before it is complete; a process that is killed meanwhile gives the lock up.
+            # The lock keeps others from reading an incomplete file. A process that is killed meanwhile loses it.
             fcntl.flock(file, fcntl.LOCK_EX)
             file.write(msgspec.msgpack.encode(_Leftovers(group, list(drafts), dict(counts))))
             file.flush()
@@ -59,18 +59,18 @@ def leave(directory: Path, drafts: Sequence[Draft], counts: Mapping[str, int]) -
 
 
 def left_in(directory: Path) -> list[Path]:
-    """Return the files that processes have left in *directory*, in the order in which they did."""
+    """Return the files that processes have left in *directory*, oldest first."""
     return sorted(directory.glob(_NAME.format("*")))
 
 
 def take_in(directory: Path, append: Callable[[str, Sequence[Draft], Mapping[str, int]], object]) -> None:
-    """Give *append* what processes have left in *directory*, each as a group, and remove it.
+    """Pass the contents of each file in *directory* to *append*, as a group, and delete the file.
 
-    To be called by one process at a time, which has *append* write a group that was written already no second time.
-    A file that is damaged, or somebody else's, is renamed and logged. Raises what *append* raises, and `OSError`.
+    Call it in one process at a time; *append* must ignore a group that was written before. A damaged or unreadable
+    file is renamed and logged. Raises `OSError`, and what *append* raises.
     """
     if not os.access(directory, os.W_OK):
-        # What can't be removed would be taken in again and again.
+        # A file that can't be deleted would be read again and again.
         return
     for path in left_in(directory):
         try:
@@ -88,7 +88,7 @@ def take_in(directory: Path, append: Callable[[str, Sequence[Draft], Mapping[str
 
 
 def _read(path: Path) -> _Leftovers | None:
-    """Return what is in the file; None while it is being written."""
+    """Return the contents of the file, None while it is being written."""
     if not path.is_file():
         raise ValueError("not a regular file")
     with path.open("rb") as file:
@@ -97,5 +97,5 @@ def _read(path: Path) -> _Leftovers | None:
         except BlockingIOError:
             return None
         data = file.read()
-    # An empty one has just been made.
+    # Empty: just created.
     return _decode(data) if data else None

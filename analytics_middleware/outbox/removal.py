@@ -1,4 +1,4 @@
-"""Events lost with a database that was removed while in use: whichever process notices first counts them, once."""
+"""Events lost with a database that was removed while in use; the process that notices first counts them."""
 
 from collections.abc import Mapping
 from sqlite3 import Connection
@@ -10,9 +10,9 @@ _REMOVED = "removed"
 
 
 def take_lost(connection: Connection) -> dict[str, int]:
-    """Return how many events wait for each consumer of the removed database that no process has taken before.
+    """Return how many events wait for each consumer of the removed database and were not counted by any process yet.
 
-    They stay where they are: somebody may have moved the directory, and bring it back.
+    They stay in that database: somebody may have moved its directory and bring it back.
     """
     lost: dict[str, int] = {}
     for name, cursor in connection.execute("SELECT name, cursor FROM consumer").fetchall():
@@ -23,10 +23,10 @@ def take_lost(connection: Connection) -> dict[str, int]:
 
 
 def count_lost(connection: Connection, lost: Mapping[str, int]) -> None:
-    """Count in the present database what its consumers *lost* with the removed one."""
+    """Count the *lost* events of the removed database in the present one."""
     counts = {f"dropped.{_REMOVED}": max(lost.values(), default=0)}
     for name, events in lost.items():
-        # They were accepted as well, but in the removed database.
+        # Move the baseline too, since the lost events were accepted in the other database.
         if connection.execute("UPDATE consumer SET baseline = baseline - ? WHERE name = ?", (events, name)).rowcount:
             counts[f"{name}/dropped.{_REMOVED}"] = events
     count(connection, counts)

@@ -52,7 +52,7 @@ class Spill:
         return sum(draft.kind == "event" for draft in self._waiting)
 
     def leftover(self) -> list[Draft]:
-        """Return what is not in the log yet, of any kind."""
+        """Return all records not in the log yet."""
         return list(self._waiting)
 
     def write(self, drafts: Iterable[Draft], *, now: bool = False) -> int | None:

@@ -122,7 +122,7 @@ class SqliteOutbox:
         """Renew leases, record which consumers are configured, and prune; see `Outbox.tick`."""
         if self.database.misplaced():
             self._start_over()
-        # Before groups are forgotten: a process may have ended after it took a file in and before it removed it.
+        # Before old groups are forgotten: a process may have died between adding a file's events and deleting the file.
         self._take_in_leftovers()
         now = self._clock()
         with self.database.write(durable=False) as connection:
@@ -150,7 +150,7 @@ class SqliteOutbox:
         """Reopen the database at its path: the open file was removed or replaced."""
         lost: dict[str, int] = {}
         with suppress(sqlite3.Error, OSError), self.database.write() as connection:
-            # Not if this has opened the file that is there now.
+            # Not if this opened the new file.
             if self.database.misplaced():
                 lost = take_lost(connection)
         logger.error(
