@@ -10,7 +10,8 @@ from typing import Any, Final, Self
 
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.outgoing.secret import Secret
-from analytics_middleware.setting_checks import CHECKS, Hook, check_mail
+from analytics_middleware.setting_checks import CHECKS, check_mail
+from analytics_middleware.setting_shapes import Hook
 
 DEFAULT_EXCLUDE: Final = (
     "/favicon.ico",
