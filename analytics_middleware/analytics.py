@@ -18,7 +18,7 @@ from analytics_middleware.errors import AnalyticsError, ConfigurationError, Miss
 from analytics_middleware.event import Event
 from analytics_middleware.exclusions import STAFF
 from analytics_middleware.outbox.base import STORE, Draft, Erased, Outbox
-from analytics_middleware.outbox.database import refuse_network_file_system
+from analytics_middleware.outbox.file_system import refuse_network_file_system
 from analytics_middleware.parts import Parts
 from analytics_middleware.request import Request
 from analytics_middleware.running import Running

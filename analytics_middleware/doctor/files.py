@@ -11,7 +11,8 @@ from typing import Final
 
 from analytics_middleware.doctor import Finding
 from analytics_middleware.errors import AnalyticsError, ConfigurationError
-from analytics_middleware.outbox.database import FILE, FIXED_IN, Database, file_system, refuse_network_file_system
+from analytics_middleware.outbox.database import FILE, FIXED_IN, Database
+from analytics_middleware.outbox.file_system import file_system, refuse_network_file_system
 
 _FIRST_WAL: Final = (3, 7, 0)
 _EPHEMERAL = frozenset(["tmpfs", "ramfs", "overlay", "aufs"])

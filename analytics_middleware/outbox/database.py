@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 from analytics_middleware import lifecycle
-from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.outbox.schema import migrate
 
 FILE: Final = "analytics.sqlite3"
@@ -35,35 +34,6 @@ _PAGE_SIZE = 8192
 """In bytes. An event has about 500; larger pages would make writing a small group more expensive."""
 _FORK_TIMEOUT = 1.0
 """Seconds that a fork waits for a transaction to end."""
-_NETWORK = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "ncpfs",
-        "afs",
-        "9p",
-        "ceph",
-        "glusterfs",
-        "lustre",
-        "gfs",
-        "gfs2",
-        "ocfs2",
-        "beegfs",
-        "davfs",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-        "fuse.s3fs",
-        "fuse.gcsfuse",
-        "fuse.rclone",
-        "fuse.ceph",
-    ]
-)
-
 _inherited: list[sqlite3.Connection] = []
 """Connections of a parent process. They are kept open, because closing them could checkpoint its database."""
 
@@ -314,29 +284,3 @@ def bytes_in_use(connection: sqlite3.Connection) -> int:
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     return int((pages - free) * size)
-
-
-def refuse_network_file_system(directory: Path) -> None:
-    """Raise `ConfigurationError` if *directory* is on a network file system, where SQLite's locks are unreliable."""
-    kind = file_system(directory)
-    if kind in _NETWORK:
-        raise ConfigurationError(
-            f"analytics setting 'data_dir' is {str(directory)!r}, on the network file system {kind}; "
-            "it must be on a disk of this host"
-        )
-
-
-def file_system(directory: Path) -> str | None:
-    """Return the type of the file system that *directory* is on, or None if the system doesn't tell."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text().splitlines()
-        target = os.path.realpath(directory)
-    except OSError:
-        return None
-    best, kind = "", None
-    for line in mounts:
-        _, point, name, *_ = line.split(" ")
-        point = point.encode().decode("unicode_escape").rstrip("/")
-        if (target == point or target.startswith(point + "/")) and len(point) >= len(best):
-            best, kind = point, name
-    return kind

@@ -84,7 +84,9 @@ def take_in(directory: Path, append: Callable[[str, Sequence[Draft], Mapping[str
             logger.error("analytics: a file of events can't be taken into the log and is now %s (%s)", aside, why)
         else:
             path.unlink()
-            logger.info("analytics: what an ended process left in %s is in the log (%d)", path, len(left.drafts))
+            logger.info(
+                "analytics: what an ended process left in %s is in the log (%d records)", path, len(left.drafts)
+            )
 
 
 def _read(path: Path) -> _Leftovers | None:

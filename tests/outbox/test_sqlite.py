@@ -17,7 +17,7 @@ from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.outbox import database as database_module
 from analytics_middleware.outbox import leases, schema
 from analytics_middleware.outbox.base import DeadLetter, Draft, LeaseLost, Retry, Settlement
-from analytics_middleware.outbox.database import file_system, refuse_network_file_system
+from analytics_middleware.outbox.file_system import file_system, refuse_network_file_system
 from analytics_middleware.outbox.limits import RETIRED_AFTER
 from analytics_middleware.outbox.schema import IncompatibleDatabaseError
 from analytics_middleware.outbox.spill import Spill
