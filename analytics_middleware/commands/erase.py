@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Erase, and say where else the user must be erased."""
     found = target.find(arguments)
-    outbox = found.durable
+    outbox = found.writable
     try:
         user_id, record = erase_record(arguments.user)
     except ValueError as error:

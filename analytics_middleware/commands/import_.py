@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = Settings() if found.analytics is None else found.analytics.settings
     reading = Reading(Enrichment(settings), hostname=arguments.hostname, timezone=settings.timezone)
-    with found.durable.database.read() as connection:
+    with found.writable.database.read() as connection:
         tombstones = read_tombstones(connection, -math.inf)
     importer = Importer(store, tombstones, start=arguments.start, end=arguments.end)
     files = _files(arguments.files)

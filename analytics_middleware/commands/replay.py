@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Queue the events for delivery, and deliver them."""
     found = target.find(arguments)
-    analytics, outbox = found.working, found.durable
+    analytics, outbox = found.working, found.writable
     collector = named(analytics.collectors, arguments.collector)
     _refuse(collector, debug=analytics.settings.debug)
     known = collector.name in outbox.stats().consumers

@@ -46,6 +46,23 @@ class Target(NamedTuple):
         return self.outbox
 
     @property
+    def writable(self) -> SqliteOutbox:
+        """The durable outbox, for commands that write files beside it. Raises `CommandError` unless they are its owner.
+
+        What root writes, the user of the web processes can't read.
+        """
+        database = self.durable.database
+        user = os.geteuid()
+        place = database.path if database.path.exists() else database.directory
+        if place.exists() and (owner := place.stat().st_uid) != user:
+            raise CommandError(
+                f"{str(place)!r} belongs to the user {owner}, this is {user}: run the command as the user of the web "
+                f"processes (sudo -u '#{owner}'), who can't read what another user writes; if that is {user}, first "
+                f"chown -R {user} {str(database.directory)!r}"
+            )
+        return self.durable
+
+    @property
     def store(self) -> "DuckDBStore":
         """The store in the data directory. Raises `CommandError` if there is none."""
         from analytics_middleware.store import DuckDBStore

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Work until a signal comes, or with ``--once`` until everything is delivered."""
     found = target.find(arguments)
     analytics = found.working
-    database = found.durable.database
+    database = found.writable.database
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with _signals() as wait:

@@ -1,5 +1,6 @@
 """Whether the store's files that the catalogue lists exist and are intact."""
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,13 @@ def examine_segments(database: Database) -> Generator[Finding]:
     if not segments:
         return
     directory = segment_directory(database.directory)
-    broken = [f"{segment.file} {wrong}" for segment in segments if (wrong := _wrong(directory, segment))]
+    try:
+        broken = [f"{segment.file} {wrong}" for segment in segments if (wrong := _wrong(directory, segment))]
+    except PermissionError as error:
+        text = f"{error.filename} can't be read by the user {os.geteuid()}"
+        advice = f"chown -R {database.path.stat().st_uid} {database.directory}, and run commands as that user"
+        yield Finding("problem", "store", text, advice)
+        return
     if broken:
         advice = "put the files back from a backup: no question about their time can be answered without them"
         yield Finding("problem", "store", f"{directory}: {', '.join(broken)}", advice)
@@ -41,6 +48,8 @@ def _wrong(directory: Path, segment: Segment) -> str | None:
         size += hashes.stat().st_size if hashes.exists() else 0
     except FileNotFoundError:
         return "is missing"
+    except PermissionError:
+        raise
     except OSError as error:
         return f"can't be read ({error.strerror})"
     return None if (begin, end, size) == (_MAGIC, _MAGIC, segment.bytes) else "is damaged"

@@ -1,6 +1,8 @@
 """``doctor``: what usually goes wrong is found, and what to do is said."""
 
+import errno
 import json
+import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -121,6 +123,27 @@ def test_a_file_of_the_store_that_can_not_be_read_is_a_problem(harm: Any, said: 
     assert asked.returncode == 1
     assert asked.stderr.startswith("analytics-middleware: ")
     assert file.name in asked.stderr
+
+
+def test_a_file_of_the_store_that_another_user_wrote_is_not_asked_back_from_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    kept.apply([Event(event_name="order")])
+    [file] = (tmp_path / "segments").glob("*.parquet")
+    opened = Path.open
+
+    def denied(path: Path, *arguments: Any, **keywords: Any) -> Any:
+        if path == file:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *arguments, **keywords)
+
+    # Root may read any file.
+    monkeypatch.setattr(Path, "open", denied)
+    ended = kept.run("doctor", check=False)
+    assert ended.returncode == 1
+    assert f"PROBLEM  store: {file} can't be read by the user {os.geteuid()}\n" in ended.stdout
+    assert f"→ chown -R {tmp_path.stat().st_uid} {tmp_path}, and run commands as that user\n" in ended.stdout
 
 
 @pytest.mark.parametrize("command", ["status", "tail", "export --jsonl all.jsonl"])

@@ -59,6 +59,27 @@ def traffic(shop: Shop) -> Shop:
     return shop
 
 
+@pytest.mark.parametrize("started", [False, True], ids=["before the first event", "after it"])
+@pytest.mark.parametrize(
+    "command", ["worker --once", "import x.jsonl", "erase --user ann --yes", "replay --collector vendor --since 30d"]
+)
+def test_what_writes_files_is_refused_to_any_user_but_the_web_processes(
+    stored: Shop, command: str, started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.data.mkdir()
+    (stored.path / "x.jsonl").write_text("{}")
+    if started:
+        stored.record("analytics.track('order')")
+    owner = stored.data.stat().st_uid
+    before = sorted(stored.data.rglob("*"))
+    monkeypatch.chdir(stored.path)
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    ended = stored.run(*command.split(), check=False)
+    assert ended.returncode == 1
+    assert f"belongs to the user {owner}, this is {owner + 1}: run the command as" in ended.stderr
+    assert sorted(stored.data.rglob("*")) == before
+
+
 @pytest.mark.parametrize("app", ["shop:analytics", "web:app", "web:create_app", "star:app"])
 def test_an_application_is_named_in_whatever_form_it_has(traffic: Shop, app: str) -> None:
     shown = traffic.python("-m", "analytics_middleware", "status", "--json", "--app", app).stdout
