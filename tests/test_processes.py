@@ -350,7 +350,7 @@ def test_a_directory_that_can_not_be_written_is_told_in_a_few_lines_without_trac
         from analytics_middleware.web.access import access_of
         access_of(analytics)
         analytics.track("x", user_id="ann")
-        until(lambda: analytics._engine._spill.waiting)
+        until(lambda: analytics._engine._recorder.waiting)
         """
     )
     assert "the data directory can't be written" in result.stderr

@@ -722,7 +722,7 @@ FULL = """
     for start in range(20, 220, 50):
         track(start, start + 50)
         assert not analytics.flush(0.4)
-    waiting = analytics._engine._spill.waiting
+    waiting = analytics._engine._recorder.waiting
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     track(220, 230)
     assert analytics.flush(20)
