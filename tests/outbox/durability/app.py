@@ -2,16 +2,24 @@
 
 import json
 import os
+import sys
 from urllib.parse import parse_qs
 
-from analytics_middleware import Analytics, add_property, track
+from analytics_middleware import Analytics, Event, add_property, track
 from durability.destination import PostCollector
+
+
+def note_who_records(event: Event) -> Event:
+    event.properties["recorded by"] = "worker" if sys.argv[1:2] == ["worker"] else "server"
+    return event
+
 
 SETTINGS = {
     "collectors": [PostCollector(os.environ["DURABILITY_URL"])] if os.environ.get("DURABILITY_URL") else [],
     "data_dir": os.environ.get("DURABILITY_DIR"),
     "enabled": True,
     "store": None,
+    "processors": [note_who_records],
     **json.loads(os.environ.get("DURABILITY_SETTINGS", "{}")),
 }
 

@@ -48,7 +48,7 @@ class Destination:
     def __init__(self) -> None:
         self.ids: dict[int, list[str]] = defaultdict(list)
         self.names: list[str] = []
-        self.environments: Counter[str] = Counter()
+        self.recorded_by: Counter[str] = Counter()
         self.batches = 0
         self.changed = threading.Condition()
         self._mode = "down"
@@ -87,7 +87,7 @@ class Destination:
             for event in events:
                 self.ids[event.get("properties", {}).get("n", -1)].append(event["event_id"])
                 self.names.append(event.get("event_name", ""))
-                self.environments[event.get("properties", {}).get("environment", "")] += 1
+                self.recorded_by[event.get("properties", {}).get("recorded by", "")] += 1
             self.changed.notify_all()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
