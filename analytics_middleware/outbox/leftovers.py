@@ -85,7 +85,7 @@ def take_in(directory: Path, append: Callable[[str, Sequence[Draft], Mapping[str
         else:
             path.unlink()
             logger.info(
-                "analytics: what an ended process left in %s is in the log (%d records)", path, len(left.drafts)
+                "analytics: took the %d records that an ended process left in %s into the log", len(left.drafts), path
             )
 
 

@@ -154,8 +154,8 @@ class SqliteOutbox:
             if self.database.misplaced():
                 lost = take_lost(connection)
         logger.error(
-            "analytics: %s was removed or replaced while in use; %d events that had not been delivered are gone, "
-            "what comes now goes to the file that is there",
+            "analytics: %s was removed or replaced while in use; %d events that were not delivered yet are lost, "
+            "and new events go to the file that is there now",
             self.database.path,
             max(lost.values(), default=0),
         )

@@ -202,7 +202,7 @@ class Relay:
             # Not one that has ended and may be followed at once, but one that is slow, or another version.
             self._try_at = time.monotonic() + _PAUSE
         self._counters.log(
-            "relay", logger.info, "analytics: the worker does not record for this process, which does so: %s", error
+            "relay", logger.info, "analytics: this process records by itself, because the worker does not: %s", error
         )
 
     def _disconnect(self) -> None:

@@ -104,7 +104,7 @@ class RelayServer:
             return
         except OSError as error:
             self._counters.log(
-                "relay", logger.warning, "analytics: web processes record by themselves, for no socket: %s", error
+                "relay", logger.warning, "analytics: no socket, so web processes record by themselves: %s", error
             )
             return
         self._identity = self._present()
@@ -193,7 +193,9 @@ class RelayServer:
 
     def _leave(self, connection: "_Connection", error: Exception) -> None:
         if not isinstance(error, OSError):
-            self._counters.log("relay", logger.warning, "analytics: a process must record by itself: %r", error)
+            self._counters.log(
+                "relay", logger.warning, "analytics: what a process sent can't be recorded here: %r", error
+            )
         with suppress(KeyError, ValueError):
             self._selector.unregister(connection.socket)
         connection.socket.close()

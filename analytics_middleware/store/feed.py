@@ -56,7 +56,7 @@ class StoreFeed:
             self._store.apply(records)
         except Exception as error:  # noqa: BLE001 - the store may be a server that is down; the log keeps the entries
             self._backoff.failed(self._clock(), None)
-            logger.warning("analytics: the store can't take events, they wait: %s", error)
+            logger.warning("analytics: the store can't take events now; they wait: %s", error)
             settlement = Settlement(error=error_text(error), breaker=self._backoff.state)
         else:
             self._backoff.succeeded()

@@ -155,7 +155,7 @@ class Access:
         """
         if self.by_login and self.login.is_first_to_announce():
             logger.warning(
-                "analytics: reading is closed; to sign in, open %s on this site, once, within a day. "
+                "analytics: reading is closed; to sign in, open %s on this site (it works once, for a day). "
                 "The settings authorize and read_token let others read.",
                 self.login_path(self.entrance),
             )

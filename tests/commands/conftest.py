@@ -69,12 +69,18 @@ class Shop:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.data = path / "data"
-        (path / "shop.py").write_text(SHOP)
+        if not (path / "shop.py").exists():
+            (path / "shop.py").write_text(SHOP)
 
     def configure(self, collector: str) -> None:
         """Have one more collector, made by the expression *collector*."""
         source = (self.path / "shop.py").read_text()
         (self.path / "shop.py").write_text(source.replace("    ],\n", f"        {collector},\n    ],\n", 1))
+
+    def keep_a_store(self) -> None:
+        """Have a store, which keeps what has left the log."""
+        source = (self.path / "shop.py").read_text()
+        (self.path / "shop.py").write_text(source.replace("    store=None,\n", ""))
 
     def environment(self, **more: str) -> dict[str, str]:
         """This process's, without what says that tests are running, for then analytics is off."""
@@ -157,6 +163,5 @@ def shop(tmp_path: Path) -> Shop:
 @pytest.fixture
 def stored(shop: Shop) -> Shop:
     """A shop whose store keeps what has left the log."""
-    source = (shop.path / "shop.py").read_text()
-    (shop.path / "shop.py").write_text(source.replace("    store=None,\n", ""))
+    shop.keep_a_store()
     return shop

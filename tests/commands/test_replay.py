@@ -1,8 +1,10 @@
 """``replay``: what happened before is sent to those who can take the past, from the store or from the log."""
 
 import json
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,14 +23,23 @@ def numbers(shop: Shop, name: str) -> list[int]:
     return [event["properties"]["n"] for event in shop.got(name)]
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a shop's history was recorded once, for all tests that begin with it."""
+    shop = Shop(tmp_path_factory.mktemp("recorded"))
+    shop.keep_a_store()
+    shop.record("for n in range(5): analytics.track('order', {'n': n})")
+    shop.configure(LATE)
+    shop.record("analytics.flush(5)\nfor n in (5, 6): analytics.track('order', {'n': n})")
+    assert numbers(shop, "late") == [5, 6]
+    return shop.path
+
+
 @pytest.fixture
-def history(stored: Shop) -> Shop:
+def history(recorded: Path, tmp_path: Path) -> Shop:
     """Five events in the store; then a new collector, and two events that it gets as they happen."""
-    stored.record("for n in range(5): analytics.track('order', {'n': n})")
-    stored.configure(LATE)
-    stored.record("analytics.flush(5)\nfor n in (5, 6): analytics.track('order', {'n': n})")
-    assert numbers(stored, "late") == [5, 6]
-    return stored
+    shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
+    return Shop(tmp_path)
 
 
 def test_a_new_collector_is_given_what_it_has_missed_and_nothing_twice(history: Shop) -> None:

@@ -5,9 +5,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from lock_holder import lock_held
 
 from analytics_middleware.outbox.base import Draft
+from analytics_middleware.outbox.leftovers import left_in
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 
 ANOTHER = """
@@ -88,7 +90,10 @@ for line in sys.stdin:
 """
 
 
-def test_a_process_ends_in_time_while_another_holds_the_lock(tmp_path: Path) -> None:
+def test_a_process_ends_while_another_holds_the_lock_and_leaves_what_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``-s`` shows how long it took: no test asserts a time."""
     command = [sys.executable, "-c", ENDING, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -98,5 +103,6 @@ def test_a_process_ends_in_time_while_another_holds_the_lock(tmp_path: Path) -> 
             process.communicate("one\ntwo\n", timeout=60)
             took = time.monotonic() - began
     assert process.returncode == 0
-    # A shutdown_timeout of 0.4 s, and the interpreter's own end on a busy machine; a usual wait for the lock is 5 s.
-    assert took < 3
+    assert len(left_in(tmp_path)) == 1
+    with capsys.disabled():
+        print(f"\nended {took * 1000:.0f} ms after its input did, while another process held the database's lock")
