@@ -183,5 +183,5 @@ class Recorder:
         """Write those of *groups* that are not in the log yet, before returning. Raises what `FAILURES` lists."""
         self._spill.register()
         if isinstance(self._outbox, SqliteOutbox):
-            self.last_seq = max(self.last_seq, self._outbox.append_groups(groups))
+            self.last_seq = max(self.last_seq, self._outbox.append_groups(groups, {}))
         self._written()

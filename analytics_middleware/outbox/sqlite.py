@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -82,11 +83,14 @@ class SqliteOutbox:
         self._appended(written, last)
         return last
 
-    def append_groups(self, groups: Mapping[str, Sequence[Draft]]) -> int:
-        """Write the drafts of each of *groups*, as `append` does, unless another process has written that group."""
+    def append_groups(self, groups: Mapping[str, Sequence[Draft]], counts: Mapping[str, int]) -> int:
+        """Write the drafts of each of *groups*, as `append` does, unless another process has written that group.
+
+        *counts* are added unless all of *groups* have been written.
+        """
         with self.database.write() as connection:
-            new = [draft for group, drafts in groups.items() if claim_group(connection, group) for draft in drafts]
-            written, last = self._append(connection, new, {})
+            new = [drafts for group, drafts in groups.items() if claim_group(connection, group)]
+            written, last = self._append(connection, list(chain.from_iterable(new)), counts if new else {})
         self._appended(written, last)
         return last
 
@@ -137,14 +141,7 @@ class SqliteOutbox:
         directory = self.database.directory
         if left_in(directory):
             with self.database.locked():
-                take_in(directory, self._append_once)
-
-    def _append_once(self, group: str, drafts: Sequence[Draft], counts: Mapping[str, int]) -> None:
-        with self.database.write() as connection:
-            if not claim_group(connection, group):
-                return
-            written, last = self._append(connection, drafts, counts)
-        self._appended(written, last)
+                take_in(directory, lambda group, drafts, counts: self.append_groups({group: drafts}, counts))
 
     def _start_over(self) -> None:
         """Reopen the database at its path: the open file was removed or replaced."""

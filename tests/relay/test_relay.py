@@ -325,7 +325,7 @@ def test_a_group_is_written_once_whoever_comes_first(host: Host, first: str):
     assert isinstance(other, SqliteOutbox)
     group, drafts = first_of_many(), [draft_of(Event(event_name="in a group"))]
     for outbox in (one, other) if first == "web" else (other, one):
-        outbox.append_groups({group: drafts, first_of_many(): [draft_of(Event(event_name="in another"))]})
+        outbox.append_groups({group: drafts, first_of_many(): [draft_of(Event(event_name="in another"))]}, {})
     worker.track("of no group")
     assert worker.flush(DEADLINE)
     names = sorted(each.event_name or "" for each in host.collector.events)
@@ -337,10 +337,10 @@ def test_groups_of_long_ago_are_forgotten(tmp_path: Path):
     ahead = 0.0
     outbox = SqliteOutbox(tmp_path / "data", clock=lambda: time.time() + ahead)
     groups = {first_of_many(): [draft_of(Event(event_name="in a group"))]}
-    outbox.append_groups(groups)
+    outbox.append_groups(groups, {})
     for ahead, accepted in ((60.0, 1), (3600.0, 2)):  # noqa: B007 - the clock reads it
         outbox.tick([])
-        outbox.append_groups(groups)
+        outbox.append_groups(groups, {})
         assert outbox.stats().counts["accepted"] == accepted
     outbox.close()
 
