@@ -72,6 +72,10 @@ class DiskColumns:
     def close(self) -> None:
         """Finish the column being written and drop the rest."""
         self._directory = None
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until the columns put so far are written."""
         with self._lock:
             thread = self._thread
         if thread is not None:

@@ -28,7 +28,7 @@ def visits(frame: Frame, question: Overview) -> list[Visits]:
     found: list[Visits] = []
     for table in frame.tables:
         check_time()
-        first, last, bounced = _all_visits(frame, table, question.timeout, bots=question.bots)
+        first, last, bounced = all_visits(frame, table, question.timeout, bots=question.bots)
         began = table.time[first]
         kept = (began >= micros(question.start)) & (began < micros(question.end))
         if table.alive is not None:
@@ -46,7 +46,8 @@ def visits(frame: Frame, question: Overview) -> list[Visits]:
     return found
 
 
-def _all_visits(frame: Frame, table: Table, timeout: timedelta, *, bots: bool) -> NDArray[Any]:
+def all_visits(frame: Frame, table: Table, timeout: timedelta, *, bots: bool) -> NDArray[Any]:
+    """Return the first and last row of each session of *table*, and whether it bounced."""
     if frame.horizon > table.bounds[0] or not isinstance(table.source, Base):
         # Leave out events that are too old before forming sessions.
         return _split(frame, table, frame.visible(table, with_bots=bots), timeout)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from analytics_middleware.store import _np_counting, _np_funnel, _np_retention, 
 from analytics_middleware.store import questions as q
 from analytics_middleware.store import results as r
 from analytics_middleware.store._frame import Frame
+from analytics_middleware.store._warming import warm
 from analytics_middleware.store.base import FirstSeen, Store
 from analytics_middleware.store.catalogue import segment_directory
 from analytics_middleware.store.columns import events_of
@@ -72,16 +74,18 @@ class DuckDBStore(Store):
         self._memory_limit = memory_limit
         self._threads = threads
         self.segments = Segments(segment_directory(outbox.database.directory))
+        new_reader = partial(FrameReader, outbox.database, self.segments, self._now, cache_bytes, disk_from)
         compactor = Compactor(outbox, self.segments, retention_days=retention_days, clock=clock)
         self.sealer = Sealer(
             outbox,
             self.segments,
             compactor,
             pace=pace or SealingPace(),
+            compacted=partial(warm, new_reader),
             clock=clock,
             keep_replaced=2 * question_timeout,
         )
-        self._reader = FrameReader(outbox.database, self.segments, self._now, cache_bytes, disk_from)
+        self._reader = new_reader()
         self._traits = TraitReader(outbox.database)
         self._refused = 0
         self._applying = threading.Lock()

@@ -51,7 +51,10 @@ class SealingPace(NamedTuple):
 
 
 class Sealer:
-    """Consumes the log for the store; one thread calls `step`, like a collector's consumer."""
+    """Consumes the log for the store; one thread calls `step`, like a collector's consumer.
+
+    It calls *compacted* when it has compacted.
+    """
 
     name = STORE
     answers_from_log = True
@@ -63,6 +66,7 @@ class Sealer:
         compactor: Compactor,
         *,
         pace: SealingPace,
+        compacted: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         keep_replaced: float = 120.0,
@@ -71,6 +75,7 @@ class Sealer:
         self._segments = segments
         self.compactor = compactor
         self._pace = pace
+        self._compacted = compacted
         self._clock = clock
         self._keep_replaced = keep_replaced
         self._monotonic = monotonic
@@ -245,6 +250,7 @@ class Sealer:
         useful = bool(state.recent or state.erased or outdated)
         if (force and useful) or outdated or self._is_rewriting_due(state) or recent >= limit:
             self.compactor.compact(epoch)
+            self._compacted()
             done = True
         else:
             done = self._merge(epoch, state)

@@ -85,6 +85,14 @@ class FrameReader:
                     self._forget()
             return self._read()
 
+    def keeps_columns(self) -> bool:
+        """Return whether there are so many compacted events now that their columns are kept on disk."""
+        with self._database.read() as connection:
+            return self._keeps_columns(read_state(connection))
+
+    def _keeps_columns(self, state: State) -> bool:
+        return sum(segment.rows for segment in state.months) >= self._disk_from
+
     def close(self) -> None:
         """Stop writing columns."""
         with self._lock:
@@ -141,8 +149,8 @@ class FrameReader:
         files = (state.actors, *(segment.file for segment in state.months))
         if self._generation is None or self._generation.files != files:
             actors, vocabularies = Actors(self._segments, state.actors), Vocabularies()
-            worth = sum(segment.rows for segment in state.months) >= self._disk_from
-            directory = generation_directory(self._segments.directory, state.actors) if worth else None
+            keeps = self._keeps_columns(state)
+            directory = generation_directory(self._segments.directory, state.actors) if keeps else None
             disk = DiskColumns(directory, self._cache_bytes)
             base = Base(self._segments, state, actors, vocabularies, self._cache_bytes, disk)
             self._generation = _Generation(files, actors, vocabularies, base)

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,8 @@ from web_sites import READER, Site
 from analytics_middleware import Event
 from analytics_middleware.errors import MissingExtraError
 from analytics_middleware.event import Identify, Visit
-from analytics_middleware.store import Insights, MemoryStore
+from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.store import DuckDBStore, Insights, MemoryStore
 from analytics_middleware.web import templating
 from analytics_middleware.web.access import access_of
 from analytics_middleware.web.changes import MAX_BODY
@@ -259,6 +261,25 @@ def test_without_a_store_pages_say_so(make: Callable[..., Site]):
     answer = make(store=None).ask("GET", "/analytics/", headers=READER)
     assert answer.status == 503
     assert b"no store" in answer.body
+
+
+def test_the_first_overview_after_a_compaction_reads_only_what_is_on_disk_already(
+    tmp_path: Path, make: Callable[..., Site]
+):
+    """Whatever else it needs has to be read from the segments of all months, while somebody waits for the page."""
+    outbox = SqliteOutbox(tmp_path)
+    store = DuckDBStore(outbox, disk_from=0)
+    store.apply(visits())
+    assert store.maintain()
+    before = sorted(tmp_path.glob("columns/*/*.npy"))
+    assert before
+    assert make(store=store).ask("GET", "/analytics/", headers=READER).status == 200
+    for thread in threading.enumerate():
+        if thread.name == "analytics-columns":
+            thread.join()
+    assert sorted(tmp_path.glob("columns/*/*.npy")) == before
+    store.close()
+    outbox.close()
 
 
 def test_without_jinja2_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, make: Callable[..., Site]):
