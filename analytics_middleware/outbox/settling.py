@@ -10,6 +10,17 @@ _DEAD_KEPT: Final = 10_000
 """Dead letters kept per consumer; of older ones only the count remains."""
 
 
+def count_missing(connection: Connection, consumer: str, settlement: Settlement) -> int:
+    """Return how many events of a batch of retries were deleted while they were being sent."""
+    batch = [*settlement.settled, *(retry.entry for retry in settlement.retries)]
+    events = {entry.seq for entry in batch if entry.kind == "event"}
+    present = 0
+    for seq in events:
+        row = connection.execute("SELECT 1 FROM retry WHERE consumer = ? AND seq = ?", (consumer, seq)).fetchone()
+        present += row is not None
+    return len(events) - present
+
+
 def settle_retries(connection: Connection, consumer: str, settlement: Settlement) -> None:
     """Delete the retries that were settled, and add those to be retried."""
     if settlement.settled:

@@ -26,7 +26,7 @@ from analytics_middleware.outbox.leftovers import left_in, take_in
 from analytics_middleware.outbox.limits import OVERFLOW, Limits
 from analytics_middleware.outbox.recent import Recent
 from analytics_middleware.outbox.removal import count_lost, take_lost
-from analytics_middleware.outbox.settling import add_dead_letters, settle_retries
+from analytics_middleware.outbox.settling import add_dead_letters, count_missing, settle_retries
 from analytics_middleware.outbox.tombstones import ERASED, read_tombstones
 
 _BUSY = 50
@@ -263,6 +263,7 @@ class SqliteOutbox:
             cursor = self._leases.check(connection, consumer, epoch)
             if within is not None:
                 within(connection)
+            self._take_back_overflow(connection, consumer, cursor, settlement)
             if settlement.retries or settlement.dead:
                 held = [retry.entry for retry in settlement.retries] + [letter.entry for letter in settlement.dead]
                 tombstones = read_tombstones(connection, min(entry.timestamp for entry in held))
@@ -275,8 +276,6 @@ class SqliteOutbox:
             counts[f"{consumer}/delivered"] = settlement.delivered
             counts[f"{consumer}/dead"] = sum(letter.entry.kind == "event" for letter in settlement.dead)
             count(connection, counts)
-            if settlement.cursor is not None:
-                self._take_back_overflow(connection, consumer, cursor)
             connection.execute(
                 "UPDATE consumer SET cursor = ?, last_error = coalesce(?, last_error), breaker = coalesce(?, breaker) "
                 "WHERE name = ?",
@@ -288,12 +287,14 @@ class SqliteOutbox:
         self._recent.passed(min(self._cursors.values()))
         self._in_flight.pop(consumer, None)
 
-    def _take_back_overflow(self, connection: Connection, consumer: str, cursor: int) -> None:
+    def _take_back_overflow(self, connection: Connection, consumer: str, cursor: int, settlement: Settlement) -> None:
         """Correct the count of events that overflow dropped while they were being sent: their outcome is now known."""
-        batch = self._in_flight.get(consumer, ())
-        if batch and batch[0].seq <= cursor:
+        if settlement.cursor is None:
+            overtaken = count_missing(connection, consumer, settlement)
+        else:
+            batch = self._in_flight.get(consumer, ())
             overtaken = sum(entry.kind == "event" and entry.seq <= cursor for entry in batch)
-            count(connection, {f"{consumer}/dropped.{OVERFLOW}": -overtaken})
+        count(connection, {f"{consumer}/dropped.{OVERFLOW}": -overtaken})
 
     def passed(self, consumer: str, seq: int) -> bool:
         """See `Outbox.passed`."""

@@ -398,6 +398,33 @@ def test_more_bytes_than_are_kept_cost_the_oldest_events_a_tenth_at_a_time(make,
     assert outbox.stats().bytes_in_use < 4_500_000
 
 
+@pytest.mark.parametrize("outcome", ["delivered", "dead", "retried", "destination down"])
+def test_retries_that_are_dropped_for_bytes_while_they_are_sent_are_counted_once(make, outcome):
+    outbox, other = make(), make(max_bytes=400_000)
+    outbox.register("a")
+    outbox.append(drafts(1, 40, payload=b"x" * 20_000), {})
+    batch = outbox.read("a", 100, FAR)
+    waiting = [Retry(entry, 1.0, "x") for entry in batch]
+    outbox.settle("a", outbox.claim("a"), Settlement(cursor=batch[-1].seq, retries=waiting))
+    sending = outbox.due("a", 1.0, 100)
+    other.tick(["a"])
+    assert look(outbox).dropped["overflow"] == 4
+    again = [Retry(entry, 9.0, "x") for entry in sending]
+    settlement = {
+        "delivered": Settlement(settled=sending, delivered=len(sending)),
+        "dead": Settlement(settled=sending, dead=[DeadLetter(entry, "x") for entry in sending]),
+        "retried": Settlement(settled=sending, retries=again),
+        "destination down": Settlement(retries=again),
+    }[outcome]
+    outbox.settle("a", outbox.claim("a"), settlement)
+    stats = look(outbox)
+    assert (stats.delivered, stats.dead, stats.pending) == {
+        "delivered": (40, 0, 0),
+        "dead": (0, 40, 0),
+    }.get(outcome, (0, 0, 40))
+    assert stats.dropped["overflow"] == 0
+
+
 def test_a_database_that_is_full_of_other_things_moves_no_cursor_beyond_the_log(make, time):
     outbox = make(max_bytes=1_000_000)
     outbox.register("a")
