@@ -396,17 +396,51 @@ def test_one_event_that_breaks_the_collector_does_not_hold_up_the_others():
     assert letters(bench) == {"poison": f"given up after {MAX_ATTEMPTS} attempts: ZeroDivisionError: poison"}
 
 
-@pytest.mark.parametrize("pace", [{"max_batch": 1}, {"max_bytes": 1}])
-def test_one_event_that_fails_alone_does_not_hold_up_a_collector_that_takes_one_at_a_time(pace):
-    def answer(events):
-        return DeliveryError("500") if "poison" in [event.event_name for event in events] else None
+def poisoned(*poison, others="abc", **options):
+    """A log that begins with *poison*, each of which fails without a reason that says so."""
 
-    bench = Bench(Scripted(forever=answer, **pace))
-    bench.put("poison", "a", "b", "c")
-    bench.run(300)
+    def answer(events):
+        return DeliveryError("500") if {event.event_name for event in events} & set(poison) else None
+
+    bench = Bench(
+        Scripted(forever=answer, **options), withhold=lambda entry: "bot" if "bot" in entry.record_id else None
+    )
+    bench.put(*poison, *others)
+    return bench
+
+
+@pytest.mark.parametrize("pace", [{"max_batch": 1}, {"max_bytes": 1}])
+@pytest.mark.parametrize("poison", [["x"], ["x", "y"], ["bot", "x"], ["x", "bot", "y", "z"]])
+def test_events_that_fail_alone_do_not_hold_up_a_collector_that_takes_one_at_a_time(pace, poison):
+    bench = poisoned(*poison, **pace)
+    bench.run(600)
     assert sorted(bench.collector.delivered) == ["a", "b", "c"]
-    assert (bench.stats.pending, bench.stats.dead) == (1, 0)
+    bots = poison.count("bot")
+    assert (bench.stats.pending, bench.stats.dropped.get("bot", 0)) == (len(poison) - bots, bots)
+    assert bench.stats.dead == 0
     assert {len(batch) for batch in bench.collector.sent} == {1}
+
+
+def test_retries_are_sent_in_batches_of_as_many_bytes_as_the_collector_takes():
+    def later(events):
+        return DeliveryError("later", retry=[event.event_id for event in events])
+
+    size = len(Event(event_id="a", event_name="a").encode())
+    bench = Bench(Scripted(later, later, later, max_bytes=2 * size))
+    bench.put(*"abcdef")
+    bench.run(600)
+    assert sorted(bench.collector.delivered) == list("abcdef")
+    assert max(len(batch) for batch in bench.collector.sent) == 2
+
+
+def test_what_is_set_aside_while_a_destination_is_down_uses_up_no_attempt():
+    bench = Bench(Scripted(forever=OSError("down"), max_batch=1))
+    bench.put(*"abcdef")
+    bench.run(86_400)
+    assert bench.stats.pending == 6
+    bench.collector.forever = None
+    bench.run(3600)
+    assert sorted(bench.collector.delivered) == list("abcdef")
 
 
 class Choosy(BaseCollector):

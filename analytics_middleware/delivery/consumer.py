@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from analytics_middleware.collectors.base import Collector, option
 from analytics_middleware.delivery.backoff import LONGEST, Backoff
@@ -86,15 +87,20 @@ class Consumer:
             self._retries_next = not self._retries_next
             if self._retries_next and (entries := self._due(now, limit)):
                 return self._retry(entries, epoch, now)
-            entries = self._read(limit)
+            entries = self._outbox.read(self.name, limit, self._max_bytes)
             if not entries:
                 return self._until_next_retry(now)
+            alone = len(entries) == 1 and self._isolating and not self._unsure
+            if alone:
+                # A single failing event looks like a destination that is down and would be retried forever: add the
+                # next one. They are sent separately and don't exceed the collector's limits.
+                entries = self._outbox.read(self.name, 2, sys.maxsize)
             if not hurry and len(entries) < limit:
                 lingering = self._linger - (now - entries[0].timestamp)
                 if 0 < lingering <= self._linger:
                     self._linger_until = now + lingering
                     return lingering
-            return self._first_attempt(entries, epoch, now)
+            return self._first_attempt(entries, epoch, now, set_aside=alone and len(entries) > 1)
         except LeaseLost:
             logger.info("analytics: another process delivers for %s now", self.name)
             return _LEASE_POLL
@@ -120,14 +126,6 @@ class Consumer:
             raise
         self._unwritten = None
 
-    def _read(self, limit: int) -> list[Entry]:
-        entries = self._outbox.read(self.name, limit, self._max_bytes)
-        if len(entries) == 1 and self._isolating and not self._unsure:
-            # A single failing event looks like a destination that is down and would be retried forever: add the next
-            # one. They are sent separately and don't exceed the collector's limits.
-            entries = self._outbox.read(self.name, 2, sys.maxsize)
-        return entries
-
     @property
     def _isolating(self) -> bool:
         return self._backoff.failures >= _ISOLATE_AFTER
@@ -141,12 +139,16 @@ class Consumer:
         if not entries and (due := self._outbox.next_due(self.name)) is not None and due - now > LONGEST:
             # No wait is that long: the clock was set back, so the retry is due.
             entries = self._outbox.due(self.name, due, limit)
-        return entries
+        sizes = accumulate(len(entry.payload) for entry in entries)
+        return entries[: max(1, sum(size <= self._max_bytes for size in sizes))]
 
-    def _first_attempt(self, entries: Sequence[Entry], epoch: int, now: float) -> float:
+    def _first_attempt(self, entries: Sequence[Entry], epoch: int, now: float, *, set_aside: bool) -> float:
         outcome = self._send(entries, now, isolate=self._isolating)
         if outcome.down:
             self._failed(outcome, epoch, now)
+            if set_aside:
+                # So few may be at fault themselves: try the following ones next.
+                self._settle(epoch, self._waiting(outcome, now, cursor=entries[-1].seq))
             return max(0.0, self._backoff.until - now)
         if outcome.offered:
             self._unsure = outcome.unanswered
@@ -164,10 +166,8 @@ class Consumer:
         if outcome.down and not self._up_since_retry:
             # Nothing got through since the last retry, so the destination is down: don't count an attempt.
             self._failed(outcome, epoch, now)
-            due = self._backoff.until
-            waiting = [Retry(entry, due, error_text(outcome.error)) for entry in outcome.held]
-            self._settle(epoch, Settlement(retries=waiting))
-            return max(0.0, due - now)
+            self._settle(epoch, self._waiting(outcome, now))
+            return max(0.0, self._backoff.until - now)
         if outcome.offered:
             self._unsure = outcome.unanswered
             self._up_since_retry = not outcome.down and not self._unsure
@@ -217,6 +217,11 @@ class Consumer:
         bug = None if isinstance(outcome.error, (DeliveryError, OSError)) else outcome.error
         logger.log(level, "analytics: %s can't be delivered to, events wait: %s", self.name, message, exc_info=bug)
         self._settle(epoch, Settlement(error=message, breaker=self._backoff.state))
+
+    def _waiting(self, outcome: Outcome, now: float, *, cursor: int | None = None) -> Settlement:
+        """Return the settlement by which what the destination did not take waits, without using up an attempt."""
+        waiting = [Retry(entry, self._backoff.until, error_text(outcome.error)) for entry in outcome.held]
+        return self._settlement(outcome, (), now, cursor=cursor)._replace(retries=waiting)
 
     def _settlement(
         self,
