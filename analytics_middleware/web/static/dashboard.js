@@ -109,45 +109,83 @@
   // Live: replace the part that changed. The server escapes everything, and DOMParser runs no scripts.
   const shown = () => document.querySelector("[data-live]");
   const put = (html) => {
-    const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("[data-live]");
+    const page = new DOMParser().parseFromString(html, "text/html");
+    const fresh = page.querySelector("[data-live]");
     const stale = shown();
-    if (!fresh || !stale) return;
+    if (!fresh) return false;
     const focused = stale.contains(document.activeElement) ? document.activeElement.id : "";
     stale.querySelectorAll("input[type=radio]:checked").forEach((each) => {
       const same = fresh.querySelector(`#${CSS.escape(each.id)}`);
       if (same) same.checked = true;
     });
     stale.replaceWith(document.adoptNode(fresh));
+    // The last 30 days are others after midnight.
+    const days = page.querySelector("[data-days]");
+    if (days) document.querySelector("[data-days]")?.replaceWith(document.adoptNode(days));
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     charts();
-    document.dispatchEvent(new CustomEvent("analytics:refreshed"));
+    return true;
   };
-  // Don't replace what has an open menu, the pointer on a chart, or visible focus, except on tabs, which get it back.
+  // Don't replace what has an open menu, the pointer on a chart or pressed on a link, selected text, or visible focus,
+  // except on tabs, which get it back.
   const busy = () =>
     document.hidden ||
-    document.querySelector("[data-live] :is(:focus-visible:not([type=radio]), details[open], .pointed)");
+    (!getSelection().isCollapsed && shown().contains(getSelection().anchorNode)) ||
+    document.querySelector("[data-live] :is(:focus-visible:not([type=radio]), details[open], .pointed, :active)");
+  // Tell why the figures are no longer updated: the server may end while a page is open, and so may a session.
+  const tell = (text) => {
+    const stale = document.querySelector("[data-stale]");
+    if (stale.textContent !== text) stale.textContent = text;
+  };
+  const DOWN = "These figures are not up to date: the server does not answer.";
+  const CLOSED = "These figures are no longer updated: you are signed out, or may not see them any more. Reload the page.";
+  let asking = false;
   const refresh = async () => {
-    if (busy()) return;
-    const answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
-    if (answer.ok) put(await answer.text());
+    if (asking || busy()) return;
+    asking = true;
+    try {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "manual" });
+      const html = await answer.text();
+      const closed = answer.type === "opaqueredirect" || [401, 403, 410].includes(answer.status);
+      // A redirect, or a page without figures, is the application's own way to sign in.
+      if (closed || (answer.ok && !busy() && !put(html))) tell(CLOSED);
+      else tell(answer.ok ? "" : DOWN);
+    } catch {
+      tell(DOWN);
+    }
+    asking = false;
   };
   const seconds = Number(shown()?.dataset.live);
-  const poll = () => setInterval(() => refresh().catch(() => {}), seconds * 1000);
+  const poll = () => {
+    setInterval(refresh, seconds * 1000);
+    // Whoever comes back to a page wants the figures of now.
+    document.addEventListener("visibilitychange", refresh);
+  };
   const address = shown()?.dataset.stream;
   if (address && window.EventSource) {
     // The server sends changes. Hidden pages close the connection; the browser reopens one that has ended.
     let source = null;
     let waiting = null;
+    let failed = 0;
     const listen = () => {
       if (document.hidden || source) return;
       source = new EventSource(address);
+      source.addEventListener("open", () => {
+        failed = 0;
+        tell("");
+      });
       source.addEventListener("message", (event) => {
         waiting = JSON.parse(event.data).html;
       });
       source.addEventListener("error", () => {
-        if (source?.readyState !== EventSource.CLOSED) return;
-        document.removeEventListener("visibilitychange", turn);
-        poll();
+        if (source?.readyState === EventSource.CLOSED) {
+          document.removeEventListener("visibilitychange", turn);
+          poll();
+          refresh();
+        } else if (failed++) {
+          // Each connection ends after a minute; something is wrong only if the next one fails, too.
+          tell(DOWN);
+        }
       });
     };
     const turn = () => {
