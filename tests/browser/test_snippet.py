@@ -34,6 +34,7 @@ SERVERS = {
     ),
 }
 OPEN_TIMEOUT = 30.0
+AWAY = "document.dispatchEvent(new Event('visibilitychange', {bubbles: true}))"
 
 
 class Site:
@@ -389,7 +390,7 @@ def test_what_is_older_than_a_day_is_left_out_and_what_is_fresh_arrives(site: Si
 @pytest.mark.parametrize(
     "away",
     [
-        "document.dispatchEvent(new Event('visibilitychange', {bubbles: true}))",
+        AWAY,
         "dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))",
     ],
     ids=["hidden", "in memory"],
@@ -402,6 +403,43 @@ def test_a_page_put_away_without_network_keeps_what_it_has(site: Site, open_page
     page.context.set_offline(False)
     page.evaluate("analytics.flush()")
     assert brief(site.events(2)) == [("pageview", "/page"), ("kept", "/page")]
+
+
+def test_a_hidden_page_keeps_what_the_server_did_not_take_and_sends_it_when_the_line_is_back(site: Site, open_page):
+    hidden = "Object.defineProperty(document, 'visibilityState', {get: () => 'hidden'})"
+    page = open_page(f"{site.url}/page", before=hidden, expected="503")
+    page.route("**/events", lambda route: route.fulfill(status=503))
+    with page.expect_response("**/events"):
+        page.evaluate(f"analytics.track('kept'); {AWAY}")
+    page.unroute("**/events")
+    with page.expect_response(lambda answer: answer.url.endswith("/events") and answer.status == 202):
+        page.wait_for_function("() => { dispatchEvent(new Event('online')); return true }")
+    assert brief(site.events(2)) == [("pageview", "/page"), ("kept", "/page")]
+
+
+def test_what_happens_on_a_prerendered_page_counts_once_somebody_looks_at_it(site: Site, open_page):
+    unseen = "Object.defineProperty(document, 'prerendering', {value: true, configurable: true})"
+    page = open_page(f"{site.url}/page?data-pages=off", before=unseen)
+    page.evaluate("analytics.track('ready'); analytics.flush()")
+    assert brief(site.events(1)) == [("pageview", "/page")]
+    page.evaluate("delete document.prerendering; document.dispatchEvent(new Event('prerenderingchange'))")
+    assert brief(site.events(2)) == [("pageview", "/page"), ("ready", "/page")]
+
+
+def test_a_script_that_runs_again_changes_nothing(site: Site, open_page):
+    """As one in the body does under Turbo."""
+    page = open_page(f"{site.url}/page")
+    page.evaluate(
+        """new Promise((done) => {
+            const again = document.createElement("script");
+            again.src = document.querySelector("script").src;
+            again.onload = done;
+            document.body.append(again);
+        })"""
+    )
+    page.evaluate("history.pushState({}, '', '/next'); analytics.flush()")
+    page.goto(f"{site.url}/end")
+    assert brief(site.events(3)) == [("pageview", "/page"), ("pageview", "/next"), ("pageview", "/end")]
 
 
 def test_without_network_the_last_200_are_kept_and_no_event_sends_them_all_again(site: Site, open_page):

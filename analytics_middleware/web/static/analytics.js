@@ -8,6 +8,8 @@
 // analytics.min.js is this file through `terser analytics.js -c passes=3,unsafe_arrows=true,ecma=2020 -m --toplevel`,
 // after the first eight digits of its SHA-256 in a comment: /*01234567*/.
 (() => {
+  // Some applications run the scripts of a body again with each page that they load; the first one goes on.
+  if (window.analytics?.flush) return;
   const script = document.currentScript;
   const options = script.dataset;
   const api = options.api || new URL(".", script.src).href;
@@ -26,7 +28,7 @@
   // A string as body is text/plain, which needs no preflight; the browser adds Origin and Sec-Fetch-Site.
   const post = (path, body, leaving, answered) => {
     const url = api.replace(/\/?$/, "/") + path + (options.key ? "?key=" + encodeURIComponent(options.key) : "");
-    if (leaving && navigator.sendBeacon && navigator.sendBeacon(url, body)) return;
+    if (leaving && navigator.sendBeacon?.(url, body)) return;
     // With keepalive the request outlives the page; but browsers refuse more than 64 KiB of such requests at a time.
     const go = (keepalive) => fetch(url, { method: "POST", body, keepalive });
     go(true)
@@ -72,6 +74,8 @@
   const flush = (leaving) => {
     clearTimeout(timer);
     again = timer = 0;
+    // A prerendered page may never be looked at.
+    if (document.prerendering) return;
     // The server refuses events older than a day.
     const events = queue.filter(([at]) => Date.now() - at < 864e5);
     queue = [];
@@ -115,10 +119,12 @@
       };
   if (objects) return;
 
-  // sendBeacon returns true offline, too, and the events are lost: a page that may be shown again keeps them.
-  const leave = (gone) => (gone || navigator.onLine !== false) && flush(true);
-  addEventListener("visibilitychange", () => document.visibilityState == "hidden" && leave());
-  addEventListener("pagehide", (event) => leave(!event.persisted));
+  // A hidden page may live on, so what does not arrive is kept. From one that ends only sendBeacon is sure to arrive in
+  // all browsers. It returns true offline, too, and the events are lost: a page that may be shown again keeps them.
+  addEventListener("visibilitychange", () => document.visibilityState == "hidden" && flush());
+  addEventListener("pagehide", (event) => (!event.persisted || navigator.onLine) && flush(true));
+  addEventListener("online", flush);
+  document.addEventListener("prerenderingchange", flush);
   if (options.pages == "off") return;
 
   // Page views that the application makes without the server. If it replaces only the query (a filter, a scroll
