@@ -82,6 +82,8 @@ def _fetch(connection: Any, query: str, max_rows: int, timeout: float) -> Rows:
         raise QuestionTimeout(timeout) from error
     finally:
         timer.cancel()
+        # A thread that still refers to the connection when Python exits makes DuckDB report leaks on standard error.
+        timer.join()
     return Rows(columns, rows[:max_rows], len(rows) > max_rows)
 
 

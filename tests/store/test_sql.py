@@ -1,5 +1,6 @@
 """`sql`: one SELECT over the view `events`, which reaches no file, no network and no setting."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -148,6 +149,13 @@ def test_a_query_that_takes_too_long_is_interrupted(tmp_path):
     with pytest.raises(QuestionTimeout, match=r"0\.2 s"):
         store.sql("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b")
     store.close()
+
+
+def test_nothing_refers_to_the_connection_once_the_rows_are_there(store):
+    threads = threading.enumerate()
+    for _ in range(5):
+        store.sql("SELECT count(*) FROM events")
+        assert threading.enumerate() == threads
 
 
 def test_a_question_that_takes_too_long_is_given_up(tmp_path, store):
