@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar, overload
+from uuid import UUID
 
-from analytics_middleware.properties import Scalar
+from analytics_middleware.durations import read_duration
+from analytics_middleware.properties import Scalar, clean_user_id
 from analytics_middleware.store import questions as q
 from analytics_middleware.store import results as r
 from analytics_middleware.store.base import Store
@@ -14,6 +16,7 @@ from analytics_middleware.store.parameters import check_zone
 from analytics_middleware.store.when import When, read_instant
 
 Where = Iterable[Filter | Mapping[str, Any]]
+Span = timedelta | str
 T = TypeVar("T")
 
 
@@ -96,17 +99,19 @@ class Insights:
 
     def overview(
         self, start: When | None = None, end: When | None = None,
-        tz: str | None = None, where: Where = (), bots: bool = False, timeout: timedelta = q.SESSION_TIMEOUT,
+        tz: str | None = None, where: Where = (), bots: bool = False, timeout: Span = q.SESSION_TIMEOUT,
     ) -> r.Totals:  # fmt: skip
         """Visitors, page views, sessions, bounce rate and duration of the whole range."""
-        return self._store.overview(q.Overview(**self.range(start, end, tz, where, bots), timeout=timeout))
+        scope = self.range(start, end, tz, where, bots)
+        return self._store.overview(q.Overview(**scope, timeout=_span("timeout", timeout)))
 
     def trend(
         self, start: When | None = None, end: When | None = None, bucket: Unit = "day",
-        tz: str | None = None, where: Where = (), bots: bool = False, timeout: timedelta = q.SESSION_TIMEOUT,
+        tz: str | None = None, where: Where = (), bots: bool = False, timeout: Span = q.SESSION_TIMEOUT,
     ) -> list[r.TrendPoint]:  # fmt: skip
         """Visitors, page views, sessions and bounce rate per hour, day, week or month."""
-        question = q.Trend(**self.range(start, end, tz, where, bots), bucket=bucket, timeout=timeout)
+        scope = self.range(start, end, tz, where, bots)
+        question = q.Trend(**scope, bucket=bucket, timeout=_span("timeout", timeout))
         return self._store.trend(question, now=self.now())
 
     @overload
@@ -137,23 +142,25 @@ class Insights:
     @overload
     def funnel(
         self, steps: Sequence[str], start: When | None = None, end: When | None = None,
-        window: timedelta | None = None, order: q.FunnelOrder = "ordered", breakdown: None = None,
+        window: Span | None = None, order: q.FunnelOrder = "ordered", breakdown: None = None,
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.FunnelStep]: ...  # fmt: skip
     @overload
     def funnel(
         self, steps: Sequence[str], start: When | None = None, end: When | None = None,
-        window: timedelta | None = None, order: q.FunnelOrder = "ordered", *, breakdown: str,
+        window: Span | None = None, order: q.FunnelOrder = "ordered", *, breakdown: str,
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.Group[list[r.FunnelStep]]]: ...  # fmt: skip
     def funnel(
         self, steps: Sequence[str], start: When | None = None, end: When | None = None,
-        window: timedelta | None = None, order: q.FunnelOrder = "ordered", breakdown: str | None = None,
+        window: Span | None = None, order: q.FunnelOrder = "ordered", breakdown: str | None = None,
         tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> list[r.FunnelStep] | list[r.Group[list[r.FunnelStep]]]:  # fmt: skip
         """How many users did *steps* (event names) one after the other, all within *window* of the first."""
         scope = self.range(start, end, tz, where, bots)
-        question = q.Funnel(**scope, steps=_sequence("steps", steps), window=window, order=order, breakdown=breakdown)
+        question = q.Funnel(
+            **scope, steps=_listed("steps", steps), window=_span("window", window), order=order, breakdown=breakdown
+        )
         return _answer(self._store.funnel(question), breakdown)
 
     def retention(
@@ -163,7 +170,7 @@ class Insights:
         """How many newcomers of the day of *start* came back the given numbers of calendar days later."""
         scope = self.range(start, None, tz, where, bots)
         del scope["end"]
-        question = q.Retention(**scope, offsets=_sequence("offsets", offsets))
+        question = q.Retention(**scope, offsets=_listed("offsets", offsets))
         return self._store.retention(question, now=self.now())
 
     def retention_matrix(
@@ -181,11 +188,13 @@ class Insights:
     def paths(
         self, event: str, direction: Literal["after", "before"] = "after", depth: int = 3,
         start: When | None = None, end: When | None = None, limit: int = 10,
-        tz: str | None = None, where: Where = (), bots: bool = False, timeout: timedelta = q.SESSION_TIMEOUT,
+        tz: str | None = None, where: Where = (), bots: bool = False, timeout: Span = q.SESSION_TIMEOUT,
     ) -> list[r.Path]:  # fmt: skip
         """The most frequent sequences of event names after, or before, a session's first *event*."""
         scope = self.range(start, end, tz, where, bots)
-        question = q.Paths(**scope, event=event, direction=direction, depth=depth, limit=limit, timeout=timeout)
+        question = q.Paths(
+            **scope, event=event, direction=direction, depth=depth, limit=limit, timeout=_span("timeout", timeout)
+        )
         return self._store.paths(question)
 
     def lifecycle(
@@ -207,20 +216,20 @@ class Insights:
     @overload
     def sessions(
         self, start: When | None = None, end: When | None = None, tz: str | None = None, where: Where = (),
-        breakdown: None = None, bots: bool = False, limit: int = 10, timeout: timedelta = q.SESSION_TIMEOUT,
+        breakdown: None = None, bots: bool = False, limit: int = 10, timeout: Span = q.SESSION_TIMEOUT,
     ) -> r.SessionSummary: ...  # fmt: skip
     @overload
     def sessions(
         self, start: When | None = None, end: When | None = None, tz: str | None = None, where: Where = (), *,
-        breakdown: str, bots: bool = False, limit: int = 10, timeout: timedelta = q.SESSION_TIMEOUT,
+        breakdown: str, bots: bool = False, limit: int = 10, timeout: Span = q.SESSION_TIMEOUT,
     ) -> list[r.Group[r.SessionSummary]]: ...  # fmt: skip
     def sessions(
         self, start: When | None = None, end: When | None = None, tz: str | None = None, where: Where = (),
-        breakdown: str | None = None, bots: bool = False, limit: int = 10, timeout: timedelta = q.SESSION_TIMEOUT,
+        breakdown: str | None = None, bots: bool = False, limit: int = 10, timeout: Span = q.SESSION_TIMEOUT,
     ) -> r.SessionSummary | list[r.Group[r.SessionSummary]]:  # fmt: skip
         """The sessions that begin in the range: bounces, durations, entry and exit pages (*limit* of each)."""
         scope = self.range(start, end, tz, where, bots)
-        question = q.Sessions(**scope, timeout=timeout, limit=limit, breakdown=breakdown)
+        question = q.Sessions(**scope, timeout=_span("timeout", timeout), limit=limit, breakdown=breakdown)
         return _answer(self._store.sessions(question), breakdown)
 
     @overload
@@ -250,12 +259,13 @@ class Insights:
         return self._store.users(q.Users(of=of, cell=cell, at=at, limit=limit))
 
     def timeline(
-        self, user_id: str | None = None, anon_id: str | None = None, start: When | None = None,
+        self, user_id: str | int | UUID | None = None, anon_id: str | None = None, start: When | None = None,
         end: When | None = None, limit: int = 100, tz: str | None = None, where: Where = (), bots: bool = False,
     ) -> r.Timeline:  # fmt: skip
         """The events, newest first, of the user called *user_id* or the visitor that *anon_id* belongs to."""
         scope = self.range(start, end, tz, where, bots)
-        return self._store.timeline(q.UserTimeline(**scope, user_id=user_id, anon_id=anon_id, limit=limit))
+        user = None if user_id is None else _user_id(user_id)
+        return self._store.timeline(q.UserTimeline(**scope, user_id=user, anon_id=anon_id, limit=limit))
 
     def latest(
         self, event: str = "", start: When | None = None, end: When | None = None, limit: int = 100,
@@ -265,14 +275,14 @@ class Insights:
         scope = self.range(start, end, tz, where, bots)
         return self._store.latest(q.Latest(**scope, event=event, limit=limit))
 
-    def traits(self, user_id: str) -> dict[str, Scalar]:
+    def traits(self, user_id: str | int | UUID) -> dict[str, Scalar]:
         """The traits of the user called *user_id*."""
-        return self._store.traits(q.Traits(user_id=user_id))
+        return self._store.traits(q.Traits(user_id=_user_id(user_id)))
 
     def _scope(self, tz: str | None, where: Where, bots: bool) -> dict[str, Any]:
         zone = self.timezone if tz is None else tz
         check_zone(zone)
-        return {"tz": zone, "where": tuple(Filter.of(item) for item in where), "bots": bots}
+        return {"tz": zone, "where": tuple(Filter.of(item) for item in _listed("where", where)), "bots": bots}
 
     def range(
         self, start: When | None = None, end: When | None = None,
@@ -296,7 +306,24 @@ def _answer(groups: list[r.Group[T]], breakdown: str | None) -> T | list[r.Group
     return groups[0].answer if breakdown is None else groups
 
 
-def _sequence(name: str, values: Sequence[T]) -> tuple[T, ...]:
-    if isinstance(values, str):
-        raise QuestionError(name, f"{values!r} must be a list")
+def _listed(name: str, values: Iterable[T]) -> tuple[T, ...]:
+    given: object = values
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise QuestionError(name, f"{given!r:.200} must be a list")
     return tuple(values)
+
+
+def _user_id(user_id: object) -> str:
+    try:
+        return clean_user_id(user_id)
+    except TypeError as error:
+        raise QuestionError("user_id", str(error)) from None
+
+
+def _span(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return read_duration(value)
+    except ValueError as error:
+        raise QuestionError(name, str(error)) from None

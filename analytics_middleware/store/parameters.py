@@ -45,6 +45,16 @@ class RangeQuestion(Question, frozen=True, kw_only=True):
             raise QuestionError("end", f"{self.end.isoformat()} must be after start {self.start.isoformat()}")
 
 
+class EventQuestion(RangeQuestion, frozen=True, kw_only=True):
+    """A question about the events called *event* (``""``: all)."""
+
+    event: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_event("event", self.event)
+
+
 def set_field(question: msgspec.Struct, field: str, value: Any) -> None:
     """Set *field* of a frozen question during its construction."""
     msgspec.structs.force_setattr(question, field, value)
@@ -92,6 +102,12 @@ def check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise `QuestionError` unless *value* is one of *choices*."""
     if value not in choices:
         raise QuestionError(field, f"{value!r} is not one of {', '.join(choices)}")
+
+
+def check_event(field: str, name: object) -> None:
+    """Raise `QuestionError` unless *name* is text."""
+    if not isinstance(name, str):
+        raise QuestionError(field, f"{name!r:.200} must be an event's name")
 
 
 def check_int(field: str, value: object, least: int, most: int) -> None:

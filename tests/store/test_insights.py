@@ -1,11 +1,12 @@
 """The questions as people ask them: defaults, dates, texts, and errors that name the parameter."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from uuid import UUID
 
 import msgspec
 import pytest
 
-from analytics_middleware.event import Event
+from analytics_middleware.event import Event, Identify
 from analytics_middleware.store import ActiveUsers, Filter, Funnel, Insights, MemoryStore, QuestionError, Users, Volume
 
 NOW = datetime(2025, 3, 12, 3, tzinfo=UTC)  # still the 11th in New York
@@ -105,13 +106,26 @@ WRONG = [
     (lambda i: i.funnel(["a"] * 21), "steps"),
     (lambda i: i.funnel(["a"], window=timedelta(0)), "window"),
     (lambda i: i.funnel(["a"], window=timedelta.max), "window"),
+    (lambda i: i.funnel(["a"], window="a day"), "window"),
+    (lambda i: i.funnel(["a"], window="0h"), "window"),
     (lambda i: i.funnel(["a"], order="random"), "order"),
     (lambda i: i.retention("2025-01-01", ()), "offsets"),
     (lambda i: i.retention("2025-01-01", (-1,)), "offsets"),
+    (lambda i: i.retention("2025-01-01", 1), "offsets"),
+    (lambda i: i.volume(where={"field": "path", "op": "exists"}), "where"),
+    (lambda i: i.volume(where=Filter("path", "exists")), "where"),
+    (lambda i: i.volume(where="path"), "where"),
     (lambda i: i.retention(datetime(2025, 1, 1)), "start"),
     (lambda i: i.retention_matrix(period="hour"), "period"),
     (lambda i: i.retention_matrix(start=date(2000, 1, 1), period="day"), "period"),
     (lambda i: i.paths(""), "event"),
+    (lambda i: i.paths(5), "event"),
+    (lambda i: i.volume(5), "event"),
+    (lambda i: i.volume(["a"]), "event"),
+    (lambda i: i.top_properties(None, "a"), "event"),
+    (lambda i: i.retention_matrix(return_event=5), "return_event"),
+    (lambda i: i.traits(object()), "user_id"),
+    (lambda i: i.traits(None), "user_id"),
     (lambda i: i.paths("a", "sideways"), "direction"),
     (lambda i: i.paths("a", depth=0), "depth"),
     (lambda i: i.lifecycle(period="hour"), "period"),
@@ -133,6 +147,26 @@ def test_every_question_checks_its_own_parameters(insights, ask, field):
     with pytest.raises(QuestionError) as caught:
         ask(insights)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("user_id", [42, UUID(int=42)])
+def test_a_user_is_asked_for_by_any_kind_of_id(store, insights, user_id):
+    store.apply([Identify(user_id=str(user_id), traits={"plan": "pro"}, timestamp=NOW)])
+    store.apply([Event(event_name="a", user_id=str(user_id), timestamp=NOW)])
+    assert insights.traits(user_id) == {"plan": "pro"}
+    assert [event.name for event in insights.timeline(user_id).events] == ["a"]
+
+
+def test_a_length_of_time_may_be_text(store, insights):
+    store.apply([Event(event_name="a", user_id="ann", timestamp=NOW - timedelta(hours=1))])
+    store.apply([Event(event_name="b", user_id="ann", timestamp=NOW)])
+    steps = ["a", "b"]
+    assert insights.funnel(steps, window="1h") == insights.funnel(steps, window=timedelta(hours=1))
+    assert insights.funnel(steps, window="1h")[1].count == 1
+    assert insights.funnel(steps, window="59m")[1].count == 0
+    assert insights.sessions(timeout="2h").count == insights.overview(timeout="2h").sessions == 1
+    assert [point.sessions for point in insights.trend(timeout="59m")][-1] == 2
+    assert insights.paths("a", timeout="2h")[0].events == ["b"]
 
 
 def test_an_unknown_default_zone_is_an_error_at_once():

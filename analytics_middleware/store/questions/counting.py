@@ -7,19 +7,20 @@ from analytics_middleware.store.filters import QuestionError, check_field
 from analytics_middleware.store.parameters import (
     MAX_LIMIT,
     SESSION_TIMEOUT,
+    EventQuestion,
     Question,
     RangeQuestion,
     check_breakdown,
     check_bucket,
+    check_event,
     check_int,
     check_span,
 )
 
 
-class Volume(RangeQuestion, frozen=True, kw_only=True):
+class Volume(EventQuestion, frozen=True, kw_only=True):
     """Events called *event* (``""``: all) per bucket, including buckets without events."""
 
-    event: str = ""
     bucket: Unit = "day"
     breakdown: str | None = None
     breakdown_limit: int = 10
@@ -49,15 +50,15 @@ class TopProperties(RangeQuestion, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_event("event", self.event)
         if not self.prop or not isinstance(self.prop, str):
             raise QuestionError("prop", f"{self.prop!r} must be a property's name")
         check_int("limit", self.limit, 1, MAX_LIMIT)
 
 
-class PropertyNames(RangeQuestion, frozen=True, kw_only=True):
+class PropertyNames(EventQuestion, frozen=True, kw_only=True):
     """The names of the most frequent properties of the events called *event* (``""``: all)."""
 
-    event: str = ""
     limit: int = 100
 
     def __post_init__(self) -> None:
@@ -65,14 +66,13 @@ class PropertyNames(RangeQuestion, frozen=True, kw_only=True):
         check_int("limit", self.limit, 1, MAX_LIMIT)
 
 
-class TopValues(RangeQuestion, frozen=True, kw_only=True):
+class TopValues(EventQuestion, frozen=True, kw_only=True):
     """The values of any *field* with the most users: pages, sources, countries, devices.
 
     Page views answered with an error are included only with *errors*.
     """
 
     field: str
-    event: str = ""
     errors: bool = False
     limit: int = 10
 
@@ -102,10 +102,9 @@ class Trend(Overview, frozen=True, kw_only=True):
         check_bucket(self, self.bucket)
 
 
-class ActiveUsers(RangeQuestion, frozen=True, kw_only=True):
+class ActiveUsers(EventQuestion, frozen=True, kw_only=True):
     """Distinct users with an event called *event* (``""``: any)."""
 
-    event: str = ""
     breakdown: str | None = None
     breakdown_limit: int = 10
 
@@ -126,10 +125,9 @@ class DashboardSummary(Question, frozen=True, kw_only=True):
         check_int("limit", self.limit, 1, MAX_LIMIT)
 
 
-class Revenue(RangeQuestion, frozen=True, kw_only=True):
+class Revenue(EventQuestion, frozen=True, kw_only=True):
     """Revenue per currency and bucket, of the events called *event* (``""``: all)."""
 
-    event: str = ""
     bucket: Unit = "day"
     breakdown: str | None = None
     breakdown_limit: int = 10

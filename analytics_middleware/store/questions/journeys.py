@@ -58,7 +58,7 @@ class Paths(RangeQuestion, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.event:
+        if not self.event or not isinstance(self.event, str):
             raise QuestionError("event", f"{self.event!r} must be an event's name")
         check_choice("direction", self.direction, ("after", "before"))
         check_int("depth", self.depth, 1, 20)

@@ -7,7 +7,14 @@ import msgspec
 
 from analytics_middleware.store.calendar import Bucket
 from analytics_middleware.store.filters import QuestionError
-from analytics_middleware.store.parameters import MAX_LIMIT, RangeQuestion, check_choice, check_int, set_instants
+from analytics_middleware.store.parameters import (
+    MAX_LIMIT,
+    EventQuestion,
+    RangeQuestion,
+    check_choice,
+    check_int,
+    set_instants,
+)
 from analytics_middleware.store.questions.counting import ActiveUsers
 from analytics_middleware.store.questions.journeys import Funnel
 from analytics_middleware.store.questions.returning import (
@@ -101,10 +108,9 @@ class UserTimeline(RangeQuestion, frozen=True, kw_only=True):
         check_int("limit", self.limit, 1, MAX_LIMIT)
 
 
-class Latest(RangeQuestion, frozen=True, kw_only=True):
+class Latest(EventQuestion, frozen=True, kw_only=True):
     """The latest events called *event* (``""``: all) of all users, newest first."""
 
-    event: str = ""
     limit: int = 100
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from analytics_middleware.store.parameters import (
     Question,
     RangeQuestion,
     check_choice,
+    check_event,
     check_int,
     set_field,
     set_instants,
@@ -52,6 +53,8 @@ class RetentionMatrix(RangeQuestion, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("period", self.period, PERIODS)
+        check_event("event", self.event or "")
+        check_event("return_event", self.return_event or "")
         if (self.end - self.start).days > 500 * SHORTEST[self.period]:
             raise QuestionError("period", f"{self.period!r} makes more than 500 cohorts of this range")
         if self.periods is not None:
