@@ -41,6 +41,8 @@ class Recorder:
         self._relay: Relay | None = None
         self._relay_server: RelayServer | None = None
         self._abandoned = False
+        self._making: Sequence[Submission] | None = ()
+        """What the pipeline makes entries of at the moment; None once it is counted as lost."""
         self.last_seq = 0
         """The log's last sequence number, as far as this process knows."""
 

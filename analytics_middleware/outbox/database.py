@@ -33,7 +33,7 @@ _WAL_LIMIT = 4 * 1024 * 1024
 _PAGE_SIZE = 8192
 """In bytes. An event has about 500; larger pages would make writing a small group more expensive."""
 _FORK_TIMEOUT = 1.0
-"""Seconds that a fork waits for a transaction to end."""
+"""Seconds that a fork waits for transactions of this process, and these for other processes, to end."""
 _inherited: list[sqlite3.Connection] = []
 """Connections of a parent process. They are kept open, because closing them could checkpoint its database."""
 
@@ -128,13 +128,20 @@ class Database:
         A child that inherits a connection can't open the file safely: it inherits SQLite's notes of this process's
         locks but not the locks, so another process would delete the write-ahead log that the child writes to.
         """
+        limit = self._give_up_at
+        self._give_up_at = min(limit, time.monotonic() + _FORK_TIMEOUT)
         # In the same order as a reader that opens its connection, to avoid a deadlock.
         mutexes = (self._read_mutex, self._write_mutex)
-        held = [mutex for mutex in mutexes if mutex.acquire(timeout=_FORK_TIMEOUT)]
+        held = [mutex for mutex in mutexes if mutex.acquire(timeout=2 * _FORK_TIMEOUT)]
         self._forking[threading.get_ident()] = held
-        with suppress(sqlite3.Error, OSError):
-            if len(held) == 2 and not any(each.in_transaction for each in self._connections()):
+        if len(held) == 2 and not any(each.in_transaction for each in self._connections()):
+            try:
                 self._close_connections()
+            except OSError:
+                # The process that holds the lock uses the database, so none of these is its last connection, and
+                # closing them checkpoints nothing.
+                self._disconnect()
+        self._give_up_at = limit
 
     def after_fork_in_parent(self) -> None:
         """Let the threads continue; connections are opened again when needed."""
@@ -172,12 +179,15 @@ class Database:
         return [each for each in (self._reader, self._quick, self._writer) if each is not None]
 
     def _close_connections(self) -> None:
-        connections = self._connections()
-        if connections:
+        if self._connections():
             with self.locked():
-                self._reader = self._quick = self._writer = None
-                for connection in connections:
-                    connection.close()
+                self._disconnect()
+
+    def _disconnect(self) -> None:
+        connections = self._connections()
+        self._reader = self._quick = self._writer = self._identity = None
+        for connection in connections:
+            connection.close()
 
     def _open(self, synchronous: str) -> sqlite3.Connection:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -203,7 +213,10 @@ class Database:
                 ):
                     connection.execute(f"PRAGMA {pragma}")
                 migrate(connection)
-                self._identity = _identity(self.path)
+                identity = _identity(self.path)
+                if self._identity not in (None, identity):
+                    raise FileNotFoundError(f"{self.path} was replaced while in use")
+                self._identity = identity
             except BaseException:
                 connection.close()
                 raise
@@ -229,15 +242,23 @@ class Database:
             if self._in_write:
                 yield
                 return
-            if self._lock_fd is None:
-                self._lock_fd = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-            self._flock(self._lock_fd)
+            fd = self._lock_file()
+            self._flock(fd)
             self._in_write = True
             try:
                 yield
             finally:
                 self._in_write = False
-                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+                fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def _lock_file(self) -> int:
+        if self._lock_fd is not None and not os.fstat(self._lock_fd).st_nlink and self.directory.exists():
+            # Somebody removed it; other processes lock the new file.
+            os.close(self._lock_fd)
+            self._lock_fd = None
+        if self._lock_fd is None:
+            self._lock_fd = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        return self._lock_fd
 
     def _flock(self, fd: int) -> None:
         began = time.monotonic()

@@ -852,6 +852,46 @@ def test_a_forked_child_leaves_the_parents_connection_alone_and_loses_nothing(tm
     assert run(code, tmp_path / "data") == "['parent', 'child 1', 'parent 2', 'child 2']\n4 4\n"
 
 
+def test_a_fork_waits_for_no_other_process_and_its_child_loses_nothing(tmp_path):
+    code = textwrap.dedent(FORKING) + textwrap.dedent("""
+        import subprocess, threading, time
+        sys.path.insert(0, sys.argv[2])
+        from lock_holder import HOLDER
+
+        def write():
+            try:
+                append(outbox, "waits")
+            except TimeoutError:
+                print("gives up", flush=True)
+
+        outbox.stats()
+        command = [sys.executable, "-c", HOLDER, str(directory / "analytics.lock")]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert holder.stdout.readline() == b"held\\n"
+        thread = threading.Thread(target=write)
+        thread.start()
+        while outbox.database._write_mutex.acquire(blocking=False):
+            outbox.database._write_mutex.release()
+        told, tell = os.pipe()
+        began = time.monotonic()
+        if (child := os.fork()) == 0:
+            os.read(told, 1)
+            append(outbox, "child")
+            os._exit(0)
+        print(time.monotonic() - began < 4)
+        thread.join()
+        holder.kill()
+        holder.wait()
+        append(outbox, "parent")
+        outbox.close()
+        os.write(tell, b"x")
+        assert os.waitpid(child, 0)[1] == 0
+        print([entry.record_id for entry in SqliteOutbox(directory).read("a", 10, 10**9)])
+        """)
+    done = run(code, tmp_path / "data", Path(__file__).parent)
+    assert done == "gives up\nTrue\n['parent', 'child']\n"
+
+
 def test_a_child_forked_while_threads_write_and_read_works(tmp_path):
     code = textwrap.dedent(FORKING) + textwrap.dedent("""
         import threading
@@ -1063,6 +1103,29 @@ def test_what_a_removed_database_costs_is_counted_once_by_the_processes_that_use
     for each in stats.consumers.values():
         assert each.accepted == each.delivered + sum(each.dropped.values()) + each.dead + each.pending
     assert names(two.read("a", 10, FAR)) == ["7", "8"]
+
+
+def test_a_database_that_is_replaced_before_a_process_has_read_it_is_noticed(make, tmp_path):
+    outbox = make()
+    outbox.append(drafts(1, 2), {})
+    outbox.database.path.rename(tmp_path / "moved")
+    make().register("a")
+    with pytest.raises(FileNotFoundError, match="replaced while in use"):
+        outbox.stats()
+    outbox.tick(["a"])
+    outbox.append(drafts(3, 4), {})
+    assert names(make().read("a", 10, FAR)) == ["3", "4"]
+
+
+def test_a_lock_file_that_was_removed_is_made_anew(make):
+    """As programs do that clean directories of what nobody has written to for days."""
+    one, other = make(), make()
+    one.append(drafts(1, 1), {})
+    (one.database.directory / "analytics.lock").unlink()
+    other.append(drafts(2, 2), {})
+    other.database.give_up_at(0.0)
+    with one.database.locked(), pytest.raises(TimeoutError):
+        other.append(drafts(3, 3), {})
 
 
 def test_a_damaged_database_keeps_events_in_memory_and_is_left_as_it_is(tmp_path, caplog):
