@@ -2,16 +2,17 @@
 
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.outbox.base import Draft, Outbox
-from analytics_middleware.outbox.leftovers import leave
+from analytics_middleware.outbox.leftovers import leave, left_in
 from analytics_middleware.outbox.spill import FAILURES, Spill
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.pipeline import Pipeline, Submission
 from analytics_middleware.relay.client import Relay
+from analytics_middleware.relay.facts import is_event
 from analytics_middleware.relay.server import RelayServer
 
 
@@ -33,6 +34,7 @@ class Recorder:
         self._pipeline = pipeline
         self._spill = spill
         self._outbox = outbox
+        self._directory = outbox.database.directory if isinstance(outbox, SqliteOutbox) else None
         self._greeting = greeting
         self._counters = counters
         self._written = written
@@ -41,15 +43,17 @@ class Recorder:
         self._relay: Relay | None = None
         self._relay_server: RelayServer | None = None
         self._abandoned = False
-        self._making: Sequence[Submission] | None = ()
-        """What the pipeline makes entries of at the moment; None once it is counted as lost."""
+        self._in_hand: list[Sequence[Submission]] = []
+        """What entries are being made of. Who takes it out accounts for it."""
         self.last_seq = 0
         """The log's last sequence number, as far as this process knows."""
 
     @property
     def waiting(self) -> int:
         """Events that are not known to be in the log yet, as far as they have left the queue."""
-        return self._spill.waiting + (self._relay.waiting if self._relay is not None else 0)
+        if self._relay is None or self._directory is None:
+            return self._spill.waiting
+        return self._spill.waiting + self._relay.waiting + len(left_in(self._directory))
 
     @property
     def failing(self) -> bool:
@@ -74,9 +78,9 @@ class Recorder:
 
     def through_worker(self, put: Callable[[Submission | bytes], None]) -> Callable[[Submission], None]:
         """From now on let the host's worker record, while there is one; return what hands items to *put* for it."""
-        if not isinstance(self._outbox, SqliteOutbox):
+        if self._directory is None:
             return put
-        self._relay = Relay(self._outbox.database.directory, self._greeting, self._counters)
+        self._relay = Relay(self._directory, self._greeting, self._counters)
         return self._relay.preparing(put)
 
     def write(self, items: Sequence[Any]) -> None:
@@ -110,20 +114,25 @@ class Recorder:
 
     def account_for_rest(self, lost: int, why: str) -> None:
         """Leave what is not in the log to the next process. Count and log *lost* events, and what can't be kept."""
+        with suppress(IndexError):
+            # A processor hangs.
+            given_up = self._in_hand.pop()
+            lost += sum(is_event(item) for item in given_up)
         if lost:
             self._counters.drop("exit", lost)
         drafts = self._spill.leftover()
-        if isinstance(self._outbox, SqliteOutbox) and (drafts or lost):
+        if self._directory is not None and (drafts or lost):
             waiting = sum(draft.kind == "event" for draft in drafts)
             counts = self._counters.take()
             try:
-                path = leave(self._outbox.database.directory, drafts, counts)
+                path = leave(self._directory, drafts, counts)
             except OSError:
                 self._counters.give_back(counts)
                 self._counters.drop("exit", waiting)
                 lost, why = lost + waiting, "the data directory could not be written"
             else:
-                logger.warning("analytics: %d events wait in %s for the next process that can write", waiting, path)
+                if waiting:
+                    logger.warning("analytics: %d events wait in %s for the next process that can write", waiting, path)
         if lost:
             logger.warning("analytics: %d events were lost at exit; %s", lost, why)
 
@@ -137,10 +146,19 @@ class Recorder:
 
     def _record(self, items: Sequence[Submission]) -> None:
         with self._mutex:
-            last = self._spill.write(self._pipeline.drafts(items))
+            last = self._spill.write(self._drafts(items))
         if last is not None:
             self.last_seq = last
             self._written()
+
+    def _drafts(self, items: Sequence[Submission]) -> Sequence[Draft]:
+        self._in_hand = [items]
+        drafts = self._pipeline.drafts(items)
+        with suppress(IndexError):
+            self._in_hand.pop()
+            return drafts
+        # The process ends, and has counted them as lost.
+        return ()
 
     def _record_groups(self, groups: Sequence[tuple[str | None, Sequence[Submission]]]) -> None:
         for group, items in groups:
@@ -148,12 +166,19 @@ class Recorder:
                 self._record(items)
                 continue
             with self._mutex:
-                drafts = self._pipeline.drafts(items)
+                drafts = self._drafts(items)
                 try:
                     self._take_groups({group: drafts})
                 except FAILURES:
-                    # If the worker writes the group meanwhile, it is in the log twice, with the same ids.
-                    self._spill.write(drafts)
+                    self._leave_group(group, drafts)
+
+    def _leave_group(self, group: str, drafts: Sequence[Draft]) -> None:
+        """Keep what can't be written now in a file, under the group's id, since the worker may still write it."""
+        if self._directory is not None:
+            with suppress(OSError):
+                leave(self._directory, drafts, {}, group)
+                return
+        self._spill.write(drafts)
 
     # For other processes.
 
@@ -165,9 +190,8 @@ class Recorder:
 
     def record_for_others(self) -> None:
         """From now on record what other processes of the host hand over."""
-        if isinstance(self._outbox, SqliteOutbox):
-            directory = self._outbox.database.directory
-            self._relay_server = RelayServer(directory, self._greeting, self._take_items, self._counters)
+        if self._directory is not None:
+            self._relay_server = RelayServer(self._directory, self._greeting, self._take_items, self._counters)
             self._relay_server.start()
 
     def stop_recording_for_others(self, timeout: float) -> None:

@@ -36,10 +36,6 @@ class Writer:
         self._tick = tick
         self._limit = limit
         self._counters = counters
-        self.reset()
-
-    def reset(self) -> None:
-        """Start over without thread and items."""
         self._queue: deque[Any] = deque()
         self._wake = threading.Event()
         self._hurry = threading.Event()
@@ -105,8 +101,9 @@ class Writer:
 
     def leftover(self) -> list[Any]:
         """Remove and return the items that nobody will write any more."""
-        items = list(self._queue)
-        self._queue.clear()
+        with self._written:
+            items = list(self._queue)
+            self._queue.clear()
         return items
 
     def _run(self) -> None:
@@ -136,8 +133,10 @@ class Writer:
         left = len(queue)
         while left:
             self._busy = True
-            group = [queue.popleft() for _ in range(min(left, _GROUP))]
-            left -= len(group)
+            with self._written:
+                # `leftover` may have removed them.
+                group = [queue.popleft() for _ in range(min(left, len(queue), _GROUP))]
+            left = min(left - len(group), len(queue))
             if not self._guarded(partial(self._write, group)):
                 self._counters.drop("internal_error", len(group))
             self._busy = False

@@ -197,16 +197,6 @@ def test_stop_before_start_is_done_at_once_and_leaves_the_items_to_be_counted(ma
     assert writer.leftover() == []
 
 
-def test_reset_forgets_the_parents_items_and_thread(make, disk):
-    writer = make()
-    writer.put("parent's")
-    writer.reset()
-    writer.put("child's")
-    writer.start()
-    assert writer.drain(DEADLINE)
-    assert disk.items == ["child's"]
-
-
 def test_the_thread_holds_up_no_exit(make):
     writer = make()
     others = set(threading.enumerate())

@@ -34,11 +34,14 @@ _UNFIT = (PermissionError, ValueError, OverflowError, msgspec.MsgspecError, sqli
 """Exceptions caused by the file itself, which would occur again."""
 
 
-def leave(directory: Path, drafts: Sequence[Draft], counts: Mapping[str, int]) -> Path:
-    """Write *drafts* and *counts* to a new file in *directory*; return its path. Raises `OSError` if that fails."""
+def leave(directory: Path, drafts: Sequence[Draft], counts: Mapping[str, int], group: str | None = None) -> Path:
+    """Write *drafts* and *counts* to a new file in *directory*; return its path. Raises `OSError` if that fails.
+
+    *group* is the id of a group that another process may write as well.
+    """
     if len(left_in(directory)) >= _MOST_FILES:
         raise OSError(f"{_MOST_FILES} files of events that nobody could write wait in {directory}")
-    group = uuid7()
+    group = group or uuid7()
     path = directory / _NAME.format(group)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -84,9 +87,7 @@ def take_in(directory: Path, append: Callable[[str, Sequence[Draft], Mapping[str
             logger.error("analytics: a file of events can't be taken into the log and is now %s (%s)", aside, why)
         else:
             path.unlink()
-            logger.info(
-                "analytics: took the %d records that an ended process left in %s into the log", len(left.drafts), path
-            )
+            logger.info("analytics: took the %d records that a process left in %s into the log", len(left.drafts), path)
 
 
 def _read(path: Path) -> _Leftovers | None:

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 
@@ -90,6 +91,32 @@ def test_what_waits_while_another_holds_the_lock_is_delivered_by_the_next_proces
     assert [event.event_id for event in collector.events] == [made[0], made[1], made[3]]
     assert identified == [("ann", {"plan": "annual"})]
     assert left_in(tmp_path) == []
+
+
+def test_what_hangs_in_a_processor_when_the_process_ends_is_counted_as_lost(tmp_path, caplog):
+    begun, going_on = threading.Event(), threading.Event()
+
+    def hang(event):
+        if event.event_name == "hangs":
+            begun.set()
+            assert going_on.wait(20)
+        return event
+
+    analytics = recording_on(tmp_path, processors=[hang])
+    analytics.track("hangs")
+    assert begun.wait(20)
+    analytics.track("waits")
+    thread = analytics._engine._writer._thread
+    analytics.close(0.1)
+    assert "2 events were lost at exit" in caplog.text
+    assert "0 events wait" not in caplog.text
+    going_on.set()
+    thread.join(20)
+
+    with closing(analytics_on(tmp_path, collectors=[FakeCollector()])) as analytics:
+        analytics.work()
+        assert analytics.flush(20)
+        assert stats_of(analytics) == (1, 1, 0, {"exit": 2})
 
 
 def test_a_process_that_runs_takes_in_what_another_leaves(outbox, tmp_path):

@@ -19,6 +19,8 @@ import pytest
 from analytics_middleware import Analytics, Event
 from analytics_middleware.asgi import AnalyticsMiddleware
 from analytics_middleware.ids import first_of_many
+from analytics_middleware.outbox import database
+from analytics_middleware.outbox.leftovers import left_in
 from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.relay import wire
@@ -298,6 +300,33 @@ def test_what_a_slow_worker_has_is_recorded_once_and_what_comes_meanwhile_here(
             assert host.web.flush(DEADLINE)
     assert host.recorded_by("slow") == "web"
     host.track_until("worker")
+    host.accounts()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_a_worker_has_that_hangs_while_it_writes_is_recorded_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch, ends: bool
+):
+    """Nobody else can write then, and it writes the group itself when it goes on."""
+    worker = host.worker()
+    host.track_until("worker")
+    monkeypatch.setattr(database, "_LOCK_TIMEOUT", 0.1)
+    assert isinstance(worker.outbox, SqliteOutbox)
+    with slow(worker, monkeypatch) as begun, worker.outbox.database.locked():
+        host.web.track("held")
+        assert begun.wait(DEADLINE)
+        deadline = time.monotonic() + DEADLINE
+        while not left_in(host.directory):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert not host.web.flush(0.01)
+        if ends:
+            host.web.close(1.0)
+    if ends:
+        host.web = host.analytics("later", background=False)
+    host.track_until("worker")
+    assert host.recorded_by("held") in ("web", "worker")
+    assert left_in(host.directory) == []
     host.accounts()
 
 
