@@ -11,7 +11,7 @@ from analytics_middleware import asgi
 from analytics_middleware.context import RequestContext
 from analytics_middleware.exclusions import is_staff
 from analytics_middleware.properties import identifier
-from analytics_middleware_starlette.templates import MountTemplates, local_template
+from analytics_middleware_starlette.templates import DispatchedRoutes, MountTemplates, local_template
 
 _STAFF_SCOPES = frozenset({"staff", "admin"})
 """Scopes with which an AuthenticationBackend marks the site's own staff."""
@@ -28,13 +28,19 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
     def __init__(self, app: asgi.App, **options: Any) -> None:
         super().__init__(app, **options)
         self._mounts = MountTemplates()
+        self._dispatched = DispatchedRoutes()
         self._get_user_id = self.analytics.settings.get_user_id
 
     def describe(self, scope: asgi.Scope, context: RequestContext) -> None:
         """Note route template, endpoint name and user."""
+        application, root = context.root
         route = scope.get("route")
+        if route is None or isinstance(route, Mount):
+            # Of a mount it may be that an application below it went on to a route that it did not name.
+            endpoint = scope.get("endpoint")
+            if endpoint is not None and endpoint is not getattr(route, "app", None):
+                route = self._dispatched.find(application or self.app, endpoint, scope) or route
         if route is not None:
-            application, root = context.root
             added_root: str = scope.get("root_path", "")[len(root) :]
             prefix = self._mounts.template(application or self.app, added_root, scope) if added_root else ""
             if isinstance(route, Mount):

@@ -54,13 +54,54 @@ class MountTemplates:
         return template
 
 
+class DispatchedRoutes:
+    """Finds the route that a request was dispatched to where the scope does not name it.
+
+    Starlette before 1.7 names none, and FastAPI only its own kinds: no `Mount`, and no route of `add_route`.
+    """
+
+    def __init__(self) -> None:
+        # By application and endpoint.
+        self._known: dict[tuple[int, int], list[Any]] = {}
+
+    def find(self, application: Any, endpoint: Any, scope: Any) -> Any:
+        """Return the route below *application* whose endpoint is *endpoint*, None if there is none."""
+        key = (id(application), id(endpoint))
+        candidates = self._known.get(key)
+        if candidates is None:
+            candidates = [route for route in _all_below(application) if _endpoint(route) is endpoint]
+            self._known[key] = candidates
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        matches = {route.matches(scope)[0]: route for route in reversed(candidates)}
+        return matches.get(Match.FULL) or matches.get(Match.PARTIAL) or candidates[0]
+
+
 def routes_of(application: Any) -> Sequence[Any]:
     """Return the routes of *application*, or of the one that it wraps in an attribute ``app``, as middleware does."""
     for _ in range(_MAX_WRAPPERS):
         if routes := getattr(application, "routes", None):
-            return routes  # type: ignore[no-any-return]
+            return [each for route in routes for each in _included(route)]
         application = getattr(application, "app", None)
     return ()
+
+
+def _included(route: Any) -> Sequence[Any]:
+    """Return the routes that FastAPI keeps in *route* if that is an included router, with the prefix they have there."""
+    contexts = getattr(route, "effective_route_contexts", None)
+    return (route,) if contexts is None else [each.starlette_route or each.original_route for each in contexts()]
+
+
+def _endpoint(route: Any) -> Any:
+    """Return what *route* gives the scope as its endpoint."""
+    return getattr(route, "endpoint", None) or getattr(route, "app", None)
+
+
+def _all_below(application: Any) -> Iterator[Any]:
+    for route in routes_of(application):
+        yield route
+        if isinstance(route, (Host, Mount)):
+            yield from _all_below(route)
 
 
 def _has_hosts(routes: Sequence[Any]) -> bool:

@@ -79,6 +79,38 @@ def test_mounts_are_found_within_an_application_that_is_wrapped_whole(analytics_
     assert patterns_of(app, "/t/x/p/1", events=analytics_events) == ["/t/{tenant}/p/{id}"]
 
 
+def test_routes_that_fastapi_does_not_name_are_found(tmp_path: Any, analytics_events: list[Event]) -> None:
+    fastapi = pytest.importorskip("fastapi")
+    (tmp_path / "index.html").write_text("<h1>page</h1>")
+    versioned = fastapi.APIRouter()
+    versioned.mount("/t/{tenant}", leaf)
+    inner = fastapi.APIRouter()
+    inner.add_route("/added/{name}", page, methods=["GET", "POST"])
+    versioned.include_router(inner, prefix="/inner")
+    below = fastapi.FastAPI()
+    below.add_route("/deep/{id}", page)
+    app = fastapi.FastAPI(routes=[Route("/plain/{id:int}", page), Route("/again/{id}", page)])
+    app.include_router(versioned, prefix="/api/{version}")
+    app.mount("/files", StaticFiles(directory=tmp_path))
+    app.mount("/site", StaticFiles(directory=tmp_path, html=True))
+    app.mount("/below/{part}", below)
+    app.add_middleware(AnalyticsMiddleware)
+    urls = ["/plain/1", "/again/2", "/api/v1/t/acme/p/3", "/api/v1/inner/added/x", "/below/a/deep/4", "/below/a/none"]
+    files = ["/files/index.html", "/files/none", "/site/"]
+    assert patterns_of(app, *urls, *files, events=analytics_events) == [
+        "/plain/{id:int}",
+        "/again/{id}",
+        "/api/{version}/t/{tenant}/p/{id}",
+        "/api/{version}/inner/added/{name}",
+        "/below/{part}/deep/{id}",
+        None,
+        "/site",
+    ]
+    analytics_events.clear()
+    TestClient(app).post("/api/v1/inner/added/x")
+    assert [event.action_name for event in analytics_events] == ["page"]
+
+
 def test_a_mount_is_not_named_for_the_pages_below_it(analytics_events: list[Event]) -> None:
     app = site(Mount("/o/{org}", Wrapper(leaf, copies=True)), Mount("/plain", Wrapper(page_of_any_path)))
     urls = ["/o/a/p/1", "/plain/", "/plain/about", "/plain/plain"]
