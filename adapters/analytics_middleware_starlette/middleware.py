@@ -1,6 +1,6 @@
 """The middleware: what Starlette and FastAPI know of a request, translated."""
 
-from typing import Any
+from typing import Any, overload
 
 from starlette.authentication import BaseUser
 from starlette.requests import HTTPConnection, Request
@@ -25,7 +25,13 @@ class AnalyticsMiddleware(asgi.AnalyticsMiddleware):
     `Analytics` may be given as keywords. Pure ASGI: nothing is buffered.
     """
 
-    def __init__(self, app: asgi.App, **options: Any) -> None:
+    # Starlette passes *app* by position, before 1.0 by name. To mypy, one signature that allows both does not fit
+    # `Middleware` and `add_middleware`, because `app` could then be among the options as well.
+    @overload
+    def __init__(self, app: asgi.App, /, **options: Any) -> None: ...
+    @overload
+    def __init__(self, *, app: asgi.App, **options: Any) -> None: ...
+    def __init__(self, app: asgi.App, **options: Any) -> None:  # type: ignore[misc]
         super().__init__(app, **options)
         self._mounts = MountTemplates()
         self._dispatched = DispatchedRoutes()
