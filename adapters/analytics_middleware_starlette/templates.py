@@ -87,7 +87,7 @@ def routes_of(application: Any) -> Sequence[Any]:
 
 
 def _included(route: Any) -> Sequence[Any]:
-    """Return the routes that FastAPI keeps in *route* if that is an included router, with the prefix they have there."""
+    """Return *route*, or if FastAPI has included a router there, that router's routes with their prefix."""
     contexts = getattr(route, "effective_route_contexts", None)
     return (route,) if contexts is None else [each.starlette_route or each.original_route for each in contexts()]
 
