@@ -14,6 +14,7 @@ from markupsafe import Markup
 WIDTH: Final = 1000
 HEIGHT: Final = 240
 
+_RATES: Final = (0.03, 0.06, 0.15, 0.3, 0.6, 0.9, 1.0)
 _UNITS: Final = (3, 6, 9, 12)
 _STEPS: Final = (1.2, 1.5, 1.8, 2.4, 3, 4.5, 6, 7.5, 9, 12)
 """Times a power of ten: the ends of axes, whose thirds are round numbers, too."""
@@ -29,12 +30,15 @@ class LineChart:
     ticks: tuple[float, ...]
 
 
-def line_chart(values: Sequence[Value], before: Sequence[Value] = (), unfinished: Sequence[bool] = ()) -> LineChart:
+def line_chart(
+    values: Sequence[Value], before: Sequence[Value] = (), unfinished: Sequence[bool] = (), *, rates: bool = False
+) -> LineChart:
     """Draw *values* as a line, and *before* as a second one behind it.
 
-    The line to a value that is *unfinished* is dotted. None leaves a gap.
+    The line to a value that is *unfinished* is dotted. None leaves a gap. *rates* are fractions of one.
     """
-    top = nice_ceiling(max((value for value in (*values, *before) if value is not None), default=0))
+    highest = max((value for value in (*values, *before) if value is not None), default=0)
+    top = next(each for each in _RATES if highest <= each) if rates else nice_ceiling(highest)
     low = min((value for value in (*values, *before) if value is not None), default=0)
     bottom = -nice_ceiling(-low) if low < 0 else 0.0
     # The period before may be longer: a month of 30 days may follow one of 31.
@@ -66,11 +70,8 @@ def line_chart(values: Sequence[Value], before: Sequence[Value] = (), unfinished
 
 def nice_ceiling(value: float) -> float:
     """Return a number of at least *value* that divides well by three."""
-    if value <= 0:
+    if value <= 3:
         return 3.0
-    if value <= 1:
-        # Rates.
-        return next(each for each in (0.03, 0.06, 0.15, 0.3, 0.6, 0.9, 1.0) if value <= each)
     magnitude = 10.0 ** math.floor(math.log10(value))
     steps = _UNITS if magnitude == 1 else _STEPS
     return next(each * magnitude for each in steps if value <= each * magnitude)

@@ -1,5 +1,6 @@
 """Numbers, times and texts as people read them."""
 
+import unicodedata
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -28,9 +29,9 @@ def count(value: float | None) -> str:
     """Return a number with thousands separators; large ones shortened, such as 12.3M."""
     if value is None:
         return "–"
-    for limit, suffix in ((1e9, "B"), (1e6, "M"), (1e5, "k")):
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e5, "k")):
         if abs(value) >= limit:
-            return f"{value / min(limit, 1e3 if suffix == 'k' else limit):.1f}".removesuffix(".0") + suffix
+            return f"{value / min(limit, 1e3 if suffix == 'k' else limit):,.1f}".removesuffix(".0") + suffix
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
@@ -49,10 +50,13 @@ def money(minor: float | None, currency: str) -> str:
         amount = Money.from_minor(round(minor), currency)
     except ValueError:
         return f"{currency} {minor:,}"
-    text = f"{abs(amount.amount):,.{amount.exponent}f}"
+    return _money(amount, f"{abs(amount.amount):,.{amount.exponent}f}")
+
+
+def _money(amount: Money, text: str) -> str:
     sign = "−" if amount.minor < 0 else ""
-    symbol = _SYMBOLS.get(currency)
-    return f"{sign}{symbol}{text}" if symbol else f"{sign}{text} {currency}"
+    symbol = _SYMBOLS.get(amount.currency)
+    return f"{sign}{symbol}{text}" if symbol else f"{sign}{text} {amount.currency}"
 
 
 def figure(value: float | None, metric: str) -> str:
@@ -62,9 +66,21 @@ def figure(value: float | None, metric: str) -> str:
     return percent(value) if metric.endswith("_rate") else count(value)
 
 
+def brief(value: float | None, metric: str) -> str:
+    """Return the same with large amounts of money shortened, so that it fits into a tile: £1,235, £12.3M."""
+    if value is not None and metric.startswith("revenue."):
+        try:
+            amount = Money.from_minor(round(value), metric.removeprefix("revenue."))
+        except ValueError:
+            return figure(value, metric)
+        if abs(amount.amount) >= 1000:
+            return _money(amount, count(float(round(abs(amount.amount)))))
+    return figure(value, metric)
+
+
 def tick(value: float, metric: str) -> str:
     """Return the same in short, for an axis."""
-    return figure(value, metric).removesuffix(".00")
+    return brief(value, metric).removesuffix(".00")
 
 
 def change(value: float | None, metric: str) -> str:
@@ -137,8 +153,10 @@ def days(first: date, last: date) -> str:
 
 
 def shortened(text: object, most: int = 120) -> str:
-    """Return *text* with an ellipsis where it is too long to show."""
+    """Return *text* with an ellipsis where it is too long to show, and a word where nothing of it can be seen."""
     whole = str(text)
+    if whole and all(unicodedata.category(each)[0] in "CZM" for each in whole):
+        return "(blank)"
     return whole if len(whole) <= most else whole[: most - 1] + "…"
 
 
@@ -150,4 +168,4 @@ def condition(each: Filter) -> str:
         return words
     value: Any = each.value
     listed = ", ".join(sorted(map(str, value))) if each.op in ("in", "not_in") else value
-    return f"{words} {shortened(listed, 60)}"
+    return f"{words} {shortened(listed, 60) or '(blank)'}"

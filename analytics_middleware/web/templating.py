@@ -46,6 +46,7 @@ def environment() -> Any:
         formats.percent,
         formats.money,
         formats.figure,
+        formats.brief,
         formats.tick,
         formats.change,
         formats.seconds,

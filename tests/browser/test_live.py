@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from conftest import Watched
 
 from analytics_middleware import Analytics, Event
 from analytics_middleware.demo.servers import serve_asgi, serve_wsgi
@@ -132,7 +131,7 @@ def test_nothing_is_taken_from_under_a_click_or_out_of_a_selection(make, page: A
     page.locator("[data-table=stream]", has_text="third").wait_for()
 
 
-def test_after_midnight_the_period_is_that_of_the_new_day(make, watched: Watched):
+def test_after_midnight_the_period_is_that_of_the_new_day(make, watched: Any):
     site = make(False)
     shown = watched.open(f"{site.url}/")
     days = shown.locator("[data-days]").inner_text()

@@ -25,7 +25,7 @@ from analytics_middleware.errors import MissingExtraError
 from analytics_middleware.event import Identify, Visit
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import DuckDBStore, Insights, MemoryStore
-from analytics_middleware.web import templating
+from analytics_middleware.web import formats, templating
 from analytics_middleware.web.access import access_of
 from analytics_middleware.web.changes import MAX_BODY
 from analytics_middleware.web.charts import line_chart, nice_ceiling, shade, share
@@ -403,6 +403,36 @@ def test_a_chart_dots_what_leads_to_the_unfinished_and_leaves_out_what_has_not_b
 def test_an_axis_is_as_long_as_its_largest_value_and_not_much_longer(value: float):
     top = nice_ceiling(value)
     assert value <= top <= max(3.0, value * 3)
+
+
+def test_an_axis_of_rates_ends_at_one_and_an_axis_of_counts_has_whole_numbers():
+    assert line_chart([], rates=True).ticks[0] <= 1
+    assert line_chart([1.0], rates=True).ticks[0] == 1
+    assert line_chart([0.02, None], rates=True).ticks == pytest.approx((0.03, 0.02, 0.01, 0))
+    assert line_chart([0, 1]).ticks == (3.0, 2.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "text"),
+    [
+        (99_999, "revenue.GBP", "£999.99"),
+        (123_456, "revenue.GBP", "£1,235"),
+        (-123_456_789, "revenue.EUR", "−€1.2M"),
+        (10**15, "revenue.JPY", "¥1,000T"),
+        (123_456_789, "revenue.KWD", "123.5k KWD"),
+        (None, "revenue.GBP", "–"),
+        (1_234_567, "visitors", "1.2M"),
+        (0.25, "bounce_rate", "25%"),
+    ],
+)
+def test_a_tile_has_room_for_any_amount(value: float | None, metric: str, text: str):
+    assert formats.brief(value, metric) == text
+
+
+@pytest.mark.parametrize("text", ["\u200b", " \u2028", "\u202e\u2066", "\ufe0f"])
+def test_a_name_that_cannot_be_seen_has_a_word_in_its_place(text: str):
+    assert formats.shortened(text) == "(blank)"
+    assert [formats.shortened(each) for each in ("", "a\u200b", "🎉", "سعر")] == ["", "a\u200b", "🎉", "سعر"]
 
 
 def test_bars_and_shades_stay_within_their_bounds():
