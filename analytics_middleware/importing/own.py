@@ -109,8 +109,10 @@ def read_json_lines(source: Source) -> Items:
             continue
         try:
             yield from _of_line(line)
-        except _UNREADABLE:
-            yield Refused("not an event")
+        except _UNREADABLE as error:
+            # msgspec names the field at the end. With its value, there could be as many reasons as lines.
+            _, named, field = str(error).rpartition(" - at `$.")
+            yield Refused(f"wrong {field.rstrip('`')}" if named else "not an event")
 
 
 def _of_line(line: bytes) -> Items:
@@ -132,13 +134,23 @@ def _of_line(line: bytes) -> Items:
 
 
 def is_header(line: bytes) -> bool:
-    """Return whether *line* is the header of a CSV file that `export` wrote."""
-    names = {name.strip(b' "') for name in line.removeprefix(b"\xef\xbb\xbf").split(b",")}
-    return {b"event_id", b"timestamp", b"type"} <= names
+    """Return whether *line* is the header of a CSV file of events, with all or some of the columns of `export`."""
+    names = _columns(line)
+    return b"timestamp" in names and not names.isdisjoint({b"event_id", b"event_name", b"type"})
+
+
+def _columns(header: bytes) -> set[bytes]:
+    return {name.strip(b' "') for name in header.removeprefix(b"\xef\xbb\xbf").split(b",")}
 
 
 def read_csv(source: Source) -> Items:
-    """Yield the events in a CSV file with all or some of the columns that `export` writes."""
+    """Yield the events in a CSV file with all or some of the columns that `export` writes.
+
+    Raises `FileError` if its first line is no header, or one of columns that no comma separates.
+    """
+    head = source.head()
+    if head and b"timestamp" not in _columns(head[0]):
+        raise FileError(f"{source.name}: its first line names no column timestamp (commas separate columns)")
     for row in rows_of(source):
         if isinstance(row, Refused):
             yield row

@@ -230,6 +230,19 @@ def test_lines_of_other_programs_need_a_time_and_get_the_same_id_each_time(kept:
     assert "1 refused: 1 no timestamp" in again
 
 
+def test_the_wrong_field_of_a_line_is_named(kept: Kept, tmp_path: Path) -> None:
+    at = '"timestamp":"2025-03-01T00:00:00Z"'
+    lines = (
+        f'{{{at},"user_id":7}}',
+        f'{{{at},"user_id":8}}',
+        f'{{{at},"properties":{{"a":[1]}}}}',
+        '{"timestamp":5}',
+        "not json - at `$.x`",
+    )
+    said = kept.run("import", "--format", "jsonl", write(tmp_path / "wrong.jsonl", "\n".join(lines))).stdout
+    assert "5 refused: 2 wrong user_id, 1 wrong properties[...], 1 wrong timestamp, 1 not an event." in said
+
+
 HOSTILE = [
     b"\0" * 100,
     b"\xff\xfe{}",
@@ -279,6 +292,22 @@ def test_rows_of_csv_that_are_wrong_are_counted(kept: Kept, tmp_path: Path) -> N
     events = {event.event_id: event for event in kept.events()}
     assert events["h"].properties == {"a": "[1]"}
     assert events["a"].type is EventType.PAGEVIEW
+
+
+@pytest.mark.parametrize("head", ["timestamp,event_name,user_id", "user_id , type,timestamp", '"timestamp","event_id"'])
+def test_csv_of_others_needs_only_some_of_the_columns(kept: Kept, tmp_path: Path, head: str) -> None:
+    cells = {"timestamp": "2025-03-01T00:00:00Z", "event_name": "a", "type": "custom", "user_id": "ann", "event_id": ""}
+    line = ",".join(cells[name.strip(' "')] for name in head.split(","))
+    file = write(tmp_path / "mine.csv", f"\ufeff{head}\n{line}\n")
+    assert "1 event imported" in kept.run("import", file).stdout
+    assert "0 events imported, 1 known" in kept.run("import", file).stdout
+
+
+@pytest.mark.parametrize("text", ["2025-03-01,a,ann\n", "timestamp;event_name\n2025-03-01;a\n"])
+def test_csv_without_a_header_is_told(kept: Kept, tmp_path: Path, text: str) -> None:
+    ended = kept.run("import", "--format", "csv", write(tmp_path / "mine.csv", text), check=False)
+    assert ended.returncode == 1
+    assert "mine.csv: its first line names no column timestamp" in ended.stderr
 
 
 def test_parquet_of_others_is_read_row_by_row(kept: Kept, tmp_path: Path) -> None:
