@@ -53,9 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
     [(extension, place)] = chosen
     if place == "-" and extension == "parquet":
         raise CommandError("Parquet can't be written to standard output: name a file")
+    if place.endswith(".gz"):
+        raise CommandError(f"{place!r} would not be compressed: write to - and pipe it through gzip")
+    if arguments.start is not None and arguments.end is not None and arguments.end <= arguments.start:
+        raise CommandError("--to must be after --from")
     store = target.find(arguments).portable
     span = {"start": arguments.start, "end": arguments.end}
     path = Path(place)
+    if place.endswith("/"):
+        path.mkdir(mode=0o700, exist_ok=True)
     if place == "-":
         with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as file:
             count = _write(store, extension, nullcontext(file), span)

@@ -15,6 +15,8 @@ def new_file(path: Path, *, force: bool) -> Generator[IO[bytes]]:
 
     Without *force*, raises `FileExistsError` if *path* exists before or after the block.
     """
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"there is no directory {str(path.parent)!r}")
     if not force and path.exists():
         raise FileExistsError(f"{str(path)!r} exists; --force writes over it")
     temporary = path.with_name(f".{path.name}.{uuid7()}.part")

@@ -70,6 +70,12 @@ def test_a_directory_gets_a_file_a_month_and_what_is_known_of_people(kept: Kept,
     assert json.loads(last) == {"first_seen": {"user_id": "ann", "anon_id": None, "at": day, "human_at": day}}
 
 
+def test_a_path_that_ends_in_a_slash_is_a_directory(kept: Kept, tmp_path: Path) -> None:
+    kept.apply(days(1))
+    kept.run("export", "--jsonl", f"{tmp_path / 'backup'}/")
+    assert {file.name for file in (tmp_path / "backup").iterdir()} == {"events-2025-03.jsonl", "people.jsonl"}
+
+
 def test_a_file_is_its_owners_alone_and_over_nothing_unless_forced(kept: Kept, tmp_path: Path) -> None:
     kept.apply(days(1))
     file = tmp_path / "events.csv"
@@ -99,7 +105,9 @@ def test_standard_output_takes_text_and_no_parquet(kept: Kept) -> None:
         ([], "--parquet, --csv or --jsonl"),
         (["--user", "ann", "--csv", "x"], "--user can be combined with --output only"),
         (["--csv", "x", "--jsonl", "y"], "not allowed with"),
-        (["--csv", "/nowhere/x.csv"], "No such file"),
+        (["--csv", "/nowhere/x.csv"], "there is no directory '/nowhere'"),
+        (["--csv", "events.csv.gz"], "'events.csv.gz' would not be compressed: write to - and pipe it through gzip"),
+        (["--csv", "x", "--from", "2025-03-02", "--to", "2025-03-01"], "--to must be after --from"),
     ],
 )
 def test_what_can_not_be_done_is_said_in_a_line(kept: Kept, words: list[str], why: str) -> None:
