@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.cookiejar import CookieJar
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from analytics_middleware.demo.history import month
 from analytics_middleware.demo.load import Load
 from analytics_middleware.demo.servers import serve_wsgi
 from analytics_middleware.demo.traffic import Traffic
+from analytics_middleware.store import Insights, MemoryStore
 
 DEMO = [sys.executable, "-m", "analytics_middleware", "demo"]
 LIMIT = 30
@@ -123,6 +124,16 @@ def test_history_is_the_same_for_the_same_seed_and_never_in_the_future() -> None
     assert len({record.user_id for record in records}) > 100
 
 
+def test_buyers_take_some_time_and_come_by_several_ways() -> None:
+    now = datetime(2025, 3, 12, 12, tzinfo=UTC)
+    store = MemoryStore()
+    store.apply(list(month(now)))
+    insights = Insights(store, clock=lambda: now)
+    start = now - timedelta(days=30)
+    assert insights.funnel(["pageview", "purchase"], start=start)[1].median_seconds > 5
+    assert len(insights.paths("purchase", "before", start=start)) > 3
+
+
 @pytest.mark.skipif(not CHECKOUT, reason="the package was installed without its examples")
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_with_a_framework_it_runs_that_example(framework: str) -> None:
@@ -198,7 +209,8 @@ def test_a_port_in_use_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert main(["demo", "--once", "--port", str(taken.getsockname()[1])]) == 1
-    assert "in use" in capsys.readouterr().err
+        error = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"analytics-middleware: port \d+: Address already in use; give another with --port, .*", error)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def _played(
     referrer = journey.referrer
     for step in journey.steps:
         at += timedelta(seconds=step.pause + 0.4)
-        if at >= now:
+        if at >= now - timedelta(seconds=1):
             return
         if step.path == "/sign-in" and step.form:
             user_id = step.form["name"]
@@ -98,6 +98,8 @@ def _played(
             event.method, event.referrer = step.method, referrer
             event.duration = round(draw.uniform(0.004, 0.05), 4)
             yield event
+            # One after the other, or the page after a purchase would be the last before it, too.
+            at += timedelta(seconds=0.1)
         referrer = None
 
 

@@ -17,7 +17,9 @@ from analytics_middleware.errors import MissingExtraError
 @contextmanager
 def serve_wsgi(application: WSGIApplication, port: int) -> Generator[int]:
     """Serve *application* on 127.0.0.1:*port* (0: a free one) while the block runs; yield the port."""
-    with _Server(("127.0.0.1", port), _Handler) as server:
+    with _binding(port):
+        server = _Server(("127.0.0.1", port), _Handler)
+    with server:
         server.set_app(application)
         # Poll often, because the end of the block waits for a poll.
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="demo-server", daemon=True)
@@ -45,7 +47,8 @@ def serve_asgi(application: Any, port: int) -> Generator[int]:
     server = uvicorn.Server(config)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
+        with _binding(port):
+            listener.bind(("127.0.0.1", port))
         # Listen before the server runs, so that early requests wait instead of being refused.
         listener.listen(128)
         bound: int = listener.getsockname()[1]
@@ -56,6 +59,14 @@ def serve_asgi(application: Any, port: int) -> Generator[int]:
         finally:
             server.should_exit = True
             thread.join(2.0)
+
+
+@contextmanager
+def _binding(port: int) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"port {port}: {error.strerror}; give another with --port, or none for a free one") from None
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -157,9 +157,10 @@ class Traffic:
         return [self._get("/"), searched, self._post_page()]
 
     def _buy(self, visitor: Visitor) -> list[Step]:
-        steps = [*self._search(visitor), self._get("/checkout")]
+        steps = self._search(visitor) if self._random.random() < 0.5 else self._read(visitor)
         if visitor.name is not None:
             steps[1:1] = _sign_in(visitor.name)
+        steps.append(self._get("/checkout"))
         if self._random.random() < 0.6:
             plan = "yearly" if self._random.random() < 0.4 else "monthly"
             steps.append(Step("POST", "/purchase", {"plan": plan}, self._pause()))
