@@ -25,7 +25,7 @@ _MAX_TEXT: Final = 200
 Name = Annotated[str, msgspec.Meta(pattern=r"\S", max_length=100)]
 _Step = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Window = Annotated[str, msgspec.Meta(pattern=PATTERN)]
-_Period = Literal["today", "yesterday", "7d", "30d", "90d", "month", "custom"]
+_Period = Literal["today", "yesterday", "7d", "30d", "90d", "365d", "month", "last-month", "custom"]
 
 
 class SavedFunnel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -89,3 +89,61 @@ def test_names_from_right_to_left_leave_the_amount_beside_them_as_it_is(site: Se
     amounts = shown.locator("td b")
     assert amounts.inner_text() == "£12.50"
     assert amounts.evaluate("each => getComputedStyle(each).unicodeBidi") == "isolate"
+
+
+def test_the_keys_can_be_switched_off_and_stay_off(site: Served, watched: Any):
+    shown = watched.open(f"{site.url}/")
+    shown.keyboard.press("?")
+    assert shown.evaluate("document.activeElement.textContent") == "Close"
+    shown.get_by_label("Use these keys").uncheck()
+    shown.keyboard.press("Escape")
+    shown.reload()
+    for key in ("w", "2", "f", "?"):
+        shown.keyboard.press(key)
+    assert shown.url == f"{site.url}/"
+    assert shown.locator("details[open], dialog[open]").count() == 0
+    shown.locator("[data-help]").click()
+    shown.get_by_label("Use these keys").check()
+    shown.keyboard.press("Escape")
+    shown.keyboard.press("w")
+    shown.wait_for_url("**period=7d*")
+
+
+def test_the_tab_that_somebody_chose_stays_chosen_on_the_next_page(site: Served, watched: Any):
+    shown = watched.open(f"{site.url}/")
+    shown.locator("label[for=tab-channels]").click()
+    shown.locator("[data-table=channels] a").first.click()
+    shown.wait_for_url("**where=*")
+    assert shown.locator("[data-table=channels]").is_visible()
+    assert not shown.locator("[data-table=sources]").is_visible()
+
+
+def test_countries_have_their_names_also_after_the_page_refreshed_itself(site: Served, watched: Any):
+    shown = watched.open(f"{site.url}/")
+    row = shown.locator("[data-table=countries] tbody th", has_text="GB")
+    assert row.inner_text() == "GBUnited Kingdom"
+    shown.evaluate("document.querySelector('[data-table=countries]').dataset.old = 'yes'")
+    shown.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    shown.locator("[data-table=countries]:not([data-old])").wait_for()
+    assert row.inner_text() == "GBUnited Kingdom"
+
+
+def test_without_scripts_there_are_no_buttons_that_do_nothing(site: Served, chromium: Any):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site.url}/?period=7d")
+    assert not page.locator(".tools").is_visible()
+    page.locator(".filters summary", has_text="Filter").click()
+    page.locator("[name=filter_field]").fill("country")
+    page.locator("[name=filter_value]").fill("GB")
+    page.locator("[name=filter_value]").press("Enter")
+    assert page.locator("a.chip").first.inner_text().startswith("country is GB")
+    page.locator("label[for=tab-channels]").click()
+    assert page.locator("[data-table=channels]").is_visible()
+    context.close()
+
+
+def test_whoever_rather_leaves_a_user_alone_is_back_on_their_page(site: Served, watched: Any):
+    shown = watched.open(f"{site.url}/erase?user_id=a%26b+c%2F")
+    shown.get_by_text("Leave it").click()
+    assert shown.get_by_label("User id").input_value() == "a&b c/"

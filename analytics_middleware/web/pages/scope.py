@@ -17,7 +17,9 @@ PERIODS: Final = {
     "7d": "Last 7 days",
     "30d": "Last 30 days",
     "90d": "Last 90 days",
+    "365d": "Last 365 days",
     "month": "This month",
+    "last-month": "Last month",
     "custom": "Custom",
 }
 """The choices of the date picker. Periods up to now include today."""
@@ -37,7 +39,7 @@ FILTER: Final[tuple[Parameter, ...]] = (
     text("filter_value", "With what."),
 )
 
-_DAYS: Final = {"today": 1, "yesterday": 1, "7d": 7, "30d": 30, "90d": 90}
+_DAYS: Final = {"today": 1, "yesterday": 1, "7d": 7, "30d": 30, "90d": 90, "365d": 365}
 _MOST_DAYS: Final = 3660
 
 
@@ -126,6 +128,9 @@ def _days(period: str, today: date, asked: dict[str, Any]) -> tuple[date, date]:
         return first, last
     if period == "month":
         return today.replace(day=1), today
+    if period == "last-month":
+        last = today.replace(day=1) - timedelta(days=1)
+        return last.replace(day=1), last
     last = today - timedelta(days=1) if period == "yesterday" else today
     return last - timedelta(days=_DAYS[period] - 1), last
 

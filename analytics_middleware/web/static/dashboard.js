@@ -51,8 +51,37 @@
       show(drawing.classList.contains("pointed") ? at + step : at);
     });
   };
-  const charts = () => document.querySelectorAll("[data-chart]").forEach(place);
-  charts();
+  // Countries: the name beside the code.
+  const names = new Intl.DisplayNames("en", { type: "region" });
+  const name = (code) => {
+    const known = /^[A-Z]{2}$/.test(code.textContent) ? names.of(code.textContent) : code.textContent;
+    if (known === code.textContent) return;
+    const entry = document.createElement("span");
+    entry.className = "out";
+    entry.textContent = known;
+    code.after(entry);
+  };
+  const enrich = () => {
+    document.querySelectorAll("[data-chart]").forEach(place);
+    document.querySelectorAll("[data-table=countries] tbody th > :is(a, span:not([class])):last-child").forEach(name);
+  };
+  enrich();
+
+  // What somebody chose stays chosen on the next page. Browsers may refuse to keep it.
+  const keep = (key, value) => {
+    try {
+      if (value === undefined) return localStorage.getItem(`analytics_${key}`);
+      localStorage.setItem(`analytics_${key}`, value);
+    } catch {
+      return null;
+    }
+  };
+  document.querySelectorAll(".tabs > input").forEach((each) => {
+    if (keep(each.name) === each.id) each.checked = true;
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.matches(".tabs > input")) keep(event.target.name, event.target.id);
+  });
 
   // On phones the navigation is wider than the screen.
   document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
@@ -67,19 +96,28 @@
     document.cookie = `analytics_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
   });
 
-  // Shortcuts: a key clicks the element with that data-key.
+  // Shortcuts: a key clicks the element with that data-key. They can be switched off, for people who speak to their
+  // computer or press keys unintentionally (https://www.w3.org/TR/WCAG22/#character-key-shortcuts).
   const help = document.getElementById("help");
+  const keys = document.querySelector("[data-keys]");
+  if (keys) keys.checked = keep("keys") !== "off";
+  keys?.addEventListener("change", () => keep("keys", keys.checked ? "on" : "off"));
+  const close = () => {
+    document.querySelectorAll("details.menu[open]").forEach((each) => {
+      // The focus must not stay in an element that is hidden now.
+      if (each.contains(document.activeElement)) each.querySelector("summary").focus();
+      each.removeAttribute("open");
+    });
+  };
+  // The browser may show the page again as it was left.
+  addEventListener("pagehide", close);
   document.querySelector("[data-help]")?.addEventListener("click", () => help.showModal());
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
     if (event.key === "Escape") {
-      document.querySelectorAll("details.menu[open]").forEach((each) => {
-        // The focus must not stay in an element that is hidden now.
-        if (each.contains(document.activeElement)) each.querySelector("summary").focus();
-        each.removeAttribute("open");
-      });
-    } else if (event.target.closest("input, select, textarea")) {
-      // Keys are text here.
+      close();
+    } else if (event.target.closest("input, select, textarea") || !keys?.checked) {
+      // Keys are text in fields.
     } else if (event.key === "?") {
       help?.showModal();
     } else if (/^[a-z0-9]$/.test(event.key)) {
@@ -123,7 +161,7 @@
     const days = page.querySelector("[data-days]");
     if (days) document.querySelector("[data-days]")?.replaceWith(document.adoptNode(days));
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-    charts();
+    enrich();
     return true;
   };
   // Don't replace what has an open menu, the pointer on a chart or pressed on a link, selected text, or visible focus,
