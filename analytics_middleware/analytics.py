@@ -49,6 +49,8 @@ class Analytics(Running):
             refuse_network_file_system(checked.data_dir)
         outbox = build_outbox(checked)
         hub = build_hub(checked)
+        self.parts = Parts()
+        """Objects that the API and the pages share."""
         super().__init__(
             checked,
             build_collectors(checked.collectors, reserved=(STORE,)),
@@ -58,10 +60,13 @@ class Analytics(Running):
         )
         self.leaves_out_staff = STAFF in checked.exclude
         """Whether adapters must find out if the user is staff."""
-        self.parts = Parts()
-        """Objects that the API and the pages share."""
         if self.default_sinks:
             self.capture(self.default_sinks[-1])
+
+    def after_fork(self) -> None:
+        """See `Running.after_fork`."""
+        super().after_fork()
+        self.parts.after_fork()
 
     @classmethod
     def from_settings(cls, mapping: Mapping[str, Any]) -> Self:

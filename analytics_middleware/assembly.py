@@ -51,9 +51,13 @@ def build_store(settings: Settings, outbox: Outbox) -> "Store | None":
     if isinstance(outbox, SqliteOutbox):
         try:
             from analytics_middleware.store.duckdb import DuckDBStore
+            from analytics_middleware.store.sealing import SealingPace
         except ImportError:
             return None
-        return DuckDBStore(outbox, retention_days=settings.retention_days)
+        pace = SealingPace()
+        # Seal before so many events wait that the log drops some, or a hub refuses them (at half of `max_pending`).
+        pace = pace._replace(seal_events=max(1, min(pace.seal_events, settings.max_pending // 4)))
+        return DuckDBStore(outbox, retention_days=settings.retention_days, pace=pace)
     from analytics_middleware.store.memory import MemoryStore
 
     return MemoryStore()

@@ -12,6 +12,10 @@ class Parts:
 
     def __init__(self) -> None:
         self._parts: dict[type[Any], Any] = {}
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a forked child: a thread of the parent may have been making a part."""
         # Reentrant: making one part may ask for another.
         self._lock = threading.RLock()
 

@@ -212,6 +212,29 @@ def test_a_fork_while_other_threads_hold_every_lock_leaves_the_child_able_to_wor
         assert result.of(pid) == [f"child {number}"]
 
 
+def test_a_fork_while_another_thread_makes_a_part_of_the_pages_leaves_the_child_able_to_make_it(run):
+    run(
+        """
+        analytics = Analytics([File()])
+        begun, going_on = threading.Event(), threading.Event()
+        def make():
+            begun.set()
+            assert going_on.wait(20)
+            return "parent's"
+        thread = threading.Thread(target=analytics.parts.get, args=(str, make))
+        thread.start()
+        assert begun.wait(20)
+        pid = os.fork()
+        if pid == 0:
+            assert analytics.parts.get(str, lambda: "child's") == "child's"
+            leave()
+        reap(pid)
+        going_on.set()
+        thread.join()
+        """
+    )
+
+
 # What the standard library needs it has registered when it was imported; ours finds nobody who registers.
 WITHOUT_HOOKS = """
 import concurrent.futures.thread, logging, os, random, threading

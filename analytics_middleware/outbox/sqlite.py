@@ -333,6 +333,9 @@ class SqliteOutbox:
 
     def close(self) -> None:
         """See `Outbox.close`."""
+        if self.database.directory.exists() and self.database.misplaced():
+            # Since the last tick. Whoever removed the whole directory wants nothing counted.
+            self._start_over()
         self.database.close()
 
     def _registered(self, consumer: str) -> bool:

@@ -123,15 +123,15 @@ class Hub:
     def _make_sure_of_room(self, drafts: Sequence[Draft]) -> None:
         """Answer 503 if the log might overflow: the sender forgets what we accept."""
         settings = self._analytics.settings
-        now = time.monotonic()
-        if now - self._looked_at > 1.0 or self._taken > settings.max_bytes // _LOOKS:
+        now, most = time.monotonic(), settings.max_pending // 2
+        if now - self._looked_at > 1.0 or self._taken > settings.max_bytes // _LOOKS or self._lag > most:
             self._looked_at, self._taken = now, 0
             stats = self._analytics.outbox.stats()
             store = stats.consumers.get(STORE)
             self._lag = 0 if store is None else store.pending
             # Only if the store lags: entries that wait for a collector, and dead letters, are not the senders' problem.
             self._full = self._lag > 0 and stats.bytes_in_use > settings.max_bytes // 2
-        if self._full or self._lag > settings.max_pending // 2:
+        if self._full or self._lag > most:
             raise Refusal(503, "busy", "the store lags behind the log", headers=[_SOON])
         self._lag += len(drafts)
         self._taken += sum(len(draft.payload) for draft in drafts)

@@ -1105,6 +1105,23 @@ def test_what_a_removed_database_costs_is_counted_once_by_the_processes_that_use
     assert names(two.read("a", 10, FAR)) == ["7", "8"]
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_database_that_is_removed_just_before_a_process_ends_is_counted_unless_its_directory_is_gone(make, whole):
+    outbox = make()
+    outbox.register("a")
+    outbox.append(drafts(1, 3), {})
+    directory = outbox.database.directory
+    for path in directory.iterdir():
+        path.unlink()
+    if whole:
+        directory.rmdir()
+    outbox.close()
+    if whole:
+        assert not directory.exists()
+    else:
+        assert look(make()).dropped == {"removed": 3}
+
+
 def test_a_database_that_is_replaced_before_a_process_has_read_it_is_noticed(make, tmp_path):
     outbox = make()
     outbox.append(drafts(1, 2), {})

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -211,6 +212,19 @@ def test_while_the_store_lags_hosts_wait_and_nothing_taken_is_let_go_again(build
     # Erasing can't wait for room.
     assert send(site, {"kind": "erase", "record": {"user_id": "ann"}}).status == 200
     assert total(site) == 11
+
+
+def test_a_store_that_seals_in_time_makes_no_host_wait_however_little_the_log_keeps(build, tmp_path):
+    site = build(data_dir=tmp_path, max_pending=20)
+    for number in range(1, 6):
+        events = [of_event(Event(event_name="order", timestamp=AT)) for _ in range(6)]
+        assert send(site, *events).status == 200
+        deadline = time.monotonic() + 20
+        while site.analytics.stats()["store"]["pending"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert total(site) == 6 * number
+    assert site.analytics.stats()["store"]["dropped"] == {}
 
 
 class Down(MemoryStore):
