@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -45,6 +46,12 @@ NOT_FOR_THE_WHEEL = (
 )
 
 
+# The Pythons for which the oldest supported packages have wheels. One of these tests them, the others the newest.
+OLDEST_ON = ("3.11", "3.12")
+# The oldest versions of frameworks use what newer ones of other packages warn of.
+OLD_WARNS = ("-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning")
+
+
 def main() -> int:
     """Run the sub-command."""
     if sys.version_info < (3, 11):
@@ -61,20 +68,30 @@ def main() -> int:
     return 2
 
 
-def environment(name: str, python: str = sys.executable, install: str = "-e .[dev]") -> Path:
-    """Return a virtual environment with *install* in it, created or updated as needed."""
+def environment(name: str, python: str = sys.executable, *installs: str) -> Path:
+    """Return a virtual environment with *installs* in it, one after the other, created or updated as needed."""
+    installs = installs or ("-e .[dev]",)
     directory = ROOT / name
     if not bin_of(directory, "python").exists():
         say(f"creating {name} with {python}")
         must(python, "-m", "venv", str(directory))
     stamp = directory / "installed"
-    wanted = (ROOT / "pyproject.toml").read_text() + install
+    wanted = "\n".join([(ROOT / "pyproject.toml").read_text(), *installs])
     if not stamp.exists() or stamp.read_text() != wanted:
-        say(f"installing {install} into {name}")
-        must(bin_of(directory, "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "uv")
-        must(bin_of(directory, "uv"), "pip", "install", "-q", "--python", bin_of(directory, "python"), *install.split())
+        python = str(bin_of(directory, "python"))
+        must(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "uv")
+        for install in installs:
+            say(f"installing {install} into {name}")
+            must(bin_of(directory, "uv"), "pip", "install", "-q", "--python", python, *install.split())
         stamp.write_text(wanted)
     return directory
+
+
+def oldest(wheel: Path) -> str:
+    """Return what installs *wheel* and the oldest versions that it declares, of all that users may have."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = ",".join(name for name in project["optional-dependencies"] if name != "dev")
+    return f"--resolution lowest-direct {wheel}[{extras}]"
 
 
 def check() -> int:
@@ -102,11 +119,15 @@ def check() -> int:
         tree = Path(scratch) / "tree"
         for name in ("tests", "examples", "docs", "pyproject.toml", "README.md", "CHANGELOG.md"):
             copy(ROOT / name, tree / name)
-        for version, interpreter in pythons().items():
-            if wheels:
-                other = environment(f".venv-wheel-{version}", interpreter, f"{wheels[0]}[dev]")
-                title = f"tests against the installed wheel on {version}"
-                step(title, bin_of(other, "pytest"), "-q", WORKERS, *NOT_FOR_THE_WHEEL, cwd=tree)
+        for index, (version, interpreter) in enumerate(pythons().items() if wheels else ()):
+            installs, options = [f"{wheels[0]}[dev]"], [*NOT_FOR_THE_WHEEL]
+            title = f"tests against the installed wheel on {version}"
+            if index == 0 and version in OLDEST_ON:
+                installs.insert(0, oldest(wheels[0]))
+                options += OLD_WARNS
+                title += ", with the oldest packages"
+            other = environment(f".venv-wheel-{version}", interpreter, *installs)
+            step(title, bin_of(other, "pytest"), "-q", WORKERS, *options, cwd=tree)
     minutes = (time.monotonic() - began) / 60
     say(f"failed: {', '.join(failed)}" if failed else f"all passed, after {minutes:.1f} minutes")
     return len(failed)

@@ -61,16 +61,19 @@ class DispatchedRoutes:
     """
 
     def __init__(self) -> None:
-        # By application and endpoint.
-        self._known: dict[tuple[int, int], list[Any]] = {}
+        # By application and endpoint. The endpoint is kept, too: while it lives, no other object has its id.
+        self._known: dict[tuple[int, int], tuple[Any, list[Any]]] = {}
 
     def find(self, application: Any, endpoint: Any, scope: Any) -> Any:
         """Return the route below *application* whose endpoint is *endpoint*, None if there is none."""
         key = (id(application), id(endpoint))
-        candidates = self._known.get(key)
-        if candidates is None:
-            candidates = [route for route in _all_below(application) if _endpoint(route) is endpoint]
-            self._known[key] = candidates
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = (endpoint, [route for route in _all_below(application) if _endpoint(route) is endpoint])
+            self._known[key] = known
+        candidates = known[1]
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         matches = {route.matches(scope)[0]: route for route in reversed(candidates)}

@@ -97,10 +97,13 @@ def test_routes_that_fastapi_does_not_name_are_found(tmp_path: Any, analytics_ev
     app.add_middleware(AnalyticsMiddleware)
     urls = ["/plain/1", "/again/2", "/api/v1/t/acme/p/3", "/api/v1/inner/added/x", "/below/a/deep/4", "/below/a/none"]
     files = ["/files/index.html", "/files/none", "/site/"]
+    # Older versions of FastAPI leave out what an included router mounts.
+    mounted = TestClient(app).get(urls[2]).status_code == 200
+    analytics_events.clear()
     assert patterns_of(app, *urls, *files, events=analytics_events) == [
         "/plain/{id:int}",
         "/again/{id}",
-        "/api/{version}/t/{tenant}/p/{id}",
+        "/api/{version}/t/{tenant}/p/{id}" if mounted else None,
         "/api/{version}/inner/added/{name}",
         "/below/{part}/deep/{id}",
         None,

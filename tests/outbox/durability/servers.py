@@ -18,6 +18,8 @@ from pathlib import Path
 
 from ports import own_port
 
+from analytics_middleware.relay import wire
+
 DEADLINE = 30.0
 _HERE = Path(__file__).parent.parent
 
@@ -95,6 +97,7 @@ class Worker:
         self.killed = 0
         self._command = [sys.executable, "-m", "analytics_middleware", "worker", "--app", "durability.app:asgi"]
         self._environment = environment(tmp_path / "data", url, tmp_path, **settings)
+        self._data_dir = tmp_path / "data"
         self._log = tmp_path / "worker.log"
 
     def __enter__(self) -> "Worker":
@@ -107,6 +110,16 @@ class Worker:
     def __exit__(self, *args: object) -> None:
         self._process.kill()
         self._process.wait(DEADLINE)
+
+    @property
+    def records(self) -> bool:
+        """Whether it has got so far that it records for the web processes."""
+        try:
+            with wire.address(self._data_dir) as address, socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(address)
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """Kill it, and start the next one."""
