@@ -51,19 +51,16 @@
       show(drawing.classList.contains("pointed") ? at + step : at);
     });
   };
-  // Countries: the name beside the code.
+  // Countries: the style sheet shows the name beside the code.
   const names = new Intl.DisplayNames("en", { type: "region" });
-  const name = (code) => {
-    const known = /^[A-Z]{2}$/.test(code.textContent) ? names.of(code.textContent) : code.textContent;
-    if (known === code.textContent) return;
-    const entry = document.createElement("span");
-    entry.className = "out";
-    entry.textContent = known;
-    code.after(entry);
+  const name = (entry) => {
+    const code = entry.textContent;
+    const known = /^[A-Z]{2}$/.test(code) ? names.of(code) : code;
+    if (known !== code) entry.dataset.name = known;
   };
   const enrich = () => {
     document.querySelectorAll("[data-chart]").forEach(place);
-    document.querySelectorAll("[data-table=countries] tbody th > :is(a, span:not([class])):last-child").forEach(name);
+    document.querySelectorAll("[data-table=countries] tbody th > :is(a, span:not(.bar))").forEach(name);
   };
   enrich();
 
