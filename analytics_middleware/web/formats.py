@@ -119,9 +119,9 @@ def bucket(at: datetime, unit: Unit, tz: str) -> str:
 
 
 def short_bucket(at: datetime, unit: Unit, tz: str) -> str:
-    """Return the same in short, for an axis."""
+    """Return the same in short, for an axis; the first hour of a day has the day's name."""
     local = at.astimezone(zone(tz))
-    if unit == "hour":
+    if unit == "hour" and local.hour:
         return f"{local:%H:%M}"
     return f"{local:%b %Y}" if unit == "month" else f"{local.day} {local:%b}"
 

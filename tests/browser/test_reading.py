@@ -148,3 +148,23 @@ def test_whoever_rather_leaves_a_user_alone_is_back_on_their_page(site: Served, 
     shown = watched.open(f"{site.url}/erase?user_id=a%26b+c%2F")
     shown.get_by_text("Leave it").click()
     assert shown.get_by_label("User id").input_value() == "a&b c/"
+
+
+def test_a_period_that_ends_before_it_begins_is_refused_by_the_browser(site: Served, watched: Any):
+    shown = watched.open(f"{site.url}/?from=2026-03-05")
+    shown.locator(".controls summary").first.click()
+    shown.get_by_label("From").fill("2026-03-09")
+    shown.get_by_label("To", exact=True).fill("2026-03-01")
+    shown.locator(".controls").get_by_role("button", name="Show").click()
+    assert shown.locator(":invalid[name=to]").count() == 1
+    shown.get_by_label("To", exact=True).fill("2026-03-09")
+    shown.locator(".controls").get_by_role("button", name="Show").click()
+    shown.wait_for_url("**from=2026-03-09&to=2026-03-09*")
+
+
+def test_a_new_share_link_is_ready_to_be_copied(site: Served, watched: Any):
+    shown = watched.open(f"{site.url}/?period=7d")
+    shown.locator("summary", has_text="Share").click()
+    shown.get_by_role("button", name="Make a link").click()
+    shown.wait_for_url("**/saved?made=*")
+    assert shown.evaluate("getSelection().toString()").startswith(f"{site.url}/shared/")

@@ -407,6 +407,11 @@ def test_an_axis_is_as_long_as_its_largest_value_and_not_much_longer(value: floa
     assert value <= top <= max(3.0, value * 3)
 
 
+def test_the_hours_of_two_days_can_be_told_apart():
+    hours = [datetime(2026, 10, 24, 22, tzinfo=UTC) + timedelta(hours=each) for each in (0, 8, 25)]
+    assert [formats.short_bucket(each, "hour", "Europe/Berlin") for each in hours] == ["25 Oct", "07:00", "26 Oct"]
+
+
 def test_an_axis_of_rates_ends_at_one_and_an_axis_of_counts_has_whole_numbers():
     assert line_chart([], rates=True).ticks[0] <= 1
     assert line_chart([1.0], rates=True).ticks[0] == 1

@@ -140,6 +140,15 @@
     each.value = new URL(each.value, location.href).href;
     each.addEventListener("focus", () => each.select());
   });
+  // The link that was made just now is ready to be copied.
+  document.querySelector(".made [data-address]")?.focus();
+
+  // Dates: browsers say which end is wrong, before the server does.
+  document.querySelectorAll("[type=date][name=from]").forEach((from) => {
+    const limit = () => (from.form.elements.to.min = from.value);
+    from.addEventListener("input", limit);
+    limit();
+  });
 
   // Live: replace the part that changed. The server escapes everything, and DOMParser runs no scripts.
   const shown = () => document.querySelector("[data-live]");
