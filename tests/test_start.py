@@ -7,6 +7,7 @@ import sys
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from analytics_middleware import Analytics, ConfigurationError, wsgi
@@ -63,6 +64,18 @@ def test_two_objects_on_one_data_directory_are_told_of_and_one_after_the_other_a
     (line,) = caplog.messages
     assert "two Analytics objects" in line
     assert str(tmp_path / "one") in line
+
+
+def test_pages_that_are_mounted_without_the_middleware_say_so_once(caplog):
+    for recorded in (False, True):
+        analytics = Analytics([FakeCollector()], enabled=True, read_token="a-secret-of-32-random-characters")
+        middleware = [Middleware(AnalyticsMiddleware, analytics=analytics)] if recorded else []
+        client = TestClient(Starlette(routes=[Mount("/api", AnalyticsAPI(analytics))], middleware=middleware))
+        caplog.clear()
+        for _ in range(2):
+            client.get("/api/volume")
+        analytics.close()
+        assert sum("without AnalyticsMiddleware" in message for message in caplog.messages) == (not recorded)
 
 
 @pytest.mark.parametrize("given", [{}, {"read_token": "a-secret-of-32-random-characters"}, Analytics, "app"], ids=repr)

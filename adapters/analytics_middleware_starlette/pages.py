@@ -5,11 +5,12 @@ from typing import Any
 from starlette.requests import Request
 
 from analytics_middleware import Analytics
-from analytics_middleware.asgi import Scope
+from analytics_middleware.asgi import SCOPE_KEY, Receive, Scope, Send
+from analytics_middleware.counters import logger
 from analytics_middleware.web.api import API
 from analytics_middleware.web.asgi import ASGIRunner
 from analytics_middleware.web.dashboard import Dashboard
-from analytics_middleware.web.http import Framework
+from analytics_middleware.web.http import Framework, WebApp
 from analytics_middleware_starlette.middleware import user_id_of
 
 
@@ -25,6 +26,22 @@ class Starlette(Framework):
 class _Mounted(ASGIRunner):
     """Runs an application with Starlette's request as its native one."""
 
+    def __init__(self, app: WebApp, analytics: Analytics) -> None:
+        super().__init__(app)
+        self._analytics = analytics
+        self._asked = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if not self._asked and scope["type"] == "http":
+            self._asked = True
+            if SCOPE_KEY not in scope and self._analytics.active:
+                logger.warning(
+                    "analytics: %s is mounted without AnalyticsMiddleware around it: no request is recorded",
+                    type(self).__name__,
+                )
+        await super().__call__(scope, receive, send)
+
     def native(self, scope: Scope) -> Any:
         return Request(scope)
 
@@ -36,7 +53,7 @@ class AnalyticsAPI(_Mounted):
     """
 
     def __init__(self, analytics: Analytics) -> None:
-        super().__init__(API(analytics, Starlette()))
+        super().__init__(API(analytics, Starlette()), analytics)
 
 
 class AnalyticsDashboard(_Mounted):
@@ -46,4 +63,4 @@ class AnalyticsDashboard(_Mounted):
     """
 
     def __init__(self, analytics: Analytics) -> None:
-        super().__init__(Dashboard(analytics, Starlette()))
+        super().__init__(Dashboard(analytics, Starlette()), analytics)
