@@ -9,7 +9,7 @@ from analytics_middleware.admission import MAX_TEXT, admit
 from analytics_middleware.classify import classify
 from analytics_middleware.context import RequestContext
 from analytics_middleware.counters import Counters, logger
-from analytics_middleware.enrich.locale import accept_language
+from analytics_middleware.enrich.locale import accept_language, framework_locale
 from analytics_middleware.enrich.visit import EnrichedEvent, Enricher
 from analytics_middleware.event import FROM_REQUEST, Erase, Event, EventType, Identify, Visit
 from analytics_middleware.ids import uuid7
@@ -177,12 +177,13 @@ class Pipeline:
         )
         user_agent = request.header("user-agent")
         referrer = request.header("referer")
+        locale = context.locale
         return Event(
             event_id=context.event_id or uuid7(),
             type=kind,
             timestamp=datetime.fromtimestamp(context.entered, UTC),
             client_ip=self._client_ip(request),
-            locale=context.locale or accept_language(request.header("accept-language")),
+            locale=framework_locale(locale) if locale else accept_language(request.header("accept-language")),
             hostname=hostname,
             user_id=_user_id(context),
             anon_id=context.anon_id,

@@ -67,7 +67,10 @@ def describe(request: Any, context: RequestContext) -> None:
     if context.analytics.leaves_out_staff:
         context.staff = is_staff(resolved_user(request))
     # Set by LocaleMiddleware; without it the core reads Accept-Language.
-    context.locale = getattr(request, "LANGUAGE_CODE", None)
+    language = getattr(request, "LANGUAGE_CODE", None)
+    if language is not None:
+        # A project's own middleware may have set a lazy text.
+        context.locale = str(language)
     # Last, because it may be the project's own code, and raise.
     get_user_id = context.analytics.settings.get_user_id
     context.user_id = signed_in(request) if get_user_id is None else identifier(get_user_id(request))

@@ -38,7 +38,7 @@ class AnalyticsMiddleware(wsgi.AnalyticsMiddleware):
         # Only a locale that Flask-Babel has chosen: asking could run the application's selector, and a query.
         locale = getattr(store.get("_flask_babel"), "babel_locale", None)
         if locale is not None:
-            context.locale = str(locale).replace("_", "-")
+            context.locale = str(locale)
 
 
 def describe_session(context: RequestContext) -> None:

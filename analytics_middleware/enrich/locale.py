@@ -1,8 +1,10 @@
-"""The visitor's preferred language, from Accept-Language."""
+"""The language of a request: the one that the framework chose, or the one that Accept-Language prefers."""
 
 import re
 from functools import lru_cache
 from typing import Final
+
+from analytics_middleware.properties import clean_name
 
 MAX_HEADER: Final = 512
 """Characters read of the header; browsers send fewer than a hundred."""
@@ -26,6 +28,15 @@ def accept_language(header: str | None) -> str | None:
         # The cut may have turned the last range into another language's tag.
         header = header[:MAX_HEADER].rpartition(",")[0]
     return _best(header)
+
+
+@lru_cache(1024)
+def framework_locale(tag: str) -> str:
+    """Return the language *tag* that a framework chose (``pt-br``, ``pt_BR``) in the casing of RFC 5646 section 2.1.1.
+
+    What is no tag is returned as it is, so that a project's own names are kept.
+    """
+    return canonical_tag(tag.replace("_", "-")) or clean_name(tag)
 
 
 @lru_cache(1024)

@@ -9,6 +9,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.urls import resolve
+from django.utils.translation import gettext_lazy
 from django_project.urls import Cart
 
 from analytics_middleware import EventType, track
@@ -96,6 +97,29 @@ def test_without_media_url_the_rest_of_the_site_is_still_recorded(analytics_even
 def test_the_language_is_the_one_that_locale_middleware_chose(analytics_events: list[Any]) -> None:
     Client().get("/page", headers={"accept-language": "de-AT,en;q=0.5"})
     assert analytics_events[0].locale == "de"
+
+
+def test_the_language_is_written_as_browsers_write_it(analytics_events: list[Any]) -> None:
+    # Django says "pt-br".
+    with override_settings(LANGUAGES=[("en", "English"), ("pt-br", "Brazilian Portuguese")]):
+        Client().get("/page", headers={"accept-language": "pt-BR"})
+    assert analytics_events[0].locale == "pt-BR"
+
+
+def test_a_language_that_is_a_lazy_text_is_kept(analytics_events: list[Any]) -> None:
+    middleware = ["analytics_middleware_django.AnalyticsMiddleware", f"{__name__}.LazyLanguage"]
+    with override_settings(MIDDLEWARE=middleware):
+        Client().get("/page")
+    assert analytics_events[0].locale == "the house style"
+
+
+class LazyLanguage:
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        request.LANGUAGE_CODE = gettext_lazy("the house style")
+        return self.get_response(request)
 
 
 def test_without_locale_middleware_the_language_is_the_browsers(analytics_events: list[Any]) -> None:
