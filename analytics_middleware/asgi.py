@@ -85,6 +85,8 @@ class AnalyticsMiddleware:
                     message = {**message, "headers": [*headers, (b"set-cookie", cookie.encode("latin-1"))]}
                 awaiting_trailers = message.get("trailers", False)
             last = not context.finished and _is_last(message, kind, awaiting_trailers)
+            # A client may leave as soon as it has everything, which is heard before some servers' send() returns.
+            gone = context.disconnected
             # A keep-alive timer set inside send() captures the current context and would keep this request alive. Clear
             # the variable only if it is ours: one task may finish several responses.
             cleared = current.set(None) if last and current.get() is context else None
@@ -98,7 +100,7 @@ class AnalyticsMiddleware:
                 if cleared is not None:
                     current.reset(cleared)
             if last:
-                if context.disconnected:
+                if gone:
                     context.status = 499
                 context.finish(clock() - began)
 

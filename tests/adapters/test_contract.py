@@ -490,6 +490,36 @@ def test_a_client_that_left_is_a_499_though_the_application_goes_on_to_its_end()
     assert [event.status_code for event in events] == [499]
 
 
+def test_a_client_that_leaves_once_it_has_everything_is_no_499() -> None:
+    async def listening(scope: Any, receive: Any, send: Any) -> None:
+        listener = asyncio.create_task(_disconnected(receive))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b"all there is"})
+        await listener
+
+    async def leave(app: Any) -> Exchange:
+        gone = asyncio.Event()
+
+        async def on_body(number: int) -> None:
+            # As with Hypercorn on trio: the last bytes have been written, but send() returns later.
+            gone.set()
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+        return await ask_asgi(app, get("/"), gone=gone, on_body=on_body)
+
+    with load("bare ASGI").serve(RECORDED) as served:
+        events = captured(served)
+        exchange = asyncio.run(leave(_bare_layer(served.stack)(listening, analytics=served.analytics)))
+    assert exchange.body == b"all there is"
+    assert [event.status_code for event in events] == [200]
+
+
+async def _disconnected(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
 @asgi_stacks
 def test_a_cancelled_request_is_a_499(stack: Stack, body_files: None) -> None:
     async def cancel(served: Served) -> None:
