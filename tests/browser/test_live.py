@@ -96,6 +96,9 @@ def test_a_server_that_went_away_is_told(make, page: Any, streams: bool):
     page.goto(f"{site.url}/live")
     site.stack.close()
     if not streams:
+        with page.expect_event("requestfailed"):
+            page.clock.run_for(4000)
+        assert page.locator("[data-stale]").inner_text() == ""
         page.clock.run_for(4000)
     stale(page, "the server does not answer")
 

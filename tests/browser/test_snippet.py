@@ -417,6 +417,25 @@ def test_a_hidden_page_keeps_what_the_server_did_not_take_and_sends_it_when_the_
     assert brief(site.events(2)) == [("pageview", "/page"), ("kept", "/page")]
 
 
+def test_a_server_that_is_away_is_asked_less_and_less_often(site: Site, open_page):
+    tell = """const real = setTimeout; window.pauses = [];
+        window.setTimeout = (what, pause) => { pauses.push(pause); return real(what, pause) }"""
+    page = open_page(f"{site.url}/page", before=tell, expected="503")
+    page.route("**/events", lambda route: route.fulfill(status=503))
+    page.evaluate("analytics.track('kept')")
+    for times in range(2, 10):
+        page.evaluate("analytics.flush()")
+        page.wait_for_function(f"() => pauses.length === {times}")
+    assert page.evaluate("pauses") == [1000, 9000, 18000, 36000, 72000, 144000, 288000, 300000, 300000]
+    page.unroute("**/events")
+    with page.expect_response("**/events"):
+        page.evaluate("analytics.flush()")
+    page.route("**/events", lambda route: route.fulfill(status=503))
+    page.evaluate("analytics.track('later'); analytics.flush()")
+    page.wait_for_function("() => pauses.length === 11")
+    assert page.evaluate("pauses.slice(9)") == [1000, 9000]
+
+
 def test_what_happens_on_a_prerendered_page_counts_once_somebody_looks_at_it(site: Site, open_page):
     unseen = "Object.defineProperty(document, 'prerendering', {value: true, configurable: true})"
     page = open_page(f"{site.url}/page?data-pages=off", before=unseen)
@@ -492,6 +511,7 @@ def test_the_script_is_small_cacheable_and_served_to_all(site: Site):
     url = f"{site.url}/api/analytics/analytics.js"
     with urllib.request.urlopen(url, timeout=OPEN_TIMEOUT) as answer:
         script, headers = answer.read(), answer.headers
+    assert len(script) <= 2600
     assert len(gzip.compress(script, 9)) <= 2048
     assert headers["content-type"].startswith("text/javascript")
     assert "max-age" in headers["cache-control"]

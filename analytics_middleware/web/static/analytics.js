@@ -18,8 +18,9 @@
   let queue = [];
   let count = 0;
   let timer;
-  // Whether the timer is for sending again.
+  // Whether the timer is for sending again, and after how many milliseconds: twice as many each time.
   let again;
+  let pause;
   // The address of the page without its fragment, and the address the visitor came from.
   const where = () => location.href.split("#")[0];
   let here = where();
@@ -66,13 +67,14 @@
         if ((status == 429 || status > 499) && new Blob([body]).size <= 65536) {
           keep(events);
           clearTimeout(timer);
-          again = timer = setTimeout(flush, 9e3);
+          again = timer = setTimeout(flush, pause);
         }
       });
   };
 
   const flush = (leaving) => {
     clearTimeout(timer);
+    pause = again ? Math.min(2 * pause, 3e5) : 9e3;
     again = timer = 0;
     // A prerendered page may never be looked at.
     if (document.prerendering) return;

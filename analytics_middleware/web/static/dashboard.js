@@ -174,7 +174,7 @@
   // except on tabs, which get it back.
   const busy = () =>
     document.hidden ||
-    (!getSelection().isCollapsed && shown().contains(getSelection().anchorNode)) ||
+    (getSelection()?.type === "Range" && shown().contains(getSelection().anchorNode)) ||
     document.querySelector("[data-live] :is(:focus-visible:not([type=radio]), details[open], .pointed, :active)");
   // Tell why the figures are no longer updated: the server may end while a page is open, and so may a session.
   const tell = (text) => {
@@ -183,6 +183,13 @@
   };
   const DOWN = "These figures are not up to date: the server does not answer.";
   const CLOSED = "These figures are no longer updated: you are signed out, or may not see them any more. Reload the page.";
+  // One failure is none: Firefox and Safari report what they cut off when the page is left.
+  let failed = 0;
+  const fail = () => failed++ && tell(DOWN);
+  const succeed = () => {
+    failed = 0;
+    tell("");
+  };
   let asking = false;
   const refresh = async () => {
     if (asking || busy()) return;
@@ -193,9 +200,10 @@
       const closed = answer.type === "opaqueredirect" || [401, 403, 410].includes(answer.status);
       // A redirect, or a page without figures, is the application's own way to sign in.
       if (closed || (answer.ok && !busy() && !put(html))) tell(CLOSED);
-      else tell(answer.ok ? "" : DOWN);
+      else if (answer.ok) succeed();
+      else fail();
     } catch {
-      tell(DOWN);
+      fail();
     }
     asking = false;
   };
@@ -210,26 +218,19 @@
     // The server sends changes. Hidden pages close the connection; the browser reopens one that has ended.
     let source = null;
     let waiting = null;
-    let failed = 0;
     const listen = () => {
       if (document.hidden || source) return;
       source = new EventSource(address);
-      source.addEventListener("open", () => {
-        failed = 0;
-        tell("");
-      });
+      source.addEventListener("open", succeed);
       source.addEventListener("message", (event) => {
         waiting = JSON.parse(event.data).html;
       });
       source.addEventListener("error", () => {
-        if (source?.readyState === EventSource.CLOSED) {
-          document.removeEventListener("visibilitychange", turn);
-          poll();
-          refresh();
-        } else if (failed++) {
-          // Each connection ends after a minute; something is wrong only if the next one fails, too.
-          tell(DOWN);
-        }
+        // Each connection ends after a minute, and the browser opens the next one.
+        if (source?.readyState !== EventSource.CLOSED) return fail();
+        document.removeEventListener("visibilitychange", turn);
+        poll();
+        refresh();
       });
     };
     const turn = () => {
