@@ -36,19 +36,7 @@ class Segments:
         name = f"{kind}-{uuid7()}{_PARQUET}"
         if hashes is not None:
             self._write(_ids(name), lambda path: path.write_bytes(np.sort(hashes).tobytes()))
-        table = _used(table)
-        self._write(
-            name,
-            lambda path: pq.write_table(
-                table,
-                path,
-                compression="zstd",
-                use_dictionary=[*_dictionaries(table.column_names), "status_code"],
-                column_encoding={name: "DELTA_BINARY_PACKED" for name in _DELTAS if name in table.column_names},
-                row_group_size=_ROW_GROUP,
-                write_page_index=False,
-            ),
-        )
+        self._write(name, lambda path: _write_parquet(path, table))
         return name
 
     def size(self, file: str) -> int:
@@ -115,6 +103,20 @@ class Segments:
             os.close(directory)
 
 
+def _write_parquet(path: Path, table: Any) -> None:
+    with pq.ParquetWriter(
+        path,
+        table.schema,
+        compression="zstd",
+        use_dictionary=[*_dictionaries(table.column_names), "status_code"],
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in _DELTAS if name in table.column_names},
+        write_page_index=False,
+    ) as writer:
+        # One row group at a time: Parquet would write the whole table's texts into each of them.
+        for begin in range(0, max(table.num_rows, 1), _ROW_GROUP):
+            writer.write_table(_used(table.slice(begin, _ROW_GROUP)))
+
+
 def _ids(file: str) -> str:
     return file.removesuffix(_PARQUET) + _IDS
 
@@ -131,14 +133,18 @@ def _used(table: Any) -> Any:
 def _used_of(column: Any) -> Any:
     texts = column.dictionary
     codes = column.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
-    used = np.zeros(len(texts) + 1, np.bool_)
-    used[codes] = True
-    used[-1] = False
-    if used[:-1].all():
-        return column
-    numbers = np.cumsum(used) - 1
-    indices = pa.array(numbers[codes], column.type.index_type, mask=codes == len(texts))
-    return pa.DictionaryArray.from_arrays(indices, texts.filter(pa.array(used[:-1])))
+    if len(texts) > len(codes):
+        # Few rows of a large table: to sort them takes less time than to go through all its texts.
+        used, numbers = np.unique(codes, return_inverse=True)
+        used = used[used < len(texts)]
+    else:
+        occurs = np.zeros(len(texts) + 1, np.bool_)
+        occurs[codes] = True
+        used, numbers = np.flatnonzero(occurs[:-1]), (np.cumsum(occurs) - 1)[codes]
+        if len(used) == len(texts):
+            return column
+    indices = pa.array(numbers, column.type.index_type, mask=codes == len(texts))
+    return pa.DictionaryArray.from_arrays(indices, texts.take(pa.array(used)))
 
 
 def combined(tables: Iterable[Any]) -> Any:

@@ -8,6 +8,7 @@ import sys
 import threading
 from datetime import UTC, date, datetime, timedelta
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,6 +17,7 @@ from analytics_middleware.outbox.base import LeaseLost
 from analytics_middleware.store import Insights
 from analytics_middleware.store.catalogue import Conflict
 from analytics_middleware.store.sealing import SealingPace
+from analytics_middleware.store.segments import Segments
 
 from .conftest import LoggedStore, seal
 
@@ -373,3 +375,16 @@ def test_a_data_directory_that_is_copied_while_in_use_answers_the_same(store, tm
     other = LoggedStore(copy)
     assert ids(other) == ids(store)
     other.close()
+
+
+def test_a_part_of_a_file_has_only_the_texts_of_its_own_rows(tmp_path):
+    """Or a file of many different texts, such as URLs, would be as many times as large as it has parts."""
+    count = 150_000
+    texts = [f"/{number % (count - 5):08}" if number % 7 else None for number in range(count)]
+    segments = Segments(tmp_path)
+    file = segments.write("recent", pa.table({"url": pa.array(texts, pa.string()).dictionary_encode()}))
+    metadata = pq.read_metadata(segments.path(file))
+    assert metadata.num_row_groups == 3
+    parts = [metadata.row_group(index) for index in range(3)]
+    assert all(part.column(0).total_uncompressed_size < 20 * part.num_rows for part in parts)
+    assert segments.open(file).read().column("url").to_pylist() == texts
