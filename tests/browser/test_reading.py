@@ -168,3 +168,16 @@ def test_a_new_share_link_is_ready_to_be_copied(site: Served, watched: Any):
     shown.get_by_role("button", name="Make a link").click()
     shown.wait_for_url("**/saved?made=*")
     assert shown.evaluate("getSelection().toString()").startswith(f"{site.url}/shared/")
+
+
+def test_a_wide_heat_map_keeps_the_names_of_its_rows_and_its_heading_in_view(site: Served, watched: Any):
+    watched.page.set_viewport_size({"width": 390, "height": 844})
+    shown = watched.open(f"{site.url}/retention?period=90d")
+    head, row = shown.locator("h2"), shown.locator(".heat tbody th").last
+    places = [each.bounding_box()["x"] for each in (head, row)]
+    shown.locator(".scroll").focus()
+    for _ in range(5):
+        shown.keyboard.press("ArrowRight")
+    shown.locator(".scroll").evaluate("each => each.scrollBy({left: 100, behavior: 'instant'})")
+    assert shown.locator(".heat td").first.bounding_box()["x"] < places[1]
+    assert [each.bounding_box()["x"] for each in (head, row)] == pytest.approx(places, abs=3)
