@@ -20,7 +20,7 @@ from analytics_middleware.web.saved import saved_of  # noqa: E402
 from analytics_middleware.web.share import shares_of  # noqa: E402
 
 DESKTOP, PHONE = (1180, 820), (390, 844)
-QUALITY = 55
+QUALITY = 50
 """So that each takes less than 60 KB."""
 SHOTS: dict[str, tuple[str, tuple[int, int], str]] = {
     "overview": ("/", DESKTOP, "light"),

@@ -173,7 +173,7 @@ def test_a_new_share_link_is_ready_to_be_copied(site: Served, watched: Any):
 def test_a_wide_heat_map_keeps_the_names_of_its_rows_and_its_heading_in_view(site: Served, watched: Any):
     watched.page.set_viewport_size({"width": 390, "height": 844})
     shown = watched.open(f"{site.url}/retention?period=90d")
-    head, row = shown.locator("h2"), shown.locator(".heat tbody th").last
+    head, row = shown.locator(".card h2"), shown.locator(".heat tbody th").last
     places = [each.bounding_box()["x"] for each in (head, row)]
     shown.locator(".scroll").focus()
     for _ in range(5):
