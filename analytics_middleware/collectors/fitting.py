@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from analytics_middleware.counters import Counters
+from analytics_middleware.enrich.referrer import utm_parameters
 from analytics_middleware.event import Event
 from analytics_middleware.properties import Scalar
 
@@ -107,14 +108,21 @@ def money(event: Event) -> dict[str, Any]:
 
 
 def campaign(event: Event, prefix: str) -> dict[str, str]:
-    """Return the visitor's campaign, by UTM's names with *prefix*. A referrer alone is no campaign."""
+    """Return the event's campaign, by UTM's names with *prefix*: the UTM parameters of its URL, as written.
+
+    What a referrer or a click id tells is no campaign: a destination would take it for parameters that nobody set.
+    """
     visit = event.visit
+    written = utm_parameters(event.url)
+    if not written and visit.campaign is None:
+        return {}
     known = {
-        "source": visit.source if visit.campaign or visit.medium else None,
+        "source": visit.source,
         "medium": visit.medium,
         "campaign": visit.campaign,
         "term": visit.term,
         "content": visit.content,
+        **written,
     }
     return {f"{prefix}{name}": value for name, value in known.items() if value is not None}
 

@@ -116,7 +116,8 @@ class OTLPCollector(HTTPCollector):
             "http.route": event.matched_pattern,
             "http.request.method": event.method,
             "http.response.status_code": event.status_code,
-            "http.request.header.referer": event.referrer,
+            # The semantic conventions give each header as a list of its values.
+            "http.request.header.referer": None if event.referrer is None else [event.referrer],
             "analytics.duration_ms": known.get("duration_ms"),
             "analytics.locale": event.locale,
             "analytics.channel": event.visit.channel,
@@ -155,6 +156,8 @@ def _any_value(value: Any) -> dict[str, Any]:
         case int():
             # The protocol's JSON form writes 64-bit integers as text, because JSON numbers may lose digits.
             return {"intValue": str(value)}
+        case list():
+            return {"arrayValue": {"values": [_any_value(each) for each in value]}}  # pyright: ignore[reportUnknownVariableType]
         case float() | Decimal():
             return {"doubleValue": value}
         case _:

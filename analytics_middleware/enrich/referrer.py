@@ -78,6 +78,15 @@ def attribute(url: str | None, referrer: str | None, own_host: str | None) -> At
     return _attribute(query, match[1] if match else "", own_host or "")
 
 
+def utm_parameters(url: str | None) -> dict[str, str]:
+    """Return the UTM parameters of *url* as written, by their names without ``utm_``."""
+    if not url or "utm_" not in url.lower():
+        return {}
+    parameters = _parameters(url.partition("#")[0].partition("?")[2][:MAX_QUERY])
+    values = {name.removeprefix("utm_"): _value(parameters, name) for name in _UTM}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def site_of(host: str) -> Site | None:
     """Return the known site that *host* (lower case, without ``www.``) belongs to, or None."""
     if site := EXACT_HOSTS.get(host):

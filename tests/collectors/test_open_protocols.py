@@ -70,6 +70,7 @@ def test_otlp_records(server: Server) -> None:
         200,
     )
     assert (flat["analytics.revenue.amount"], flat["analytics.property.seats"]) == (29.99, 3)
+    assert flat["http.request.header.referer"] == ["https://search.example/"]
 
 
 def test_otlp_partial_success_is_never_sent_again(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from destinations.amplitude import Amplitude
@@ -66,6 +67,22 @@ def test_posthog_identify_never_merges_a_cookieless_visitor(server: Server) -> N
     assert first["properties"]["$unset"] == ["old"]
     assert "$anon_distinct_id" not in first["properties"]
     assert second["properties"]["$anon_distinct_id"] == "f" * 32
+
+
+@pytest.mark.parametrize("vendor", [PostHog(), Mixpanel(), Segment()], ids=lambda vendor: vendor.name)
+def test_a_referrer_is_no_campaign(server: Server, vendor: Any) -> None:
+    """Reports by UTM parameters count links that somebody tagged, as written, and not what we derived."""
+    found = Visit(source="Google", medium="organic", channel="Organic Search")
+    tagged = Visit(source="Google", medium="cpc", channel="Paid Search")
+    url = "https://shop.example/p/2?utm_source=google&utm_medium=cpc"
+    sent(vendor, server, numbered(1, url="https://shop.example/p/1", visit=found), numbered(2, url=url, visit=tagged))
+    first, second = vendor.events if isinstance(vendor, Mixpanel) else vendor.bodies[0]["batch"]
+    if isinstance(vendor, Segment):
+        assert "campaign" not in first["context"]
+        assert second["context"]["campaign"] == {"source": "google", "medium": "cpc"}
+    else:
+        assert not [name for name in first["properties"] if name.startswith("utm_")]
+        assert (second["properties"]["utm_source"], second["properties"]["utm_medium"]) == ("google", "cpc")
 
 
 @pytest.mark.parametrize("kind", [Segment, RudderStack])

@@ -10,6 +10,8 @@ from .vendor import LOOPBACK, SECRET, Vendor
 
 def value_of(value: dict[str, Any]) -> Any:
     ((kind, content),) = value.items()
+    if kind == "arrayValue":
+        return [value_of(each) for each in content["values"]]
     return int(content) if kind == "intValue" else content
 
 
