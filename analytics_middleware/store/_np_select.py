@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
+from heapq import nsmallest
 from typing import Any, TypeVar
 
 from analytics_middleware.event import EventType
@@ -245,11 +246,11 @@ def top(frame: Frame, field: str, counted: NDArray[Any], limit: int) -> list[tup
     _, texts, counts = _by_text(frame, field, counted)
     there = np.flatnonzero(counts[:-1])
     if len(there) > 4 * limit:
-        # Sort by text only those that can make the list.
+        # Compare the texts only of those that can make the list.
         least = np.partition(counts[there], -limit)[-limit]
         there = there[counts[there] >= least]
-    ranked = sorted(((texts[number], int(counts[number])) for number in there.tolist()), key=lambda p: (-p[1], p[0]))
-    return ranked[:limit]
+    found = nsmallest(limit, zip((-counts[there]).tolist(), [texts[number] for number in there.tolist()], strict=True))
+    return [(text, -count) for count, text in found]
 
 
 def pages(frame: Frame, table: Table) -> Mask:

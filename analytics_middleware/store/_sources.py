@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from analytics_middleware.event import EventType
 from analytics_middleware.money import Money
@@ -10,10 +12,11 @@ from analytics_middleware.store._arrays import Codes, Floats, Int32s, Int64s, Ma
 from analytics_middleware.store._vocabulary import Vocabularies, Vocabulary
 from analytics_middleware.store.actors import Actors
 from analytics_middleware.store.columns import PROPERTY, USER, actor_kind, from_json, to_json
-from analytics_middleware.store.filters import as_text
 
 NUMERIC = frozenset({"duration", "revenue", "revenue_minor", "timestamp"})
 """Fields stored as numbers, whose values seldom repeat."""
+_NULL: Final = msgspec.Raw(b"null")
+_values: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Source(Protocol):
@@ -78,10 +81,11 @@ def encode_property(vocabulary: Vocabulary, field: str, column: Any) -> Codes:
 def names_in(column: Any, but: Set[str] = frozenset()) -> Counter[str]:
     """Return how many of the JSON objects in *column* have each property, except those in *but*."""
     counts: Counter[str] = Counter()
-    for found in pc.value_counts(column.drop_null()).to_pylist():
-        for name, value in from_json(found["values"]).items():
-            if name not in but and as_text(value) is not None:
-                counts[name] += found["counts"]
+    found = pc.value_counts(column.drop_null())
+    for text, count in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
+        for name, value in _values(text).items():
+            if name not in but and value != _NULL:
+                counts[name] += count
     return counts
 
 
