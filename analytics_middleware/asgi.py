@@ -142,7 +142,10 @@ class AnalyticsMiddleware:
         server = scope.get("server")
         if server is not None:
             context.host_fallback = server[0]
-        context.root = (scope.get("app"), scope.get("root_path", ""))
+        root: str = scope.get("root_path", "")
+        if root and context.path.startswith(root):
+            context.note_path_below(context.path[len(root) :])
+        context.root = (scope.get("app"), root)
         context.source = scope
         context.describe = self.describe
         return context

@@ -93,6 +93,10 @@ class RequestContext:
     def __init__(self, analytics: "Analytics") -> None:
         self.analytics = analytics
 
+    def note_path_below(self, path: str) -> None:
+        """Leave the request out if *path*, without the prefix that the application is mounted at, is excluded."""
+        self.excluded = self.excluded or self.analytics.exclusions.path(path or "/")
+
     def read_framework_facts(self) -> None:
         """Read route, user and locale from the framework, as they are now."""
         describe = self.describe

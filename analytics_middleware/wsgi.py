@@ -82,6 +82,8 @@ class AnalyticsMiddleware:
         context.headers = wsgi_headers(environ)
         context.host_fallback = environ.get("SERVER_NAME", "")
         context.root = environ.get("SCRIPT_NAME", "")
+        if context.root:
+            context.note_path_below(decoded(environ.get("PATH_INFO", "")))
         context.source = environ
         context.describe = self.describe
         return context

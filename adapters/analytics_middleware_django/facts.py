@@ -36,6 +36,8 @@ def enter(analytics: Analytics, request: Any) -> RequestContext | None:
     # Not from the environ, in which Django has replaced the path by its decoded text. The scheme is the one that
     # SECURE_PROXY_SSL_HEADER gives.
     context.path = request.path
+    if request.path_info != request.path:
+        context.note_path_below(request.path_info)
     context.scheme = request.scheme or "http"
     context.query = meta.get("QUERY_STRING", "")
     context.peer = meta.get("REMOTE_ADDR")

@@ -7,7 +7,7 @@ from flask import Flask
 from flask_login import LoginManager, UserMixin, login_user
 from privacy_site import BROWSER, SECRET, Page
 
-from analytics_middleware import Analytics, track
+from analytics_middleware import Analytics, track, wsgi
 from analytics_middleware.context import current
 from analytics_middleware.exclusions import Exclusions, is_staff, parse
 from analytics_middleware.request import Request
@@ -66,6 +66,32 @@ def test_a_path_that_is_excluded_still_has_what_its_view_tracks_by_name(build):
     site = build("asgi", {"/internal/x": tracking}, exclude=["/internal/*"])
     site.visit("/internal/x")
     assert [event.event_name for event in site.events] == ["seen"]
+
+
+@pytest.mark.parametrize("adapter", ["asgi", "wsgi"])
+def test_a_path_is_excluded_as_the_application_knows_it_or_with_the_prefix_it_is_mounted_at(adapter, analytics_events):
+    analytics = Analytics(exclude=["/health", "/shop/admin/*"])
+    for path in ("/health", "/admin/users", "/healthy"):
+        if adapter == "asgi":
+            scope = {"type": "http", "method": "POST", "path": f"/shop{path}", "root_path": "/shop", "headers": []}
+            asyncio.run(AnalyticsMiddleware(nothing_async, analytics=analytics)(scope, None, heard))
+        else:
+            environ = {"REQUEST_METHOD": "POST", "SCRIPT_NAME": "/shop", "PATH_INFO": path}
+            wsgi.AnalyticsMiddleware(nothing, analytics=analytics)(environ, lambda *_: None).close()
+    assert [event.path for event in analytics_events] == ["/shop/healthy"]
+
+
+async def nothing_async(scope, receive, send):
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+async def heard(message): ...
+
+
+def nothing(environ, start_response):
+    start_response("204 No Content", [])
+    return []
 
 
 def test_excluded_visitors_are_given_no_cookie(build):

@@ -60,6 +60,12 @@ def test_a_script_name_is_in_the_path_and_not_in_the_pattern(analytics_events: l
     assert (event.path, event.matched_pattern) == ("/app/page", "/page")
 
 
+def test_a_path_is_excluded_without_the_script_name_too(analytics_events: list[Any]) -> None:
+    with override_settings(ANALYTICS={"EXCLUDE": ["/page"]}):
+        Client().get("/page", SCRIPT_NAME="/app")
+    assert analytics_events == []
+
+
 def test_an_actions_name_is_the_name_of_its_url_or_else_of_its_view(analytics_events: list[Any]) -> None:
     client = Client()
     client.post("/shop/eu/items/7/")
