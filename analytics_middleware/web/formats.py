@@ -22,6 +22,8 @@ _OPERATORS: Final = {
     "lt": "<",
     "lte": "≤",
 }
+_OWN: Final = ("properties.", "traits.")
+"""What fields that the application named begin with."""
 _FIELDS: Final = {"matched_pattern": "route", "name": "event"}
 
 
@@ -160,12 +162,22 @@ def shortened(text: object, most: int = 120) -> str:
     return whole if len(whole) <= most else whole[: most - 1] + "…"
 
 
+def field_called(words: str) -> str:
+    """Return the name of the field that `condition` writes as *words*."""
+    if words.startswith(_OWN):
+        return words
+    plain = words.lower().replace(" ", "_")
+    return next((field for field, called in _FIELDS.items() if called == plain), plain)
+
+
 def condition(each: Filter) -> str:
     """Return a filter as words."""
-    field = _FIELDS.get(each.field, each.field).replace("_", " ")
+    own = each.field.startswith(_OWN)
+    field = each.field if own else _FIELDS.get(each.field, each.field).replace("_", " ")
     words = f"{field} {_OPERATORS[each.op]}"
     if each.op in ("exists", "not_exists"):
         return words
-    value: Any = each.value
+    given: Any = each.value
+    value: Any = int(given) if isinstance(given, float) and given.is_integer() else given
     listed = ", ".join(sorted(map(str, value))) if each.op in ("in", "not_in") else value
     return f"{words} {shortened(listed, 60) or '(blank)'}"

@@ -9,9 +9,10 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -174,6 +175,23 @@ def test_a_filter_from_the_form_becomes_part_of_the_address(dashboard: Site):
     assert asked["period"] == ["7d"]
     assert json.loads(asked["where"][0]) == [{"field": "country", "op": "eq", "value": "DE"}]
     assert set(asked) == {"period", "where"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "made", "chip"),
+    [
+        ("Route", {"field": "matched_pattern", "op": "eq", "value": "5"}, "route is 5"),
+        ("event", {"field": "name", "op": "eq", "value": "5"}, "event is 5"),
+        ("status code", {"field": "status_code", "op": "gte", "value": 5}, "status code ≥ 5"),
+        ("properties.My_plan", {"field": "properties.My_plan", "op": "gte", "value": 5}, "properties.My_plan ≥ 5"),
+    ],
+)
+def test_a_field_may_be_called_as_a_filter_shows_it(dashboard: Site, typed: str, made: dict[str, Any], chip: str):
+    query = urlencode({"filter_field": typed, "filter_op": made["op"], "filter_value": "5"})
+    answer = dashboard.ask("GET", f"/analytics/?{query}", headers=READER)
+    location = answer.header("location") or ""
+    assert json.loads(parse_qs(urlsplit(location).query)["where"][0]) == [made]
+    assert f"Remove filter: {chip}" in unescape(dashboard.ask("GET", location, headers=READER).body.decode())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from analytics_middleware.store.calendar import Unit, day_start, local_day, zone
 from analytics_middleware.store.filters import OPERATORS, Filter, QuestionError, check_field
 from analytics_middleware.store.insights import Insights
 from analytics_middleware.store.parameters import check_year, check_zone
+from analytics_middleware.web.formats import field_called
 from analytics_middleware.web.parameters import Parameter, choice, filters, flag, text
 from analytics_middleware.web.saved import Annotation
 
@@ -168,7 +169,7 @@ def _before(first: date, last: date, tz: str, now: datetime) -> tuple[Span | Non
 
 def added_filter(asked: dict[str, Any]) -> dict[str, Any] | None:
     """Return the filter in the form fields of *asked*, in the format of `where`; None if there is none."""
-    field: str = (asked.get("filter_field") or "").strip()
+    field = field_called((asked.get("filter_field") or "").strip())
     if not field:
         return None
     check_field(field, "filter_field")
