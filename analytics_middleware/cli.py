@@ -10,11 +10,13 @@ import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from io import TextIOWrapper
 from typing import Any, Final, NoReturn
 
 from analytics_middleware import __version__
 from analytics_middleware.commands import COMMANDS, load
 from analytics_middleware.errors import AnalyticsError
+from analytics_middleware.plain_text import ESCAPED
 
 PROGRAM: Final = "analytics-middleware"
 
@@ -48,6 +50,9 @@ def main(
     its application as *application*.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=ESCAPED)
     try:
         arguments = make_parser(words, program).parse_args(words)
         arguments.application = application

@@ -1,7 +1,22 @@
 """Plain text for terminals and messages: control characters escaped, rows as aligned columns."""
 
+import codecs
+import json
 import re
 from collections.abc import Sequence
+from typing import Final
+
+ESCAPED: Final = "analytics_middleware.escaped"
+"""An error handler for encodings that lack a character, such as ASCII's: it is written as JSON escapes it."""
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+codecs.register_error(ESCAPED, _escape)
 
 
 def printable(text: str) -> str:

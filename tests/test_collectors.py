@@ -100,6 +100,20 @@ def test_the_stream_is_what_sys_stdout_is_when_an_event_comes(capsys, monkeypatc
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_an_output_that_lacks_characters_gets_them_escaped(encoding):
+    """A stranger's path must not stop the collector where the server's locale is ASCII."""
+    event = Event(event_name="käse", path="/кофе", properties={"mood": "😀"})
+    written = io.TextIOWrapper(io.BytesIO(), encoding)
+    for pretty in (False, True):
+        StdoutCollector(stream=written, pretty=pretty).collect(event)
+    written.seek(0)
+    as_json, readable = written.read().splitlines()
+    again = Event.decode(as_json)
+    assert (again.name, again.path, again.properties) == (event.name, event.path, event.properties)
+    assert {"ascii": "k\\u00e4se", "latin-1": "käse"}.get(encoding, "mood='😀'") in readable
+
+
 def test_stdout_gets_no_raw_address_unless_asked():
     assert list(StdoutCollector().needs) == []
     assert list(StdoutCollector(client_ip=True).needs) == ["client_ip"]

@@ -592,3 +592,27 @@ def test_an_analytics_object_that_is_dropped_lets_the_process_end(run):
         """
     )
     assert result.names == [f"e{number}" for number in range(5)]
+
+
+def test_where_the_locale_is_ascii_all_texts_are_recorded_and_printed(run, monkeypatch):
+    """As in an interpreter that a web server embeds: such a one does not change to UTF-8 by itself."""
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    result = run(
+        """
+        import codecs
+        from analytics_middleware import cli
+        from analytics_middleware.collectors import StdoutCollector
+        from analytics_middleware.enrich.user_agent import is_crawler
+        assert codecs.lookup(sys.stdout.encoding).name == "ascii"
+        assert is_crawler("Mozilla/4.5 (compatible; HTTrack 3.0x; Windows 98)")
+        analytics = Analytics([StdoutCollector()], data_dir="data", store=None)
+        analytics.track("k\\u00e4se", {"mood": "\\U0001f600"})
+        assert analytics.flush(8)
+        analytics.close()
+        assert cli.main(["tail", "--data-dir", "data", "--since", "1h", "--no-follow", "--json"]) == 0
+        """
+    )
+    collected, shown = map(json.loads, result.stdout.splitlines())
+    assert collected["event_name"] == shown["event_name"] == "käse"
+    assert collected["properties"] == {"mood": "😀"}

@@ -5,7 +5,7 @@ from typing import TextIO
 
 from analytics_middleware.collectors.base import BaseCollector
 from analytics_middleware.event import Event
-from analytics_middleware.plain_text import printable
+from analytics_middleware.plain_text import ESCAPED, printable
 
 
 class StdoutCollector(BaseCollector):
@@ -31,7 +31,12 @@ class StdoutCollector(BaseCollector):
         """Write one line."""
         line = _readable(event) if self._pretty else event.encode().decode()
         # Looked up at each call, because tests and servers replace sys.stdout.
-        (self._stream or sys.stdout).write(line + "\n")
+        stream = self._stream or sys.stdout
+        try:
+            stream.write(line + "\n")
+        except UnicodeEncodeError:
+            # A server's locale may be ASCII, and strangers write names and paths.
+            stream.write(line.encode(stream.encoding, ESCAPED).decode(stream.encoding) + "\n")
 
     def flush(self) -> None:
         """Flush the stream."""

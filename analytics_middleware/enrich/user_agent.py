@@ -1,10 +1,13 @@
 """What a User-Agent header says about the browser, and whether it is a crawler's."""
 
 import importlib
+import json
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 MAX_USER_AGENT: Final = 512
@@ -132,7 +135,7 @@ def _ua_parser() -> Callable[[str], Any] | None:
 
 def load() -> None:
     """Import the optional packages now: a fork during an import in a thread leaves a lock that is never released."""
-    for name in ("ua_parser", "ua_parser_builtins.lazy", "crawleruseragents"):
+    for name in ("ua_parser", "ua_parser_builtins.lazy"):
         with suppress(ImportError):
             importlib.import_module(name)
 
@@ -145,11 +148,15 @@ _ESCAPED = re.compile(r"\\(.)")
 @cache
 def _crawler_patterns() -> tuple[re.Pattern[str], ...]:
     """Return the installed list compiled, or nothing when it is not installed."""
-    try:
-        module: Any = importlib.import_module("crawleruseragents")
-    except ImportError:
+    spec = find_spec("crawleruseragents")
+    if spec is None or spec.origin is None:
         return ()
-    entries = [str(entry["pattern"]) for entry in module.CRAWLER_USER_AGENTS_DATA]
+    try:
+        # Not through the package: it reads the file in the locale's encoding, which is ASCII in some servers.
+        listed = json.loads(Path(spec.origin).with_name("crawler-user-agents.json").read_bytes())
+    except OSError:
+        return ()
+    entries = [str(entry["pattern"]) for entry in listed]
     words = [_ESCAPED.sub(r"\1", entry) for entry in entries if _PLAIN.fullmatch(entry)]
     others = [f"(?:{entry})" for entry in entries if not _PLAIN.fullmatch(entry)]
     return tuple(re.compile(pattern) for pattern in (_any_of(words), "|".join(others)) if pattern)

@@ -1,6 +1,8 @@
 """What kind of file system the data directory is on: SQLite's locks don't hold on those of a network."""
 
 import os
+import re
+import sys
 from pathlib import Path
 
 from analytics_middleware.errors import ConfigurationError
@@ -48,14 +50,14 @@ def refuse_network_file_system(directory: Path) -> None:
 def file_system(directory: Path) -> str | None:
     """Return the type of the file system that *directory* is on, or None if the system doesn't tell."""
     try:
-        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        mounts = Path("/proc/self/mounts").read_text(sys.getfilesystemencoding(), "surrogateescape").splitlines()
         target = os.path.realpath(directory)
     except OSError:
         return None
     best, kind = "", None
     for line in mounts:
         _, point, name, *_ = line.split(" ")
-        point = point.encode().decode("unicode_escape").rstrip("/")
+        point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point).rstrip("/")
         if (target == point or target.startswith(point + "/")) and len(point) >= len(best):
             best, kind = point, name
     return kind

@@ -93,5 +93,5 @@ def _server() -> str:
     started = ""
     with suppress(OSError):
         # Field 22 (proc_pid_stat(5)), counted from the end of the second, which may contain anything.
-        started = Path(f"/proc/{group}/stat").read_text().rpartition(")")[2].split()[19]
+        started = Path(f"/proc/{group}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     return f"{group}-{started}"
