@@ -7,8 +7,10 @@ records it, neither during a rolling deploy nor when two applications share a di
 import hashlib
 import os
 import struct
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final, cast
 
@@ -51,7 +53,8 @@ _PAIR = struct.Struct("!BBB36sBI")
 def greeting(settings: Settings, collectors: Sequence[Collector]) -> bytes:
     """Return the line that a worker begins with: the version, and a digest of what events depend on.
 
-    Functions count by their names: whether their code is the same, nobody can tell.
+    Functions count by their names and by the source of their modules, so that new code of a processor is not left to a
+    worker that still runs the old one.
     """
     shaping = [(name, _plain(getattr(settings, name))) for name in _SHAPING]
     needs = sorted((need, bool(option(each, "third_party"))) for each in collectors for need in option(each, "needs"))
@@ -67,7 +70,18 @@ def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     kind = type(value)
-    return f"{getattr(value, '__module__', kind.__module__)}.{getattr(value, '__qualname__', kind.__qualname__)}"
+    module = str(getattr(value, "__module__", kind.__module__))
+    return module, getattr(value, "__qualname__", kind.__qualname__), _source(module)
+
+
+@cache
+def _source(module: str) -> str:
+    """Return a digest of the source of *module*, as it was when this process first asked: near the time it ran it."""
+    try:
+        source = Path(sys.modules[module].__file__ or "").read_bytes()
+    except (KeyError, AttributeError, OSError):
+        return ""
+    return hashlib.sha256(source).hexdigest()
 
 
 def frame(first_id: str, items: Sequence[bytes]) -> bytes:

@@ -487,6 +487,39 @@ def test_a_worker_whose_settings_make_other_events_is_left_alone(host: Host, set
     assert [host.recorded_by(f"x {number}") for number in range(5)] == ["web"] * 5
 
 
+GREETING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from shop import leave_out, Marker
+from analytics_middleware.relay.wire import greeting
+from analytics_middleware.settings import Settings
+given = {"processors": [Marker()], "consent": leave_out, "data_dir": "data"}
+print(greeting(Settings.from_mapping(given), []))
+"""
+SHOP = """
+def leave_out(request):
+    return True
+
+class Marker:
+    def __call__(self, event):
+        return event
+"""
+
+
+def test_a_worker_that_has_other_code_of_a_processor_is_left_alone(tmp_path: Path):
+    """Wherever the same code stands, and whenever it was put there, it is the same."""
+
+    def greeting(directory: str, source: str) -> bytes:
+        (tmp_path / directory).mkdir(exist_ok=True)
+        (tmp_path / directory / "shop.py").write_text(source)
+        command = [sys.executable, "-B", "-c", GREETING, str(tmp_path / directory)]
+        return subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE).stdout
+
+    old = greeting("old", SHOP)
+    assert greeting("same", SHOP) == old
+    assert greeting("new", SHOP.replace("return event", "return None")) != old
+
+
 @pytest.mark.parametrize(
     "noise",
     [
@@ -517,13 +550,14 @@ def test_a_forked_child_has_a_connection_of_its_own(host: Host, tmp_path: Path):
     host.track_until("worker")
     # A process of its own, with no worker's threads in it.
     program = f"""
-import os, time
+import os, sys, time
+from importlib.util import module_from_spec, spec_from_file_location
 from analytics_middleware import Analytics
-def mark(event):
-    event.properties["recorded by"] = "web"
-    return event
-# The worker's function, by its name.
-mark.__module__, mark.__qualname__ = {marked("").__module__!r}, {marked("").__qualname__!r}
+# The worker's function: it counts by its module.
+spec = spec_from_file_location({__name__!r}, {__file__!r})
+sys.modules[{__name__!r}] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules[{__name__!r}])
+mark = sys.modules[{__name__!r}].marked("web")
 analytics = Analytics(
     [], data_dir={str(host.directory)!r}, enabled=True, store=None, background=False, processors=[mark]
 )
