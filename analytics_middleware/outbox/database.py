@@ -76,7 +76,9 @@ class Database:
                     connection.execute("COMMIT")
                 except BaseException:
                     if connection.in_transaction:
-                        connection.execute("ROLLBACK")
+                        # It fails if the disk does, and SQLite has rolled back by then.
+                        with suppress(sqlite3.Error):
+                            connection.execute("ROLLBACK")
                     raise
                 self._checkpoint_if_long(connection)
 
@@ -249,7 +251,7 @@ class Database:
                 yield
             finally:
                 self._in_write = False
-                fcntl.flock(fd, fcntl.LOCK_UN)
+                self._unlock(fd)
 
     def _lock_file(self) -> int:
         if self._lock_fd is not None and not os.fstat(self._lock_fd).st_nlink and self.directory.exists():
@@ -273,6 +275,14 @@ class Database:
                 time.sleep(_LOCK_POLL)
             else:
                 return
+
+    def _unlock(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        except OSError:
+            # Closing unlocks, too. The transaction is committed, so it must not look failed.
+            os.close(fd)
+            self._lock_fd = None
 
     def _checkpoint_if_long(self, connection: sqlite3.Connection) -> None:
         try:

@@ -1,5 +1,7 @@
 """The log on disk: who may read it, who may write it, and what it survives."""
 
+import errno
+import fcntl
 import json
 import os
 import sqlite3
@@ -1143,6 +1145,25 @@ def test_a_lock_file_that_was_removed_is_made_anew(make):
     other.database.give_up_at(0.0)
     with one.database.locked(), pytest.raises(TimeoutError):
         other.append(drafts(3, 3), {})
+
+
+def test_what_is_committed_does_not_look_failed_when_the_lock_cannot_be_given_back(make, monkeypatch):
+    outbox, other = make(), make()
+    outbox.register("a")
+    flock = fcntl.flock
+
+    def fail(fd, operation):
+        if operation == fcntl.LOCK_UN:
+            raise OSError(errno.ENOLCK, "no locks available")
+        flock(fd, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", fail)
+        outbox.append(drafts(1, 1), {})
+    other.database.give_up_at(0.0)
+    other.append(drafts(2, 2), {})
+    outbox.append(drafts(3, 3), {})
+    assert deliver(outbox) == ["1", "2", "3"]
 
 
 def test_a_damaged_database_keeps_events_in_memory_and_is_left_as_it_is(tmp_path, caplog):
