@@ -155,6 +155,13 @@ def test_the_chart_tells_its_numbers_to_pointer_keyboard_and_screen_reader(sites
     shown.keyboard.press("ArrowRight")
     shown.keyboard.press("ArrowRight")
     assert shown.locator(".tip").is_visible()
+    shown.keyboard.press("Home")
+    first = shown.locator(".chart tbody th").first.inner_text()
+    assert shown.locator(".tip b").inner_text() == first
+    shown.keyboard.press("Escape")
+    assert not shown.locator(".tip").is_visible()
+    shown.keyboard.press("Home")
+    assert shown.locator(".tip b").inner_text() == first
     # Today is not over: what leads to it is dotted.
     assert shown.locator("polyline.dotted").count() == 1
 

@@ -17,7 +17,7 @@
     drawing.append(line, tip);
     drawing.tabIndex = 0;
     drawing.setAttribute("role", "group");
-    drawing.setAttribute("aria-label", "Chart; arrow keys go through its points");
+    drawing.setAttribute("aria-label", "Chart; arrow keys, Home and End go through its points");
     let at = rows.length - 1;
     const show = (index) => {
       at = Math.max(0, Math.min(rows.length - 1, index));
@@ -45,10 +45,11 @@
     drawing.addEventListener("pointerleave", () => drawing.classList.remove("pointed"));
     drawing.addEventListener("blur", () => drawing.classList.remove("pointed"));
     drawing.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
       if (!step) return;
       event.preventDefault();
-      show(drawing.classList.contains("pointed") ? at + step : at);
+      // The first arrow key shows the last point.
+      show(drawing.classList.contains("pointed") || !Number.isFinite(step) ? at + step : at);
     });
   };
   // Countries: the style sheet shows the name beside the code.
@@ -113,6 +114,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
     if (event.key === "Escape") {
       close();
+      document.querySelectorAll(".pointed").forEach((each) => each.classList.remove("pointed"));
     } else if (event.target.closest("input, select, textarea") || !keys?.checked) {
       // Keys are text in fields.
     } else if (event.key === "?") {
