@@ -59,10 +59,12 @@ def static_file(request: WebRequest, name: str) -> WebResponse:
     found = static_files().get(name)
     if found is None:
         raise Refusal(404, "not_found", "There is no such file.")
-    content, kind, _ = found
-    # Its address contains its version, so what it leads to never changes.
-    cached = ("cache-control", "public, max-age=31536000, immutable")
-    return WebResponse(200, content, [("content-type", kind), cached, ("x-content-type-options", "nosniff")])
+    content, kind, version = found
+    # What an address with this version leads to never changes. While a new release is rolled out, it may be asked of
+    # the old one, whose file must not be kept under the new one's address.
+    kept = "public, max-age=31536000, immutable" if request.facts.query == f"v={version}" else "no-store"
+    headers = [("content-type", kind), ("cache-control", kept), ("x-content-type-options", "nosniff")]
+    return WebResponse(200, content, headers)
 
 
 def csv_file(page: str, tables: dict[str, Table], name: str | None, scope: Scope) -> WebResponse:

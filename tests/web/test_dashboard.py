@@ -98,6 +98,9 @@ def test_what_pages_load_is_public_kept_and_at_an_address_that_changes_with_it(d
         assert (answer.status, answer.header("content-type")) == (200, f"{kind}; charset=utf-8")
         assert "immutable" in (answer.header("cache-control") or "")
         assert answer.header("x-content-type-options") == "nosniff"
+        # As a page of the next release asks, while servers are exchanged one after the other.
+        of_the_next = dashboard.ask("GET", f"/analytics/static/{name}?v=0123456789ab")
+        assert (of_the_next.status, of_the_next.header("cache-control")) == (200, "no-store")
     for path in ("../dashboard.py", "..%2Fdashboard.py", "%2Fetc%2Fpasswd", "no-such-file"):
         assert dashboard.ask("GET", f"/analytics/static/{path}").status in (400, 401, 404)
 
