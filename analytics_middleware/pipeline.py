@@ -62,7 +62,8 @@ class Pipeline:
         self._processors = settings.processors
         self._environment = settings.environment
         self._client_ip = enricher.client_ip
-        self._look_for_proxies = 0 if settings.trusted_proxies else _LOOKED_AT_FOR_PROXIES
+        self._behind_proxy = bool(settings.trusted_proxies)
+        self._look_for_proxies = 0 if self._behind_proxy else _LOOKED_AT_FOR_PROXIES
 
     def drafts(self, items: Iterable[Submission]) -> list[Draft]:
         """Return the log entries for *items*. An item that fails is counted, logged and left out."""
@@ -173,7 +174,7 @@ class Pipeline:
         if self._look_for_proxies:
             self._look_for_proxy(request)
         url, path, hostname = _location(
-            context.scheme, request.host, request.host_fallback, context.path, context.query
+            self._scheme(request), request.host, request.host_fallback, context.path, context.query
         )
         user_agent = request.header("user-agent")
         referrer = request.header("referer")
@@ -196,6 +197,14 @@ class Pipeline:
             visit=Visit(trace_id=trace_id_of(context.trace, request)),
             request=request,
         )
+
+    def _scheme(self, request: Request) -> str:
+        """Return the scheme of the URL that the visitor asked for; a trusted proxy that ends TLS tells it."""
+        if self._behind_proxy and request.scheme == "http" and self._client_ip.trusts_peer(request):
+            told = request.header("x-forwarded-proto") or ""
+            if told.partition(",")[0].strip().lower() == "https":
+                return "https"
+        return request.scheme
 
     def _look_for_proxy(self, request: Request) -> None:
         """Count a proxy's header that is not trusted, for `doctor`: all visitors seem to have the proxy's address."""

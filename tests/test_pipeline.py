@@ -66,6 +66,22 @@ def test_a_processor_sees_the_request_and_what_the_view_said(serve, analytics_ev
     assert analytics_events[0].request is None
 
 
+@pytest.mark.parametrize(
+    ("trusted", "told", "scheme"),
+    [
+        (["unix"], b"https", "https"),
+        (["unix"], b"HTTPS, http", "https"),
+        (["unix"], b"http", "http"),
+        (["unix"], b"javascript", "http"),
+        (["10.0.0.0/8"], b"https", "http"),
+        ([], b"https", "http"),
+    ],
+)
+def test_a_trusted_proxy_says_whether_the_visitor_used_tls(serve, analytics_events, trusted, told, scheme):
+    serve(Analytics(trusted_proxies=trusted), headers=[(b"host", b"shop.example"), (b"x-forwarded-proto", told)])
+    assert analytics_events[0].url == f"{scheme}://shop.example/shop"
+
+
 def test_a_processor_that_returns_none_drops_the_event_and_the_next_ones_are_not_asked(analytics_events):
     asked = []
     analytics = Analytics(processors=[lambda event: None, asked.append])
