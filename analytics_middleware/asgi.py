@@ -52,8 +52,7 @@ class AnalyticsMiddleware:
         outer: RequestContext | None = scope.get(SCOPE_KEY)
         if outer is not None:
             # Stacked: the outermost layer owns the timing, the innermost knows route and user.
-            outer.source = scope
-            outer.describe = self.describe
+            outer.join(analytics, scope, self.describe)
             if outer.root[0] is None:
                 outer.root = (scope.get("app"), scope.get("root_path", ""))
             await self.app(scope, receive, send)

@@ -93,6 +93,13 @@ class RequestContext:
     def __init__(self, analytics: "Analytics") -> None:
         self.analytics = analytics
 
+    def join(self, analytics: "Analytics", source: Any, describe: Callable[[Any, "RequestContext"], None]) -> None:
+        """Let an inner layer with *analytics*, which knows route and user, describe the request from now on."""
+        self.source = source
+        self.describe = describe
+        if analytics is not self.analytics:
+            analytics.note_outer()
+
     def note_path_below(self, path: str) -> None:
         """Leave the request out if *path*, without the prefix that the application is mounted at, is excluded."""
         self.excluded = self.excluded or self.analytics.exclusions.path(path or "/")

@@ -45,6 +45,7 @@ class Running:
         self._hub = hub
         self._begin()
         self._at_start: list[Callable[[], None]] = []
+        self._has_outer = False
         self._immediate: Callable[[Submission], None] | None = None
         self.active = settings.active
         """Whether requests are recorded at all."""
@@ -228,6 +229,15 @@ class Running:
         self.counters.log(
             "internal", logger.warning, "analytics: an error inside; the application goes on", exc_info=True
         )
+
+    def note_outer(self) -> None:
+        """Log, once, that a request came through the middleware of another object, which records it."""
+        if not self._has_outer:
+            self._has_outer = True
+            logger.warning(
+                "analytics: requests pass the middleware of two Analytics objects: the outer one records them, and the "
+                "inner one's collectors and store get none. Give both the same object: analytics=…"
+            )
 
     def after_fork(self) -> None:
         """In a forked child: leave to the parent what is its own; threads start again when they are needed."""

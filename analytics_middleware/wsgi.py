@@ -43,8 +43,7 @@ class AnalyticsMiddleware:
         outer: RequestContext | None = environ.get(ENVIRON_KEY) or bridged_context(environ)
         if outer is not None:
             # Stacked: the outermost layer owns the timing, the innermost knows route and user.
-            outer.source = environ
-            outer.describe = self.describe
+            outer.join(self.analytics, environ, self.describe)
             return self.app(environ, start_response)
 
         context = environ[ENVIRON_KEY] = self._enter(environ)

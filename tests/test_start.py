@@ -66,6 +66,18 @@ def test_two_objects_on_one_data_directory_are_told_of_and_one_after_the_other_a
     assert str(tmp_path / "one") in line
 
 
+def test_a_middleware_inside_that_of_another_object_says_once_that_it_records_nothing(caplog):
+    outer, inner = (Analytics([FakeCollector()], enabled=True) for _ in range(2))
+    for within, said in ((outer, 0), (inner, 1)):
+        layers = [Middleware(AnalyticsMiddleware, analytics=analytics) for analytics in (outer, within)]
+        client = TestClient(Starlette(middleware=layers))
+        for _ in range(2):
+            client.get("/")
+        assert sum("two Analytics objects" in message for message in caplog.messages) == said
+    outer.close()
+    inner.close()
+
+
 def test_pages_that_are_mounted_without_the_middleware_say_so_once(caplog):
     for recorded in (False, True):
         analytics = Analytics([FakeCollector()], enabled=True, read_token="a-secret-of-32-random-characters")

@@ -26,8 +26,7 @@ def enter(analytics: Analytics, request: Any) -> RequestContext | None:
     outer = scope.get(SCOPE_KEY) if scope is not None else meta.get(ENVIRON_KEY) or bridged_context(meta)
     if outer is not None and not outer.finished:
         # Stacked: the outermost layer owns the timing, the innermost knows route and user.
-        outer.source = request
-        outer.describe = describe
+        outer.join(analytics, request, describe)
         return None
     context = RequestContext(analytics)
     context.entered = time.time()
