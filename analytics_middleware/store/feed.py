@@ -56,7 +56,8 @@ class StoreFeed:
             self._store.apply(records)
         except Exception as error:  # noqa: BLE001 - the store may be a server that is down; the log keeps the entries
             self._backoff.failed(self._clock(), None)
-            logger.warning("analytics: the store can't take events now; they wait: %s", error)
+            level = logging.WARNING if self._backoff.failures == 1 else logging.DEBUG
+            logger.log(level, "analytics: the store can't take events now; they wait: %s", error)
             settlement = Settlement(error=error_text(error), breaker=self._backoff.state)
         else:
             self._backoff.succeeded()

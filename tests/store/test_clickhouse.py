@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 from datetime import UTC, datetime, timedelta
+from errno import ECONNREFUSED
 
 import pytest
 from ports import own_port
@@ -83,9 +84,11 @@ class TestAddress:
 
     def test_nothing_is_connected_to_before_it_is_used_and_then_errors_keep_the_password(self, caplog):
         # Nobody listens there.
-        store = ClickHouseStore(f"clickhouse://ann:{PASSWORD}@127.0.0.1:{own_port()}/shop")
+        port = own_port()
+        store = ClickHouseStore(f"clickhouse://ann:{PASSWORD}@127.0.0.1:{port}/shop")
         with pytest.raises(ClickHouseError) as caught:
             store.apply([Event()])
+        assert str(caught.value) == f"clickhouse://127.0.0.1:{port}/shop: [Errno {ECONNREFUSED}] Connection refused"
         shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
         assert PASSWORD not in "".join(shown.format())
         assert PASSWORD not in caplog.text

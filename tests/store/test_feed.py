@@ -97,3 +97,20 @@ def test_what_can_not_be_read_is_passed_over_and_counted(feed):
     stats = feed._outbox.stats().consumers["store"]
     assert (stats.delivered, stats.dropped, stats.pending) == (1, {"undecodable": 1}, 0)
     assert feed.step(hurry=True) is None
+
+
+def test_an_outage_is_logged_once(feed, clock, caplog, monkeypatch):
+    def refuse(records):
+        raise OSError("down")
+
+    log(feed, 1)
+    with monkeypatch.context() as outage:
+        outage.setattr(feed._store, "apply", refuse)
+        for _ in range(3):
+            assert feed.step(hurry=True) == 0.0
+            clock[0] += 600
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "analytics: the store can't take events now; they wait: down"
+    ]
+    feed.step(hurry=True)
+    assert feed._store.sizes == [1]

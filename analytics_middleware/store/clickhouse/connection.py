@@ -1,6 +1,7 @@
 """The connection to ClickHouse: one client per process, created when first needed; errors without secrets."""
 
 import importlib
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -24,6 +25,7 @@ _LONGEST: Final = 100_000
 """Bytes of an array in one query: a server accepts at most 128 KiB per form field
 (https://clickhouse.com/docs/operations/settings/settings#http_max_field_value_size)."""
 
+_silent: Final = logging.NullHandler()
 _inherited: list[Any] = []
 """The parent process's clients. Dropping one would close it, which hangs for an engine whose threads are gone."""
 
@@ -135,6 +137,9 @@ class Connection:
         code = getattr(error, "code", None)
         if code in _TIMED_OUT:
             return QuestionTimeout(self._timeout)
+        while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+            # The driver puts the network's errors at the end of a URL with all settings.
+            error = error.__cause__
         text = redact(str(error) or type(error).__name__, [self._address.password])
         return ClickHouseError(f"{self._address}: {text[:1000]}", code)
 
@@ -159,9 +164,12 @@ def _library(address: Address) -> Any:
     try:
         if address.scheme == "chdb":
             importlib.import_module("chdb")
-        return importlib.import_module("clickhouse_connect")
+        library = importlib.import_module("clickhouse_connect")
     except ImportError as error:
         raise MissingExtraError(
             f"the store {address} needs {error.name}: pip install "
             + ("chdb" if error.name == "chdb" else "'analytics-middleware[clickhouse]'")
         ) from None
+    # Or its own words for what we report would be printed wherever logging is not set up.
+    logging.getLogger(library.__name__).addHandler(_silent)
+    return library
