@@ -7,7 +7,7 @@ from uuid import uuid4
 import msgspec
 
 from analytics_middleware.analytics import Analytics
-from analytics_middleware.durations import PATTERN
+from analytics_middleware.durations import PATTERN, read_duration
 from analytics_middleware.outbox.shelf import PrivateShelf, SharedShelf, Shelf
 from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.properties import MAX_NAME
@@ -90,6 +90,8 @@ class Saved:
         if isinstance(what, SavedFunnel):
             if what.breakdown is not None:
                 check_field(what.breakdown, "breakdown")
+            if what.window is not None:
+                _check_window(what.window)
         else:
             for each in what.where:
                 Filter.of(each)
@@ -133,6 +135,14 @@ class Saved:
         kind = _KINDS[type(what)]
         if not self.shelf.put(kind, key, msgspec.json.encode(what), most, instead_of=instead_of):
             raise QuestionError("name", f"there are {most} {kind}s, the most that are kept; delete one first")
+
+
+def _check_window(window: str) -> None:
+    # msgspec's pattern lets a newline at the end through.
+    try:
+        read_duration(window)
+    except ValueError as error:
+        raise QuestionError("window", str(error)) from None
 
 
 def saved_of(analytics: Analytics) -> Saved:
