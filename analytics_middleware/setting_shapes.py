@@ -105,17 +105,22 @@ def function(key: str, value: object) -> Hook | None:
 
 def synchronous_function(key: str, value: object) -> Hook | None:
     hook = function(key, value)
-    # For a callable object, the `__call__` of its class tells whether calling it gives something to await.
-    if iscoroutinefunction(hook) or iscoroutinefunction(type(hook).__call__):
+    if is_async(hook):
         raise wrong(key, value, "callable or None, and not async: it is asked where nothing can be awaited")
     return hook
+
+
+def is_async(hook: object) -> bool:
+    """Whether calling *hook* gives something to await."""
+    # Of a callable object, the `__call__` of its class tells.
+    return iscoroutinefunction(hook) or iscoroutinefunction(type(hook).__call__)
 
 
 def functions(key: str, value: object) -> tuple[Hook, ...]:
     hooks = sequence(key, value)
     for hook in hooks:
-        if not callable(hook):
-            raise wrong(key, value, "a list of callables event -> event or None")
+        if not callable(hook) or is_async(hook):
+            raise wrong(key, value, "a list of callables event -> event or None, none of them async")
     return hooks
 
 

@@ -186,6 +186,15 @@ class WithoutFlush:
     start = collect = close = lambda self, *_: None
 
 
+class AsyncSend(BatchCollector):
+    name = "async_send"
+
+    async def send(self, events): ...
+
+
+async def async_function(event): ...
+
+
 instance = FakeCollector("instance")
 
 
@@ -222,6 +231,12 @@ def test_a_callable_gets_every_event():
     assert analytics.flush()
     analytics.close()
     assert [event.event_name for event in seen] == ["one", "two"]
+
+
+def test_a_callable_that_only_returns_a_coroutine_has_delivered_nothing():
+    collector = CallableCollector(lambda event: async_function(event), "lazy")
+    with pytest.raises(TypeError, match="lazy returned a coroutine"):
+        collector.collect(Event())
 
 
 def test_two_callables_of_the_same_kind_can_be_told_apart_by_name():
@@ -272,6 +287,8 @@ def test_the_settings_dict_is_not_changed(here):
         (WithoutName(), r"collectors\[1\], a WithoutName, has no name; set the attribute 'name'"),
         (BatchCollector(), r"collectors\[1\], a BatchCollector, has no name"),
         (WithoutFlush(), r"collectors\[1\], a WithoutFlush, has no flush\(\)"),
+        (async_function, r"collectors\[1\] is async; .* use a plain function"),
+        (AsyncSend(), r"collectors\[1\], a AsyncSend, has an async send\(\); .* use a plain function"),
         (5, r"collectors\[1\] is 5; a collector is an instance, a callable f\(event\), or"),
         (None, r"collectors\[1\] is None; a collector is"),
         ({}, r"collectors\[1\]\['class'\] is None; it must be a dotted path such as"),
@@ -286,7 +303,18 @@ def test_the_settings_dict_is_not_changed(here):
         (FakeCollector("first"), "two collectors are named 'first'; .* give one of them another: name="),
     ],
     ids=[
-        *("class", "empty name", "no name", "base without name", "no flush", "number", "None", "no class"),
+        *(
+            "class",
+            "empty name",
+            "no name",
+            "base without name",
+            "no flush",
+            "async function",
+            "async send",
+            "number",
+            "None",
+            "no class",
+        ),
         *("class is a number", "no dot", "no module", "no attribute", "unknown option", "path to a number"),
         *("name with space", "long name", "duplicate"),
     ],

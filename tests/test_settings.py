@@ -67,7 +67,11 @@ CASES = {
     "cookie_name": ([("visitor", "visitor"), ("__Host-v", "__Host-v")], ["", "a b", "a;b", "ä", None, 5], "cookie"),
     "classify": ([(None, None), (hook, hook)], ["module.rule", 5, [], async_hook], "callable"),
     "track_all": ([(True, True), (False, False)], [None, 1, "true"], "True or False"),
-    "processors": ([([], ()), ([hook], (hook,))], [hook, ["module.rule"], [None], None, "x"], "list|callable"),
+    "processors": (
+        [([], ()), ([hook], (hook,))],
+        [hook, ["module.rule"], [None], None, "x", [async_hook]],
+        "list|callable",
+    ),
     "get_user_id": ([(None, None), (hook, hook)], ["user.id", 5, async_hook, AsyncHook()], "callable"),
     "environment": ([(None, None), ("production", "production")], ["", 5, []], "string"),
     "debug": ([(True, True)], [None, 0, "no"], "True or False"),
@@ -88,7 +92,7 @@ CASES = {
     ),
     "mail": (
         [(None, None), (hook, hook)],
-        ["smtp.example", 5, {}, {"host": "smtp.example"}],
+        ["smtp.example", 5, {}, {"host": "smtp.example"}, async_hook],
         "dict",
     ),
     "alerts": ([((), ()), ([], ())], [{"name": "x"}, "orders", None, 5], "list of dicts"),

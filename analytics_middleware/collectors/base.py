@@ -1,6 +1,6 @@
 """What a collector is, and base classes to write one in a few lines."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from analytics_middleware.event import Event
@@ -137,5 +137,8 @@ class CallableCollector(BaseCollector):
         self.name = name or str(getattr(function, "__name__", type(function).__name__)).strip("<>")
 
     def collect(self, event: Event) -> None:
-        """Call the function."""
-        self._function(event)
+        """Call the function. Raises `TypeError` if it only returns a coroutine, which nobody here would await."""
+        answer = self._function(event)
+        if isinstance(answer, Coroutine):
+            answer.close()
+            raise TypeError(f"{self.name} returned a coroutine; a collector must do its work before it returns")

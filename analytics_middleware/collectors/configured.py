@@ -9,6 +9,10 @@ from typing import Any, cast
 from analytics_middleware.collectors.base import BaseCollector, CallableCollector, Collector
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.outgoing.secret import guarded
+from analytics_middleware.setting_shapes import is_async
+
+_METHODS = ("start", "collect", "flush", "close", "send", "identify", "take_identify", "declines")
+_NOT_AWAITED = "collectors are called in a thread of their own, where nothing is awaited: use a plain function"
 
 
 def build_collectors(entries: Sequence[Any], *, reserved: Collection[str] = ()) -> list[Collector]:
@@ -46,8 +50,12 @@ def _build(entry: Any, where: str) -> Collector:
             raise ConfigurationError(f"{where}, a {type(entry).__name__}, has no name; set the attribute 'name'")
         if missing := [name for name in ("start", "collect", "flush", "close") if not hasattr(entry, name)]:
             raise ConfigurationError(f"{where}, a {type(entry).__name__}, has no {missing[0]}(); see Collector")
+        if awaited := [name for name in _METHODS if is_async(getattr(entry, name, None))]:
+            raise ConfigurationError(f"{where}, a {type(entry).__name__}, has an async {awaited[0]}(); {_NOT_AWAITED}")
         return cast("Collector", entry)
     if callable(entry):
+        if is_async(entry):
+            raise ConfigurationError(f"{where} is async; {_NOT_AWAITED}")
         return CallableCollector(entry)
     raise ConfigurationError(
         f"{where} is {guarded(entry)}; "

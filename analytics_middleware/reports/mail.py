@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from analytics_middleware.errors import AnalyticsError, ConfigurationError
 from analytics_middleware.outgoing.secret import MASK, Secret, redact
+from analytics_middleware.setting_shapes import is_async
 
 if TYPE_CHECKING:
     from analytics_middleware.reports.message import Message
@@ -153,9 +154,9 @@ def read_mail(key: str, value: object) -> Mail | None:
     if value is None or isinstance(value, MailServer):
         return value
     if not isinstance(value, Mapping):
-        if callable(value):
+        if callable(value) and not is_async(value):
             return cast("Hook", value)
-        raise _wrong(key, "a dict with 'host' and 'sender', a callable (to, subject, text, html), or None")
+        raise _wrong(key, "a dict with 'host' and 'sender', a callable (to, subject, text, html), not async, or None")
     given: dict[str, Any] = {str(name).lower(): each for name, each in cast("Mapping[Any, Any]", value).items()}
     known = {field.name for field in dataclasses.fields(MailServer)}
     if unknown := sorted(given.keys() - known):
