@@ -125,7 +125,13 @@ class Recorder:
             waiting = sum(draft.kind == "event" for draft in drafts)
             counts = self._counters.take()
             try:
-                path = leave(self._directory, drafts, counts)
+                if (group := self._spill.writing) is None:
+                    path = leave(self._directory, drafts, counts)
+                else:
+                    # A slow disk may still take them.
+                    path = leave(self._directory, drafts, {}, group)
+                    if counts:
+                        leave(self._directory, (), counts)
             except OSError:
                 self._counters.give_back(counts)
                 self._counters.drop("exit", waiting)

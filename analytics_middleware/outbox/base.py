@@ -92,10 +92,11 @@ class Outbox(Protocol):
 
     durable: bool
 
-    def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
+    def append(self, drafts: Sequence[Draft], counts: Mapping[str, int], group: str | None = None) -> int:
         """Write *drafts* and add *counts* in one step; return the last sequence number of the log.
 
-        Returns when the records are as safe as this outbox makes them.
+        Returns when the records are as safe as this outbox makes them. With the id *group*, a UUIDv7, nothing is
+        written if another process has written that group.
         """
         ...
 

@@ -67,7 +67,7 @@ class MemoryOutbox:
         self._consumers: dict[str, _Consumer] = {}
         self._tombstones = Tombstones()
 
-    def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
+    def append(self, drafts: Sequence[Draft], counts: Mapping[str, int], group: str | None = None) -> int:
         """See `Outbox.append`."""
         with self._lock:
             for name, count in counts.items():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from analytics_middleware.counters import Counters, logger
 from analytics_middleware.errors import AnalyticsError
+from analytics_middleware.ids import uuid7
 from analytics_middleware.outbox.base import Draft, Outbox
 
 _PAUSE = 0.5
@@ -36,6 +37,8 @@ class Spill:
         self._counters = counters
         self._limit = limit
         self._waiting: deque[Draft] = deque()
+        self.writing: str | None = None
+        """The group's id while waiting records are being written."""
         self._registered = False
         self._failing = False
         self._monotonic = monotonic
@@ -69,12 +72,15 @@ class Spill:
             return None
         try:
             self.register()
-            last = self._outbox.append(self._waiting, counts)
+            self.writing = uuid7()
+            last = self._outbox.append(self._waiting, counts, self.writing)
         except FAILURES as error:
+            self.writing = None
             self._counters.give_back(counts)
             self._failed(error)
             return None
         self._waiting.clear()
+        self.writing = None
         if self._failing:
             self._failing = False
             logger.warning("analytics: the data directory can be written again; what waited in memory is safe")

@@ -71,15 +71,20 @@ class SqliteOutbox:
         self._leases = Leases(self._monotonic)
         self._limits.reset()
         self._in_flight: dict[str, Sequence[Entry]] = {}
+        self._group = ""
+        """The last group that this process wrote."""
         self._appends = 0
         self._last = 0
         self._cursors: dict[str, int] = {}
         self._recent = Recent()
 
-    def append(self, drafts: Sequence[Draft], counts: Mapping[str, int]) -> int:
+    def append(self, drafts: Sequence[Draft], counts: Mapping[str, int], group: str | None = None) -> int:
         """Write *drafts* durably; see `Outbox.append`."""
         with self.database.write() as connection:
+            if group is not None and not claim_group(connection, group, instead_of=self._group):
+                drafts, counts = (), {}
             written, last = self._append(connection, drafts, counts)
+        self._group = group or self._group
         self._appended(written, last)
         return last
 

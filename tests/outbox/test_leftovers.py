@@ -1,6 +1,7 @@
 """What a process could not write before it ended: the next one that can write takes it in, once."""
 
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -91,6 +92,40 @@ def test_what_waits_while_another_holds_the_lock_is_delivered_by_the_next_proces
     assert [event.event_id for event in collector.events] == [made[0], made[1], made[3]]
     assert identified == [("ann", {"plan": "annual"})]
     assert left_in(tmp_path) == []
+
+
+def test_what_a_slow_disk_takes_after_it_was_left_in_a_file_is_in_the_log_once(tmp_path, monkeypatch):
+    committing, going_on = threading.Event(), threading.Event()
+    connect = sqlite3.connect
+
+    class Slow(sqlite3.Connection):
+        slow = False
+
+        def execute(self, sql, *parameters):
+            self.slow = self.slow or sql.startswith("INSERT INTO log")
+            if sql == "COMMIT" and self.slow:
+                committing.set()
+                assert going_on.wait(20)
+            return super().execute(sql, *parameters)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", lambda *given, **options: connect(*given, **options, factory=Slow))
+        analytics = analytics_on(tmp_path, collectors=[FakeCollector()], background=False)
+        analytics.track("one")
+        assert committing.wait(20)
+        thread = analytics._engine._writer._thread
+        analytics.close(0.1)
+        assert len(left_in(tmp_path)) == 1
+        going_on.set()
+        thread.join(20)
+
+    collector = FakeCollector()
+    with closing(analytics_on(tmp_path, collectors=[collector])) as analytics:
+        analytics.work()
+        assert analytics.flush(20)
+        assert stats_of(analytics) == (1, 1, 0, {})
+    assert left_in(tmp_path) == []
+    assert [event.event_name for event in collector.events] == ["one"]
 
 
 def test_what_hangs_in_a_processor_when_the_process_ends_is_counted_as_lost(tmp_path, caplog):
