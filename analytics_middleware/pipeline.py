@@ -128,6 +128,11 @@ class Pipeline:
         else:
             answer = self._classify(request)
             kind = None if answer is None else EventType(answer)
+            # As without the hook: a name that the view set makes the event what it is.
+            if kind is not None and context.event_name:
+                kind = EventType.CUSTOM
+            elif kind is EventType.PAGEVIEW and context.action_name:
+                kind = EventType.ACTION
         if kind is None:
             return None
         event = self._facts(context, request, kind)

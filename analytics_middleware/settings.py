@@ -50,7 +50,7 @@ class Settings:
     exclude: tuple[str, ...] = _setting(
         DEFAULT_EXCLUDE, "Paths (with *), ip:CIDR, agent:glob and staff that make no event."
     )
-    classify: Hook | None = _setting(None, "request -> EventType or None; replaces the rule for automatic events.")
+    classify: Hook | None = _setting(None, "request -> EventType or None; the rule for what views don't name.")
     track_all: bool = _setting(False, "Record requests that are neither page view nor action as actions too.")
     processors: tuple[Hook, ...] = _setting((), "event -> event or None, each in turn, off the request path.")
     get_user_id: Hook | None = _setting(None, "framework request -> user id or None; replaces the framework's auth.")

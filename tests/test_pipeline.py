@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from analytics_middleware import Analytics, Event, EventType, add_property
+from analytics_middleware import Analytics, Event, EventType, add_property, set_action_name, set_event_name
 from analytics_middleware.asgi import AnalyticsMiddleware
 from analytics_middleware.testing import FakeCollector
 
@@ -160,6 +160,20 @@ def test_the_classify_hook_replaces_the_rule(serve, analytics_events):
     for path in ("/none", "/action", "/text"):
         serve(analytics, path)
     assert [event.type for event in analytics_events] == [EventType.ACTION, EventType.CUSTOM]
+
+
+@pytest.mark.parametrize(
+    ("answer", "helper", "recorded"),
+    [
+        (EventType.PAGEVIEW, set_event_name, EventType.CUSTOM),
+        (EventType.ACTION, set_event_name, EventType.CUSTOM),
+        (EventType.PAGEVIEW, set_action_name, EventType.ACTION),
+        (None, set_event_name, None),
+    ],
+)
+def test_a_name_outranks_the_type_that_the_classify_hook_gives(serve, analytics_events, answer, helper, recorded):
+    serve(Analytics(classify=lambda request: answer), view=lambda: helper("search.submitted"))
+    assert [event.type for event in analytics_events] == ([] if recorded is None else [recorded])
 
 
 @pytest.mark.parametrize("answer", ["click", 5, True])
