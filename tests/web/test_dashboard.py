@@ -571,3 +571,35 @@ def test_retention_begins_with_the_first_newcomers(dashboard: Site):
     assert data["cohorts"][0]["size"] == 1
     assert sum(cohort["size"] for cohort in data["cohorts"]) == 3
     assert data["cohorts"][0]["cells"][0]["rate"] == 1.0
+
+
+def test_pages_stay_small_where_every_row_has_dozens_of_long_values(make: Callable[..., Site]):
+    long = {f"{'<' * 30}{number}": '"' * 200 for number in range(64)}
+    now = datetime.now(UTC)
+    records: list[Any] = []
+    for number in range(130):
+        name, at = f"{'<' * 190}{number % 60}", now - timedelta(minutes=number)
+        records.append(Event(event_name=name, user_id="ann", timestamp=at, path="/" + '"' * 300, properties=long))
+        records.append(Event(event_name=name, user_id=f"{number}{'<' * 150}", timestamp=at))
+        records.append(Identify(user_id=f"{number}{'<' * 150}", traits=long, timestamp=at))
+    store = MemoryStore()
+    store.apply(records)
+    site = make(store=store)
+    for path in ("users", "users?user_id=ann", "events", "funnels", "retention", "paths", "live"):
+        answer = site.ask("GET", f"/analytics/{path}", headers=READER)
+        assert answer.status == 200
+        assert len(answer.body) <= 100_000, path
+    shown = site.ask("GET", "/analytics/users?user_id=ann", headers=READER).body.decode()
+    assert "and 63 more" in shown
+    assert "The latest 60 events are listed" in shown
+    file = site.ask("GET", "/analytics/users?user_id=ann&format=csv", headers=READER)
+    assert len(list(csv.reader(io.StringIO(file.body.decode("utf-8-sig"))))) == 131
+
+
+def test_names_to_choose_from_are_sent_back_as_they_are(make: Callable[..., Site]):
+    store = MemoryStore()
+    names = ("two  spaces", "\u200b", "plain", "n" * 70)
+    store.apply([Event(event_name=name, user_id="ann", timestamp=datetime.now(UTC)) for name in names])
+    page = make(store=store).ask("GET", f"/analytics/funnels?step={'n' * 70}", headers=READER).body.decode()
+    for option in ('value="two  spaces">two  spaces', 'value="\u200b">(blank)', "<option>plain", f'value="{"n" * 70}"'):
+        assert option in page

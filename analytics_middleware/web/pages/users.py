@@ -18,6 +18,7 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
     text("anon_id", "Or show the user whom this anonymous id belongs to."),
 )
 _SHOWN: Final = 50
+_EVENTS: Final = 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,8 @@ class Users:
     """The id that was asked for, if any."""
     traits: dict[str, Scalar]
     timeline: tuple[TimelineEvent, ...]
+    more: bool
+    """Whether the user did more than the timeline lists."""
     tables: dict[str, Table]
 
 
@@ -58,16 +61,18 @@ def _all(analytics: Analytics, scope: Scope, rows: int) -> Users:
         asked="",
         traits={},
         timeline=(),
+        more=False,
         tables={"users": table("users", "Users", columns, cells)},
     )
 
 
 def _one(analytics: Analytics, scope: Scope, wanted: dict[str, Any], rows: int) -> Users:
-    found = analytics.insights.timeline(**wanted, **scope.asked, limit=max(2 * _SHOWN, rows))
-    user = found.user
+    most = max(_EVENTS, rows)
+    found = analytics.insights.timeline(**wanted, **scope.asked, limit=most + 1)
+    user, events = found.user, tuple(found.events[:most])
     cells = [
         (each.time, each.name, each.path, each.status_code, _pairs(each.properties), each.revenue, each.currency)
-        for each in found.events
+        for each in events
     ]
     columns = ("Time", "Event", "Path", "Status", "Properties", "Revenue (minor units)", "Currency")
     return Users(
@@ -77,7 +82,8 @@ def _one(analytics: Analytics, scope: Scope, wanted: dict[str, Any], rows: int) 
         user=user,
         asked=next(iter(wanted.values())),
         traits={} if user is None else dict(user.traits),
-        timeline=tuple(found.events),
+        timeline=events,
+        more=len(found.events) > most,
         tables={"timeline": table("timeline", "Timeline", columns, cells)},
     )
 
