@@ -181,3 +181,18 @@ def test_a_wide_heat_map_keeps_the_names_of_its_rows_and_its_heading_in_view(sit
     shown.locator(".scroll").evaluate("each => each.scrollBy({left: 100, behavior: 'instant'})")
     assert shown.locator(".heat td").first.bounding_box()["x"] < places[1]
     assert [each.bounding_box()["x"] for each in (head, row)] == pytest.approx(places, abs=3)
+
+
+def test_a_finger_reads_the_chart_and_closes_menus_beside_them(site: Served, chromium: Any):
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.goto(f"{site.url}/?period=7d")
+    page.locator(".drawing").tap()
+    assert "Visitors:" in page.locator(".tip").inner_text()
+    page.locator("h1").tap()
+    assert not page.locator(".tip").is_visible()
+    page.locator(".controls summary").first.tap()
+    assert page.locator("input[type=date]").first.evaluate("each => getComputedStyle(each).fontSize") == "16px"
+    page.locator("h1").dispatch_event("pointerdown")
+    assert page.locator("details[open]").count() == 0
+    context.close()

@@ -38,11 +38,17 @@
       tip.classList.toggle("left", part > 0.6);
       drawing.classList.add("pointed");
     };
-    drawing.addEventListener("pointermove", (event) => {
+    const point = (event) => {
       const box = drawing.getBoundingClientRect();
       show(Math.round(((event.clientX - box.left) / box.width) * (rows.length - 1)));
+    };
+    drawing.addEventListener("pointermove", point);
+    drawing.addEventListener("pointerdown", point);
+    drawing.addEventListener("pointerleave", (event) => {
+      // A finger that leaves the screen leaves the values to be read, until the page refreshes itself.
+      if (event.pointerType === "mouse") drawing.classList.remove("pointed");
+      else drawing.dataset.left = "";
     });
-    drawing.addEventListener("pointerleave", () => drawing.classList.remove("pointed"));
     drawing.addEventListener("blur", () => drawing.classList.remove("pointed"));
     drawing.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
@@ -52,6 +58,7 @@
       show(drawing.classList.contains("pointed") || !Number.isFinite(step) ? at + step : at);
     });
   };
+
   // Countries: the style sheet shows the name beside the code.
   const names = new Intl.DisplayNames("en", { type: "region" });
   const name = (entry) => {
@@ -100,21 +107,24 @@
   const keys = document.querySelector("[data-keys]");
   if (keys) keys.checked = keep("keys") !== "off";
   keys?.addEventListener("change", () => keep("keys", keys.checked ? "on" : "off"));
-  const close = () => {
-    document.querySelectorAll("details.menu[open]").forEach((each) => {
+  const close = (outside) => {
+    document.querySelectorAll("details.menu[open], .pointed").forEach((each) => {
+      if (each.contains(outside)) return;
       // The focus must not stay in an element that is hidden now.
-      if (each.contains(document.activeElement)) each.querySelector("summary").focus();
+      if (each.contains(document.activeElement)) each.querySelector("summary")?.focus();
       each.removeAttribute("open");
+      each.classList.remove("pointed");
     });
   };
   // The browser may show the page again as it was left.
-  addEventListener("pagehide", close);
+  addEventListener("pagehide", () => close(null));
+  // Safari on phones tells of no clicks beside links and buttons.
+  document.addEventListener("pointerdown", (event) => close(event.target));
   document.querySelector("[data-help]")?.addEventListener("click", () => help.showModal());
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
     if (event.key === "Escape") {
-      close();
-      document.querySelectorAll(".pointed").forEach((each) => each.classList.remove("pointed"));
+      close(null);
     } else if (event.target.closest("input, select, textarea") || !keys?.checked) {
       // Keys are text in fields.
     } else if (event.key === "?") {
@@ -130,11 +140,6 @@
         target.click();
       }
     }
-  });
-  document.addEventListener("click", (event) => {
-    document.querySelectorAll("details.menu[open]").forEach((each) => {
-      if (!each.contains(event.target)) each.removeAttribute("open");
-    });
   });
 
   // Share links: the full address instead of the path.
@@ -177,7 +182,7 @@
   const busy = () =>
     document.hidden ||
     (getSelection()?.type === "Range" && shown().contains(getSelection().anchorNode)) ||
-    document.querySelector("[data-live] :is(:focus-visible:not([type=radio]), details[open], .pointed, :active)");
+    document.querySelector("[data-live] :is(:focus-visible:not([type=radio]), details[open], .pointed:not([data-left]), :active)");
   // Tell why the figures are no longer updated: the server may end while a page is open, and so may a session.
   const tell = (text) => {
     const stale = document.querySelector("[data-stale]");
