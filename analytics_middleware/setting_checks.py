@@ -4,13 +4,13 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from analytics_middleware import setting_shapes as shapes
 from analytics_middleware.enrich.visitor import is_cookie_name
 from analytics_middleware.errors import ConfigurationError
 from analytics_middleware.exclusions import parse
 from analytics_middleware.outgoing.secret import Guarded
+from analytics_middleware.timezones import expected, zone
 
 # RFC 6454 section 6.2, as browsers send it: scheme and host in lower case, and the port unless it is the default.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -94,11 +94,12 @@ def _store(key: str, value: object) -> object:
 
 
 def _zone(key: str, value: object) -> str:
+    name = shapes.text(key, value)
     try:
-        ZoneInfo(shapes.text(key, value))
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise shapes.wrong(key, value, "an IANA time zone such as 'Europe/Berlin'") from None
-    return str(value)
+        zone(name)
+    except ValueError:
+        raise shapes.wrong(key, value, expected()) from None
+    return name
 
 
 def _public_key(key: str, value: object) -> str | None:

@@ -616,3 +616,27 @@ def test_where_the_locale_is_ascii_all_texts_are_recorded_and_printed(run, monke
     collected, shown = map(json.loads, result.stdout.splitlines())
     assert collected["event_name"] == shown["event_name"] == "käse"
     assert collected["properties"] == {"mood": "😀"}
+
+
+def test_a_system_without_time_zones_has_utc_and_says_what_it_lacks(run, monkeypatch):
+    monkeypatch.setenv("PYTHONTZPATH", "")
+    result = run(
+        """
+        sys.modules["tzdata"] = None
+        from datetime import datetime, timezone
+        from analytics_middleware.store import QuestionError
+        analytics = Analytics(data_dir="data")
+        analytics.track("first", timestamp=datetime(2026, 1, 2, 3, tzinfo=timezone.utc))
+        assert analytics.flush(8)
+        ask, berlin = analytics.insights, "Europe/Berlin"
+        for unit in ("hour", "week"):
+            hour = {"start": "2026-01-02T03:00:00Z", "end": "2026-01-02T04:00:00Z"}
+            assert [point.count for point in ask.volume("first", bucket=unit, **hour)] == [1]
+        for wrong in (lambda: Analytics(timezone=berlin), lambda: ask.volume(tz=berlin)):
+            try:
+                wrong()
+            except ValueError as error:
+                print(error)
+        """
+    )
+    assert result.stdout.count("pip install tzdata") == 2

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from analytics_middleware.counters import Counters, logger
+from analytics_middleware.timezones import zone
 
 _LENGTH = 32
 _NOON = 12 * 3600.0
@@ -72,7 +72,7 @@ class Salts:
     ) -> None:
         self._records = records
         self._counters = counters
-        self._zone = ZoneInfo(timezone)
+        self._zone = zone(timezone)
         self._source = source
         self._today: tuple[float, float, date] = (0.0, 0.0, date.min)
         self._known: dict[date, bytes] = {}

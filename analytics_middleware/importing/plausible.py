@@ -7,9 +7,8 @@ tables divide the same page views differently and are left out.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from analytics_middleware.admission import admit
 from analytics_middleware.enrich.privacy import scrub_path, scrub_url
@@ -17,6 +16,7 @@ from analytics_middleware.event import Event, EventType
 from analytics_middleware.importing.own import rows_of
 from analytics_middleware.importing.records import Items, Left, Refused, derived_id
 from analytics_middleware.importing.sources import Source
+from analytics_middleware.timezones import zone
 
 _TABLE: Final = re.compile(r"(imported_[a-z_]+?)(?:_\d{8}_\d{8})?\.csv")
 _PAGES: Final = "imported_pages"
@@ -32,7 +32,7 @@ def is_table(name: str) -> bool:
 
 def read(sources: list[Source], timezone: str) -> Items:
     """Yield the events counted in the tables *sources*, whose days are in *timezone*."""
-    zone = ZoneInfo(timezone)
+    local = zone(timezone)
     for source in sources:
         match = _TABLE.fullmatch(source.name)
         table = match[1] if match else source.name
@@ -40,16 +40,16 @@ def read(sources: list[Source], timezone: str) -> Items:
             if isinstance(row, Refused):
                 yield row
             elif table in (_PAGES, _EVENTS):
-                yield from _of_row(row, table, zone)
+                yield from _of_row(row, table, local)
             else:
                 yield Left(f"{table}: the same page views, divided differently")
 
 
-def _of_row(row: Mapping[str, str], table: str, zone: ZoneInfo) -> Items:
+def _of_row(row: Mapping[str, str], table: str, local: tzinfo) -> Items:
     try:
         day = date.fromisoformat(row["date"])
         count = int(row["pageviews" if table == _PAGES else "events"])
-        at = datetime(day.year, day.month, day.day, 12, tzinfo=zone).astimezone(UTC)
+        at = datetime(day.year, day.month, day.day, 12, tzinfo=local).astimezone(UTC)
         name = row["page" if table == _PAGES else "name"]
     except (KeyError, ValueError, OverflowError):
         yield Refused("not a row of the table")

@@ -7,10 +7,10 @@ bucket of its own, and a day skipped by the zone has none.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, Literal, NamedTuple, get_args
-from zoneinfo import ZoneInfo
+
+from analytics_middleware.timezones import zone
 
 Unit = Literal["hour", "day", "week", "month"]
 UNITS: Final[tuple[str, ...]] = get_args(Unit)
@@ -41,15 +41,6 @@ class Buckets:
 
     def __len__(self) -> int:
         return len(self.all)
-
-
-@lru_cache(maxsize=512)
-def zone(name: str) -> ZoneInfo:
-    """Return the IANA time zone called *name*. Raises `ValueError` if there is none."""
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"tz {name!r} is not an IANA time zone such as 'Europe/Berlin'") from None
 
 
 def day_start(day: date, tz: str) -> datetime:
@@ -123,7 +114,7 @@ def _next_first_day(day: date, unit: Unit) -> date:
     return (day.replace(day=1) + timedelta(days=32)).replace(day=1) if unit == "month" else day + _DAY
 
 
-def _hour_start(at: datetime, tz: ZoneInfo) -> datetime:
+def _hour_start(at: datetime, tz: tzinfo) -> datetime:
     local = at.astimezone(tz)
     start = at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
     offset = local.utcoffset()
@@ -140,7 +131,7 @@ def _hour_start(at: datetime, tz: ZoneInfo) -> datetime:
     return after
 
 
-def _next_hour(start: datetime, tz: ZoneInfo) -> datetime:
+def _next_hour(start: datetime, tz: tzinfo) -> datetime:
     after = _hour_start(start + _HOUR, tz)
     while (earlier := _hour_start(after - _INSTANT, tz)) > start:
         after = earlier

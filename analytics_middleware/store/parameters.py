@@ -5,8 +5,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from analytics_middleware.store.calendar import UNITS, zone
+from analytics_middleware.store.calendar import UNITS
 from analytics_middleware.store.filters import Filter, QuestionError, check_field
+from analytics_middleware.timezones import zone
 
 MAX_BUCKETS: Final = 100_000
 MAX_LIMIT: Final = 10_000
@@ -80,8 +81,8 @@ def check_zone(tz: str) -> None:
     """Raise `QuestionError` unless *tz* is an IANA time zone."""
     try:
         zone(tz)
-    except (ValueError, TypeError):
-        raise QuestionError("tz", f"{tz!r} is not an IANA time zone such as 'Europe/Berlin'") from None
+    except (ValueError, TypeError) as error:
+        raise QuestionError("tz", str(error)) from None
 
 
 def check_bucket(question: RangeQuestion, bucket: str) -> None:

@@ -5,8 +5,9 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from analytics_middleware.money import Money
-from analytics_middleware.store.calendar import Unit, zone
+from analytics_middleware.store.calendar import Unit
 from analytics_middleware.store.filters import Filter
+from analytics_middleware.timezones import zone
 
 _SYMBOLS: Final = {"GBP": "£", "EUR": "€", "USD": "$", "JPY": "¥"}
 _OPERATORS: Final = {

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated, Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -21,6 +20,7 @@ from analytics_middleware.outbox.base import STORE, Draft, Kind
 from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outbox.spill import FAILURES
 from analytics_middleware.store.hub import SharedSalt, Taken
+from analytics_middleware.timezones import zone
 from analytics_middleware.tracking import identification
 from analytics_middleware.web.body import decoded
 from analytics_middleware.web.http import Refusal
@@ -100,7 +100,7 @@ class Hub:
         """Return the salt for ids of cookieless visitors on the day in *body*: today, yesterday or tomorrow."""
         self._check()
         day = decoded(body, _wanted).day
-        today = datetime.now(UTC).astimezone(ZoneInfo(self._analytics.settings.timezone)).date()
+        today = datetime.now(UTC).astimezone(zone(self._analytics.settings.timezone)).date()
         if abs((day - today).days) > 1:
             raise Refusal(400, "invalid", f"{day} is not within a day of {today}, today's date here", "day")
         try:

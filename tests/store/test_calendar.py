@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_middleware.store.calendar import UNITS, buckets, day_start, floor, following, local_day, preceding, zone
+from analytics_middleware.store.calendar import UNITS, buckets, day_start, floor, following, local_day, preceding
+from analytics_middleware.timezones import zone
 
 HOUR = timedelta(hours=1)
 

@@ -4,10 +4,11 @@ import dataclasses
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from analytics_middleware.store.calendar import Unit, day_start, local_day, zone
+from analytics_middleware.store.calendar import Unit, day_start, local_day
 from analytics_middleware.store.filters import OPERATORS, Filter, QuestionError, check_field
 from analytics_middleware.store.insights import Insights
 from analytics_middleware.store.parameters import check_year, check_zone
+from analytics_middleware.timezones import zone
 from analytics_middleware.web.formats import field_called
 from analytics_middleware.web.parameters import Parameter, choice, filters, flag, text
 from analytics_middleware.web.saved import Annotation
