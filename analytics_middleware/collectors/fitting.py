@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from analytics_middleware.counters import Counters
-from analytics_middleware.enrich.referrer import utm_parameters
+from analytics_middleware.enrich.referrer import referring_host, utm_parameters
 from analytics_middleware.event import Event
 from analytics_middleware.properties import Scalar
 
@@ -133,6 +133,7 @@ def web_properties(event: Event) -> dict[str, Any]:
     known: dict[str, Any] = {
         "$current_url": event.url,
         "$referrer": event.referrer,
+        "$referring_domain": referring_host(event.referrer),
         "$browser": visit.browser,
         "$browser_version": visit.browser_version,
         "$os": visit.os,

@@ -173,7 +173,7 @@ class MixpanelCollector(IdentifyingCollector):
             "$user_id": user,
             "$device_id": device,
             "ip": self.address_of(event) or "0",
-            "$device": event.visit.device,
+            "device_type": event.visit.device,
             "mp_lib": "analytics-middleware",
             "$lib_version": analytics_middleware.__version__,
         }

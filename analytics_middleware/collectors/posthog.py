@@ -125,13 +125,18 @@ class PostHogCollector(IdentifyingCollector):
 
     def _properties(self, event: Event) -> dict[str, Any]:
         address = self.address_of(event)
+        device = event.visit.device
+        # PostHog's channels, and its own script, call a page that nobody referred to by this name.
+        direct = "$direct" if event.url is not None and event.referrer is None else None
         ours: dict[str, Any] = {
+            "$referrer": direct,
+            "$referring_domain": direct,
             "$host": event.hostname,
             "$pathname": event.path,
             "$ip": address,
             "$geoip_disable": None if address is not None else True,
             "$raw_user_agent": user_agent(event),
-            "$device_type": event.visit.device,
+            "$device_type": None if device is None else device.capitalize(),
             "$session_id": event.visit.session_id,
             "$device_id": device_of(event),
             "$process_person_profile": None if user_of(event) is not None else False,

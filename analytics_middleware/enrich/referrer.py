@@ -19,6 +19,7 @@ from analytics_middleware.enrich.sources import (
 )
 from analytics_middleware.properties import MAX_NAME, clean_name
 from analytics_middleware.remembering import remembered
+from analytics_middleware.request import hostname
 
 MAX_QUERY: Final = 2048
 """Characters read of a query string."""
@@ -76,6 +77,12 @@ def attribute(url: str | None, referrer: str | None, own_host: str | None) -> At
     if match is None and not query:
         return _DIRECT
     return _attribute(query, match[1] if match else "", own_host or "")
+
+
+def referring_host(referrer: str | None) -> str | None:
+    """Return the host of *referrer* in lower case, without its port; None if there is none."""
+    match = _ORIGIN.match(referrer[:512]) if referrer else None
+    return hostname(match[1]) if match else None
 
 
 def utm_parameters(url: str | None) -> dict[str, str]:

@@ -38,11 +38,23 @@ def test_posthog_events(server: Server) -> None:
     assert properties["$session_id"] == SESSION
     assert properties["$ip"] == "203.0.113.9"
     assert properties["$browser"] == "Chrome"
+    assert properties["$device_type"] == "Desktop"
+    assert (properties["$referrer"], properties["$referring_domain"]) == ("https://search.example/", "search.example")
     assert properties["utm_campaign"] == "may"
     assert "$geoip_disable" not in properties
     assert "$process_person_profile" not in properties
     assert (second["event"], second["distinct_id"]) == ("$pageview", anonymous.anon_id)
     assert second["properties"]["$process_person_profile"] is False
+
+
+def test_posthog_is_told_which_pages_nobody_referred_to(server: Server) -> None:
+    """Otherwise its channel of such a visit would be unknown, not direct."""
+    vendor = PostHog()
+    job = numbered(2, url=None, referrer=None, properties={"at": "/p/2"})
+    sent(vendor, server, numbered(1, referrer=None), job)
+    first, second = (each["properties"] for each in vendor.bodies[0]["batch"])
+    assert (first["$referrer"], first["$referring_domain"]) == ("$direct", "$direct")
+    assert "$referring_domain" not in second
 
 
 def test_posthog_history_is_marked(server: Server) -> None:
@@ -138,6 +150,7 @@ def test_mixpanel_event(server: Server) -> None:
     assert (first["time"], first["$insert_id"]) == (1777890615123, known.event_id)
     assert (first["distinct_id"], first["$user_id"], first["$device_id"]) == ("user-7", "user-7", known.anon_id)
     assert (first["revenue"], first["currency"], first["ip"]) == (29.99, "GBP", "203.0.113.9")
+    assert first["$referring_domain"] == "search.example"
     assert (second["distinct_id"], second["ip"]) == (f"$device:{anonymous.anon_id}", "0")
     assert "$device_id" not in third
 

@@ -125,6 +125,11 @@ def test_posthog(server: Server) -> None:
             "properties.$lib": LIBRARY,
             "properties.$lib_version": LIBRARY,
             "properties.$is_server": ("theirs", "ours is about a visitor's browser"),
+            "properties.$referrer": (
+                "ours",
+                "a page that nobody referred to is direct, as with its script in browsers",
+            ),
+            "properties.$referring_domain": ("ours", "as above"),
             "properties.$os": ("theirs", "that of the server, which is not the visitor's"),
             "properties.$os_version": ("theirs", "as above"),
             "properties.$os_distro": ("theirs", "as above"),
