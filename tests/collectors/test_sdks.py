@@ -127,7 +127,7 @@ def test_posthog(server: Server) -> None:
             "properties.$is_server": ("theirs", "ours is about a visitor's browser"),
             "properties.$referrer": (
                 "ours",
-                "a page that nobody referred to is direct, as with its script in browsers",
+                "a page that nobody referred to is direct, as its own script says",
             ),
             "properties.$referring_domain": ("ours", "as above"),
             "properties.$os": ("theirs", "that of the server, which is not the visitor's"),
