@@ -9,7 +9,7 @@ import msgspec
 
 from analytics_middleware.store._arrays import NDArray, changes, narrowed, np, side_by_side
 from analytics_middleware.store._frame import Frame
-from analytics_middleware.store._np_people import People, distinct, persons, users_by
+from analytics_middleware.store._np_people import People, distinct, row_visitors, users_by
 from analytics_middleware.store._np_rollup import roll
 from analytics_middleware.store._np_rows import Selected
 from analytics_middleware.store._np_select import Grouping, Spans, count_codes, errors, grouped, select, top, within
@@ -131,18 +131,18 @@ def top_values(frame: Frame, question: TopValues) -> list[ValueCount]:
         if failed is not None:
             values[failed] = number
         counts += np.bincount(values, minlength=number + 1)[:-1]
-        people = persons(frame, selected, question)
-        own, few = users_by(people, values[people.begin :], number)
+        people = row_visitors(frame, selected, question)
+        own, own_cookieless = users_by(people, values[people.begin :], number)
         users += own
-        cookieless += few
+        cookieless += own_cookieless
     # Values with too few users to make the list need no text.
     there = np.flatnonzero(counts)
     if len(there) > question.limit:
         least = np.partition(users[there], -question.limit)[-question.limit]
         there = there[users[there] >= least]
     rows = [
-        ValueCount(key=texts[index], count=count, users=who, cookieless=few)
-        for index, count, who, few in zip(
+        ValueCount(key=texts[index], count=count, users=who, cookieless=without_cookie)
+        for index, count, who, without_cookie in zip(
             there.tolist(), counts[there].tolist(), users[there].tolist(), cookieless[there].tolist(), strict=True
         )
     ]

@@ -231,14 +231,14 @@ def funnel(frame: Frame, question: Funnel) -> list[Group[list[FunnelStep]]]:
     steps = _joined([each.steps for each in found])
     seconds = _joined([each.micros for each in found])
     who = _joined([each.who for each in found]).astype(np.int64)
-    few = frame.kinds[who] == COOKIELESS
+    cookieless = frame.kinds[who] == COOKIELESS
     if question.breakdown is None:
-        return [Group(key=None, answer=_steps(question, steps, seconds, few))]
+        return [Group(key=None, answer=_steps(question, steps, seconds, cookieless))]
     codes = [each.selected.take(frame.codes(each.selected.table, question.breakdown)) for each in found]
     grouping = Grouping.of(frame, question.breakdown, codes, question.breakdown_limit)
     group = _joined(grouping.groups)
     return grouping.answer(
-        lambda index: _steps(question, steps[group == index], seconds[group == index], few[group == index])
+        lambda index: _steps(question, steps[group == index], seconds[group == index], cookieless[group == index])
     )
 
 
@@ -246,7 +246,7 @@ def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def _steps(question: Funnel, steps: NDArray[Any], micros: NDArray[Any], few: Mask) -> list[FunnelStep]:
+def _steps(question: Funnel, steps: NDArray[Any], micros: NDArray[Any], cookieless: Mask) -> list[FunnelStep]:
     answer: list[FunnelStep] = []
     for index, step in enumerate(question.steps):
         reached = steps > index
@@ -258,7 +258,7 @@ def _steps(question: Funnel, steps: NDArray[Any], micros: NDArray[Any], few: Mas
                 count=count,
                 conversion=count / len(steps) if len(steps) else 0.0,
                 median_seconds=median(micros[reached] / 1_000_000) if last and count else None,
-                cookieless=int((reached & few).sum()),
+                cookieless=int((reached & cookieless).sum()),
             )
         )
     return answer

@@ -25,7 +25,7 @@ class People(NamedTuple):
         return len(self.who)
 
 
-class Persons:
+class RowVisitors:
     """The distinct visitors of some rows, and each row's index among them."""
 
     def __init__(self, who: Int32s, first: Rows, day: NDArray[Any]) -> None:
@@ -47,7 +47,7 @@ class Persons:
         return np.repeat(places, np.diff(np.append(self.first, len(self._who))))
 
     @property
-    def few(self) -> Mask:
+    def cookieless(self) -> Mask:
         """Which visitors are cookieless."""
         return self.day >= 0
 
@@ -59,20 +59,20 @@ def once(frame: Frame, selected: Selected, question: RangeQuestion, *within: NDA
     each row found, -1 for visitors who are not cookieless.
     """
     who = selected.who
-    if frame.has_cookieless and (few := frame.cookieless(who)).any():
-        day = np.where(few, Spans.of(question, "day").find(selected), -1)
+    if frame.has_cookieless and (cookieless := frame.cookieless(who)).any():
+        day = np.where(cookieless, Spans.of(question, "day").find(selected), -1)
         first = np.flatnonzero(changes(who, day, *within) & (who >= 0))
         return first, day[first]
     first = np.flatnonzero(changes(who, *within) & (who >= 0))
     return first, np.full(len(first), -1)
 
 
-def persons(frame: Frame, selected: Selected, question: RangeQuestion) -> Persons:
+def row_visitors(frame: Frame, selected: Selected, question: RangeQuestion) -> RowVisitors:
     """Return the distinct visitors of *selected*, which all lie in the question's range."""
     key = (question.start, question.end, question.tz)
-    found: Persons | None = selected.kept.get(key)
+    found: RowVisitors | None = selected.kept.get(key)
     if found is None:
-        selected.kept[key] = found = Persons(selected.who, *once(frame, selected, question))
+        selected.kept[key] = found = RowVisitors(selected.who, *once(frame, selected, question))
     return found
 
 
@@ -82,7 +82,7 @@ def distinct(frame: Frame, selections: Sequence[Selected], question: RangeQuesti
     on: list[NDArray[Any]] = []
     for selected in selections:
         check_time()
-        people = persons(frame, selected, question)
+        people = row_visitors(frame, selected, question)
         found.append(selected.who[people.first])
         on.append(people.day)
     who = np.concatenate(found) if found else np.zeros(0, np.int32)
@@ -90,7 +90,7 @@ def distinct(frame: Frame, selections: Sequence[Selected], question: RangeQuesti
     return People(who, day, int((day >= 0).sum()))
 
 
-def users_by(people: Persons, values: Codes, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def users_by(people: RowVisitors, values: Codes, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the number of visitors, and of cookieless visitors, of each of *number* values.
 
     *values* has one code for each row of *people* from `begin` on; the code *number* means absent.
@@ -100,8 +100,10 @@ def users_by(people: Persons, values: Codes, number: int) -> tuple[NDArray[Any],
         # Rows are ordered by visitor, so this goes through the table once.
         there.reshape(-1)[people.of.astype(np.int64) * (number + 1) + values] = True
         users = np.count_nonzero(there, axis=0)
-        few = people.few
-        return users[:-1], np.count_nonzero(there[few], axis=0)[:-1] if few.any() else np.zeros(number, np.int64)
+        cookieless = people.cookieless
+        return users[:-1], np.count_nonzero(there[cookieless], axis=0)[:-1] if cookieless.any() else np.zeros(
+            number, np.int64
+        )
     # Most duplicates are adjacent. A stable sort by value keeps the order of visitors.
     first = np.flatnonzero(changes(values, people.of))
     keys = [values[first], people.of[first]]
@@ -110,4 +112,4 @@ def users_by(people: Persons, values: Codes, number: int) -> tuple[NDArray[Any],
     unique = changes(*keys)
     found, whose = keys[0][unique], keys[1][unique]
     users = np.bincount(found, minlength=number + 1)
-    return users[:-1], np.bincount(found[people.few[whose]], minlength=number + 1)[:-1]
+    return users[:-1], np.bincount(found[people.cookieless[whose]], minlength=number + 1)[:-1]

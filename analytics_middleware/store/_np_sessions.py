@@ -29,7 +29,7 @@ class Found(NamedTuple):
     last: NDArray[Any]
     length: Int64s
     bounced: Mask
-    few: Mask
+    cookieless: Mask
     entry: Codes
     exit: Codes
 
@@ -92,7 +92,7 @@ def _described(
         last=last,
         length=time[last] - time[first],
         bounced=(first == last) & page[first],
-        few=frame.cookieless(rows.who[first]) if frame.has_cookieless else np.zeros(len(first), np.bool_),
+        cookieless=frame.cookieless(rows.who[first]) if frame.has_cookieless else np.zeros(len(first), np.bool_),
         entry=entry,
         exit=leave,
     )
@@ -136,7 +136,7 @@ def _summary(frame: Frame, question: Sessions, found: Sequence[Found]) -> Sessio
         median_duration=median(np.concatenate(lengths) / 1_000_000) if count else None,
         entry_pages=_counts(frame, [each.entry for each in found], question.limit),
         exit_pages=_counts(frame, [each.exit for each in found], question.limit),
-        cookieless=sum(int(each.few.sum()) for each in found),
+        cookieless=sum(int(each.cookieless.sum()) for each in found),
     )
 
 
@@ -174,7 +174,7 @@ def overview(frame: Frame, question: Overview) -> Totals:
 def trend(frame: Frame, question: Trend, now: datetime) -> list[TrendPoint]:
     """The overview's figures for each bucket."""
     spans = Spans.of(question, question.bucket)
-    events, views, failed, visitors, few, begun, bounced = (np.zeros(len(spans), np.int64) for _ in range(7))
+    events, views, failed, visitors, cookieless, begun, bounced = (np.zeros(len(spans), np.int64) for _ in range(7))
 
     def count(places: NDArray[Any], into: NDArray[Any]) -> None:
         into += np.bincount(places, minlength=len(spans))
@@ -189,7 +189,7 @@ def trend(frame: Frame, question: Trend, now: datetime) -> list[TrendPoint]:
             count(places[found_errors], failed)
         first, day = once(frame, selected, question, places)
         count(places[first], visitors)
-        count(places[first[day >= 0]], few)
+        count(places[first[day >= 0]], cookieless)
     for each in visits(frame, question):
         places = spans.of_times(each.began)
         count(places, begun)
@@ -207,7 +207,9 @@ def trend(frame: Frame, question: Trend, now: datetime) -> list[TrendPoint]:
             incomplete=span.end > now,
         )
         for span, event, view, error, visitor, cookieless, session, bounce in zip(
-            spans.all, *(each.tolist() for each in (events, views, failed, visitors, few, begun, bounced)), strict=True
+            spans.all,
+            *(each.tolist() for each in (events, views, failed, visitors, cookieless, begun, bounced)),
+            strict=True,
         )
     ]
 

@@ -86,10 +86,10 @@ def erase(connection: Connection, layout: Layout, user_id: str, until: int) -> N
     )
     anons = sorted(anon_id for (anon_id,) in found)
     hidden = erased_among(connection, layout, users=[], anons=anons)
-    _take_off(connection, layout, user_id, USER_HASH, until)
+    _delete_up_to(connection, layout, user_id, USER_HASH, until)
     for anon in anons:
-        _take_off(connection, layout, anon, ANON_HASH, hidden.until("", anon) or until)
-    _tie_anew(connection, layout, user_id, until)
+        _delete_up_to(connection, layout, anon, ANON_HASH, hidden.until("", anon) or until)
+    _insert_ties_after(connection, layout, user_id, until)
 
 
 def erase_revealed(connection: Connection, layout: Layout, erased: Erased) -> None:
@@ -110,17 +110,17 @@ def erase_revealed(connection: Connection, layout: Layout, erased: Erased) -> No
     for anon_id, first in found:
         until = erased.until("", anon_id)
         if until is not None and first <= until:
-            _take_off(connection, layout, anon_id, ANON_HASH, until)
+            _delete_up_to(connection, layout, anon_id, ANON_HASH, until)
 
 
-def _take_off(connection: Connection, layout: Layout, name: str, kind: str, until: int) -> None:
+def _delete_up_to(connection: Connection, layout: Layout, name: str, kind: str, until: int) -> None:
     """Delete the rows up to *until* of the id *name*; *kind* is the SQL of its number."""
     [(actor,)] = connection.query(f"SELECT {kind.format('{id:String}')}", {"id": name})
-    _reckon_anew(connection, layout, actor, until)
+    _insert_first_seen_after(connection, layout, actor, until)
     _delete(connection, layout, actor, until)
 
 
-def _reckon_anew(connection: Connection, layout: Layout, actor: int, until: int) -> None:
+def _insert_first_seen_after(connection: Connection, layout: Layout, actor: int, until: int) -> None:
     """Insert when the id with number *actor* was first seen after *until*."""
     connection.command(
         f"INSERT INTO {layout.table('first_seen')} (kind, id, bot, since, at) "
@@ -131,7 +131,7 @@ def _reckon_anew(connection: Connection, layout: Layout, actor: int, until: int)
     )
 
 
-def _tie_anew(connection: Connection, layout: Layout, user_id: str, until: int) -> None:
+def _insert_ties_after(connection: Connection, layout: Layout, user_id: str, until: int) -> None:
     """Insert when each anonymous id was first seen with the user after *until*."""
     connection.command(
         f"INSERT INTO {layout.table('ties')} (anon_id, user_id, since, moment) "
