@@ -16,8 +16,11 @@ from django.db import transaction as _transaction
 from django.http import HttpResponse as _HttpResponse
 from django.http import StreamingHttpResponse as _StreamingHttpResponse
 from django.middleware.csrf import get_token as _get_token
+from django.shortcuts import resolve_url as _resolve_url
+from django.urls import Resolver404
 from django.urls import get_script_prefix as _get_script_prefix
 from django.urls import path as _path
+from django.urls import resolve as _resolve
 from django.utils.functional import LazyObject, empty
 from django.utils.module_loading import import_string as _import_string
 
@@ -32,6 +35,8 @@ get_script_prefix: Any = _get_script_prefix
 get_token: Any = _get_token
 import_string: Any = _import_string
 path: Any = _path
+resolve: Any = _resolve
+resolve_url: Any = _resolve_url
 HttpResponse: Any = _HttpResponse
 StreamingHttpResponse: Any = _StreamingHttpResponse
 EMPTY: Any = empty
@@ -44,6 +49,7 @@ __all__ = [
     "ImproperlyConfigured",
     "LazyObject",
     "MiddlewareNotUsed",
+    "Resolver404",
     "StreamingHttpResponse",
     "apps",
     "checks",
@@ -52,6 +58,8 @@ __all__ = [
     "import_string",
     "path",
     "request_started",
+    "resolve",
+    "resolve_url",
     "send_mail",
     "setting_changed",
     "settings",

@@ -5,6 +5,7 @@ neither the event loop nor other requests.
 """
 
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from analytics_middleware.asgi import SCOPE_KEY
 from analytics_middleware.errors import MissingExtraError
@@ -32,6 +33,20 @@ class Django(Framework):
         """Return whether that user may sign in to the admin, which is what staff means to Django."""
         user = getattr(native, "user", None)
         return user is not None and bool(user.is_active and user.is_staff)
+
+    def sign_in_url(self, native: Any) -> str | None:
+        """Return LOGIN_URL with the address to come back to; None if that leads nowhere, as its default may.
+
+        Not the admin's own page: some sites keep its address to themselves.
+        """
+        address: str = _django.resolve_url(_django.settings.LOGIN_URL)
+        parts = urlsplit(address)
+        if not parts.netloc:
+            try:
+                _django.resolve("/" + parts.path.removeprefix(_django.get_script_prefix()))
+            except _django.Resolver404:
+                return None
+        return f"{address}{'&' if parts.query else '?'}{urlencode({'next': native.get_full_path()})}"
 
     def secret(self) -> bytes | None:
         """Return Django's own secret."""

@@ -135,6 +135,13 @@ class Access:
         user_id: str | None = self._ask("get_user_id", lambda native: identifier(get_user_id(native)), request)
         return None if user_id is None else clean_name(user_id) or None
 
+    def sign_in_url(self, request: WebRequest) -> str | None:
+        """Return the address where whoever makes *request* signs in and comes back from, if the framework has one."""
+        if self._settings.authorize is not None or not self.framework.has_staff or request.facts.method != "GET":
+            return None
+        url: str | None = self._ask("sign_in_url", self.framework.sign_in_url, request)
+        return url
+
     def login_path(self, mount: str) -> str:
         """Return a new login URL's path and query, for an application mounted at *mount*."""
         return f"{mount}/login?token={self.login.token()}"

@@ -252,5 +252,6 @@ class Dashboard:
             # The headers of every page are added later and include these.
             response.headers = [pair for pair in response.headers if pair not in PRIVATE]
             return response
-        values = {"status": refusal.status, "message": str(refusal), "home": f"{request.mount}/"}
+        sign_in = self._access.sign_in_url(request) if refusal.status == 401 else None
+        values = {"status": refusal.status, "message": str(refusal), "home": f"{request.mount}/", "sign_in": sign_in}
         return self._html(request, "refused.html", values, refusal.status, refusal.headers)

@@ -37,6 +37,10 @@ class Framework:
         """Return whether that user is staff."""
         return False
 
+    def sign_in_url(self, native: Any) -> str | None:
+        """Return the address where staff sign in, and from where they come back; None if there is none."""
+        return None
+
     def secret(self) -> bytes | None:
         """Return the key that the framework signs its own cookies with."""
         return None

@@ -603,3 +603,24 @@ def test_names_to_choose_from_are_sent_back_as_they_are(make: Callable[..., Site
     page = make(store=store).ask("GET", f"/analytics/funnels?step={'n' * 70}", headers=READER).body.decode()
     for option in ('value="two  spaces">two  spaces', 'value="\u200b">(blank)', "<option>plain", f'value="{"n" * 70}"'):
         assert option in page
+
+
+@pytest.mark.parametrize("stack", ["Django WSGI with staff", "Django ASGI with staff"])
+def test_whoever_is_not_signed_in_is_shown_the_way_if_the_site_has_one(make: Callable[..., Site], stack: str):
+    from django.conf import settings
+    from django.test.utils import override_settings
+    from django.urls import clear_url_caches, path
+
+    site = make(stack)
+    assert "Sign in" not in site.ask("GET", "/analytics/").body.decode()
+    with override_settings(LOGIN_URL="https://sso.example/in?site=1"):
+        shown = unescape(site.ask("GET", "/analytics/funnels?step=a").body.decode())
+        assert 'href="https://sso.example/in?site=1&next=%2Fanalytics%2Ffunnels%3Fstep%3Da">Sign in' in shown
+    settings.ROOT_URLCONF.urlpatterns.append(path("in/", print, name="entrance"))
+    clear_url_caches()
+    with override_settings(LOGIN_URL="entrance"):
+        answer = site.ask("GET", "/analytics/users?user_id=ann")
+        assert 'href="/in/?next=%2Fanalytics%2Fusers%3Fuser_id%3Dann">Sign in' in unescape(answer.body.decode())
+        assert answer.status == 401
+        # A form can't be sent again from there.
+        assert "Sign in" not in site.ask("POST", "/analytics/saved").body.decode()
