@@ -64,6 +64,7 @@ class Pipeline:
         self._client_ip = enricher.client_ip
         self._behind_proxy = bool(settings.trusted_proxies)
         self._look_for_proxies = 0 if self._behind_proxy else _LOOKED_AT_FOR_PROXIES
+        self._proxy_logged = False
 
     def drafts(self, items: Iterable[Submission]) -> list[Draft]:
         """Return the log entries for *items*. An item that fails is counted, logged and left out."""
@@ -212,10 +213,19 @@ class Pipeline:
         return request.scheme
 
     def _look_for_proxy(self, request: Request) -> None:
-        """Count a proxy's header that is not trusted, for `doctor`: all visitors seem to have the proxy's address."""
+        """Count and log a proxy's header that is not trusted: all visitors seem to have the proxy's address."""
         self._look_for_proxies -= 1
-        if (request.peer or "").startswith(_PRIVATE) and request.header("x-forwarded-for") is not None:
+        peer = (request.peer or "").removeprefix("::ffff:")
+        # Through a Unix socket there is no peer.
+        if (not peer or peer.startswith(_PRIVATE)) and request.header("x-forwarded-for") is not None:
             self._counters.add("proxy_ignored")
+            if not self._proxy_logged:
+                self._proxy_logged = True
+                logger.warning(
+                    "analytics: requests come through a proxy, so visitors' addresses are not known: trust it with "
+                    "trusted_proxies=[%r], or have the server read its header",
+                    peer or "unix",
+                )
 
     def _process(self, event: Event) -> Event | None:
         for processor in self._processors:

@@ -45,7 +45,7 @@ class Settings:
     store_key: Secret | None = _setting(None, "The hub's secret_key, when the setting store is its URL.")
     retention_days: int | None = _setting(None, "Days that the store keeps events; None keeps them for good.")
     enabled: bool | None = _setting(None, "Record at all; None means yes, except under a test runner.")
-    trusted_proxies: tuple[str, ...] = _setting((), "Addresses or CIDRs of proxies whose forwarding header is trusted.")
+    trusted_proxies: tuple[str, ...] = _setting((), "Addresses and CIDRs of your proxies; 'unix' for one on a socket.")
     proxy_header: str = _setting("x-forwarded-for", "The one header a trusted proxy writes the client's address to.")
     exclude: tuple[str, ...] = _setting(
         DEFAULT_EXCLUDE, "Paths (with *), ip:CIDR, agent:glob and staff that make no event."

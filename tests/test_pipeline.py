@@ -20,7 +20,9 @@ def names(events):
 def serve():
     """Serve one request for an HTML page through the middleware of *analytics*."""
 
-    def serve(analytics, path="/shop", *, view=lambda: None, content_type=b"text/html", method="GET", headers=()):
+    def serve(
+        analytics, path="/shop", *, view=lambda: None, content_type=b"text/html", method="GET", headers=(), peer=None
+    ):
         async def app(scope, receive, send):
             view()
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]})
@@ -33,6 +35,7 @@ def serve():
             pass
 
         scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "query_string": b""}
+        scope["client"] = None if peer is None else (peer, 0)
         asyncio.run(AnalyticsMiddleware(app, analytics=analytics)(scope, receive, send))
 
     return serve
@@ -80,6 +83,19 @@ def test_a_processor_sees_the_request_and_what_the_view_said(serve, analytics_ev
 def test_a_trusted_proxy_says_whether_the_visitor_used_tls(serve, analytics_events, trusted, told, scheme):
     serve(Analytics(trusted_proxies=trusted), headers=[(b"host", b"shop.example"), (b"x-forwarded-proto", told)])
     assert analytics_events[0].url == f"{scheme}://shop.example/shop"
+
+
+@pytest.mark.parametrize(
+    ("peer", "named"), [(None, "['unix']"), ("::ffff:10.0.0.7", "['10.0.0.7']"), ("203.0.113.9", None)]
+)
+def test_a_proxy_that_is_not_trusted_is_counted_and_logged_once(serve, analytics_events, caplog, peer, named):
+    analytics = Analytics()
+    for _ in range(2):
+        serve(analytics, headers=[(b"x-forwarded-for", b"198.51.100.7")], peer=peer)
+    told = [message for message in caplog.messages if "trusted_proxies" in message]
+    assert analytics.stats()["proxy_ignored"] == (2 if named else 0)
+    assert len(told) == (1 if named else 0)
+    assert all(f"trusted_proxies={named}" in message for message in told)
 
 
 def test_a_processor_that_returns_none_drops_the_event_and_the_next_ones_are_not_asked(analytics_events):

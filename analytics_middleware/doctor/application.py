@@ -93,8 +93,8 @@ def _hub(hub: HubStore, timezone: str) -> Finding:
 def examine_proxies(analytics: Analytics | None, ignored: int) -> Generator[Finding]:
     """Look at whether proxies are trusted to tell the client's address. *ignored* headers of theirs were counted."""
     if ignored:
-        text = f"{ignored} requests came from a private address with X-Forwarded-For, and trusted_proxies is empty"
-        advice = "list your proxies' networks there, unless the server reads the header itself (uvicorn does)"
+        text = f"{ignored} requests came through a proxy, with X-Forwarded-For, and trusted_proxies is empty"
+        advice = "list your proxies' networks there ('unix' for a socket), or have the server read the header"
         yield Finding("warning", "proxies", text, advice)
     elif analytics is not None and analytics.settings.trusted_proxies:
         trusted = ", ".join(analytics.settings.trusted_proxies)
