@@ -54,7 +54,8 @@ class Counters:
     """Thread-safe counts by name, since the last `take`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may run a finaliser here that records an event.
+        self._lock = threading.RLock()
         self._counts: dict[str, int] = {}
         self._logged: dict[str, float] = {}
 

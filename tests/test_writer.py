@@ -231,6 +231,23 @@ def test_counts_from_many_threads_add_up(counters):
     assert counters.peek() == {"x": 8000}
 
 
+def test_counting_may_be_interrupted_by_something_that_counts(counters):
+    """As when the garbage collector runs a finaliser that records an event, or a signal handler does."""
+
+    class Name(str):
+        __slots__ = ()
+
+        def __hash__(self):
+            counters.add("inner")
+            return super().__hash__()
+
+    thread = threading.Thread(target=counters.add, args=(Name("outer"),), daemon=True)
+    thread.start()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    assert counters.peek()["outer"] == 1
+
+
 def test_trouble_of_one_kind_is_logged_once_a_minute(counters, monkeypatch):
     lines, now = [], [1000.0]
     monkeypatch.setattr("analytics_middleware.counters.time.monotonic", lambda: now[0])
