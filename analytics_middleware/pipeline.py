@@ -179,9 +179,8 @@ class Pipeline:
         """Return an event with all the facts of the request itself."""
         if self._look_for_proxies:
             self._look_for_proxy(request)
-        url, path, hostname = _location(
-            self._scheme(request), request.host, request.host_fallback, context.path, context.query
-        )
+        scheme, host = self._asked_for(request)
+        url, path, hostname = _location(scheme, host, request.host_fallback, context.path, context.query)
         user_agent = request.header("user-agent")
         referrer = request.header("referer")
         locale = context.locale
@@ -204,13 +203,14 @@ class Pipeline:
             request=request,
         )
 
-    def _scheme(self, request: Request) -> str:
-        """Return the scheme of the URL that the visitor asked for; a trusted proxy that ends TLS tells it."""
-        if self._behind_proxy and request.scheme == "http" and self._client_ip.trusts_peer(request):
-            told = request.header("x-forwarded-proto") or ""
-            if told.partition(",")[0].strip().lower() == "https":
-                return "https"
-        return request.scheme
+    def _asked_for(self, request: Request) -> tuple[str, str]:
+        """Return scheme and host of the URL that the visitor asked for; a trusted proxy that changes them says so."""
+        scheme, host = request.scheme, request.host
+        if self._behind_proxy and self._client_ip.trusts_peer(request):
+            if scheme == "http" and _first(request, "x-forwarded-proto").lower() == "https":
+                scheme = "https"
+            host = site_host(_first(request, "x-forwarded-host"), host)
+        return scheme, host
 
     def _look_for_proxy(self, request: Request) -> None:
         """Count and log a proxy's header that is not trusted: all visitors seem to have the proxy's address."""
@@ -246,6 +246,11 @@ class Pipeline:
 
 
 _NO_VISIT = Event().visit
+
+
+def _first(request: Request, name: str) -> str:
+    """Return what the first proxy of several has written to the header *name*, empty if there is none."""
+    return (request.header(name) or "").partition(",")[0].strip()
 
 
 def _request_of(context: RequestContext | None) -> Request | None:

@@ -98,6 +98,24 @@ def test_a_proxy_that_is_not_trusted_is_counted_and_logged_once(serve, analytics
     assert all(f"trusted_proxies={named}" in message for message in told)
 
 
+@pytest.mark.parametrize(
+    ("trusted", "told", "host"),
+    [
+        (["unix"], b"shop.example:8443", "shop.example"),
+        (["unix"], b"shop.example, inner.example", "shop.example"),
+        (["unix"], b"no host/", "app"),
+        (["10.0.0.0/8"], b"shop.example", "app"),
+    ],
+)
+def test_a_trusted_proxy_says_which_host_the_visitor_asked_for(serve, analytics_events, trusted, told, host):
+    headers = [(b"host", b"app:8000"), (b"x-forwarded-host", told), (b"referer", b"http://shop.example/other")]
+    serve(Analytics(trusted_proxies=trusted), headers=headers)
+    [event] = analytics_events
+    assert event.hostname == host
+    # The site's own pages are no source of visits.
+    assert (event.visit.channel == "Referral") is (host == "app")
+
+
 def test_a_processor_that_returns_none_drops_the_event_and_the_next_ones_are_not_asked(analytics_events):
     asked = []
     analytics = Analytics(processors=[lambda event: None, asked.append])
