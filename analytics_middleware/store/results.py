@@ -5,13 +5,15 @@ Counts of users include cookieless visitors, once for each day; `cookieless` say
 """
 
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 import msgspec
 
 from analytics_middleware.properties import Scalar
 
 T = TypeVar("T")
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""Has a time zone, which the OpenAPI document says, too: clients made from it read times as such."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,7 +35,7 @@ class Group(Result, Generic[T], frozen=True, kw_only=True, omit_defaults=True):
 class VolumePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
     """The number of events in one bucket."""
 
-    time: datetime
+    time: Instant
     count: int
     incomplete: bool = False
 
@@ -75,7 +77,7 @@ class Totals(Result, frozen=True, kw_only=True, omit_defaults=True):
 class TrendPoint(Result, frozen=True, kw_only=True, omit_defaults=True):
     """The figures of an overview for one bucket. Sessions count where they begin."""
 
-    time: datetime
+    time: Instant
     visitors: int
     pageviews: int
     events: int
@@ -136,7 +138,7 @@ class Cell(Result, frozen=True, kw_only=True, omit_defaults=True):
 class Cohort(Result, frozen=True, kw_only=True, omit_defaults=True):
     """The newcomers of one period. Cell *k* is the *k*-th following period, None if it has not begun."""
 
-    time: datetime
+    time: Instant
     size: int
     cells: list[Cell | None]
     incomplete: bool = False
@@ -172,7 +174,7 @@ class Path(Result, frozen=True, kw_only=True, omit_defaults=True):
 class LifecyclePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
     """The users of one period: the active ones are `new`, `returning` or `resurrecting`; `dormant` ones stayed away."""
 
-    time: datetime
+    time: Instant
     new: int
     returning: int
     resurrecting: int
@@ -183,7 +185,7 @@ class LifecyclePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
 class StickinessPoint(Result, frozen=True, kw_only=True, omit_defaults=True):
     """How many users were active on exactly one, two, … days of one week or month: ``users[n - 1]``."""
 
-    time: datetime
+    time: Instant
     users: list[int]
     incomplete: bool = False
 
@@ -205,7 +207,7 @@ class SessionSummary(Result, frozen=True, kw_only=True, omit_defaults=True):
 class RevenuePoint(Result, frozen=True, kw_only=True, omit_defaults=True):
     """The revenue of one bucket, in minor units."""
 
-    time: datetime
+    time: Instant
     total: int
     count: int
     incomplete: bool = False
@@ -228,10 +230,10 @@ class UserRow(Result, frozen=True, kw_only=True, omit_defaults=True):
 
     user_id: str | None
     anon_id: str | None
-    first_seen: datetime
-    last_seen: datetime
+    first_seen: Instant
+    last_seen: Instant
     traits: dict[str, Scalar] = msgspec.field(default_factory=dict[str, Scalar])
-    day: datetime | None = None
+    day: Instant | None = None
     """For a cookieless visitor in a number that counts each day separately: the beginning of that day."""
 
 
@@ -239,7 +241,7 @@ class TimelineEvent(Result, frozen=True, kw_only=True, omit_defaults=True):
     """One event of a user."""
 
     event_id: str
-    time: datetime
+    time: Instant
     name: str
     type: str
     path: str | None = None

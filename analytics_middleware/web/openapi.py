@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0), from the tables that requests are checked with."""
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -48,7 +49,7 @@ def document(max_body: int) -> dict[str, Any]:
     types += [ingest.SentEvents, ingest.SentIdentify, ingest.Accepted]
     types += [records.SentRecords, records.SaltWanted, Taken, SharedSalt]
     types += [resource.type for resource in RESOURCES]
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    schemas, components = _readable(msgspec.json.schema_components(types, ref_template=_REF))
     named = dict(zip(map(repr, types), schemas, strict=True))
     paths: dict[str, Any] = {question.path: {"get": _operation(question, named)} for question in QUESTIONS}
     paths["/events"] = {
@@ -101,6 +102,18 @@ def document(max_body: int) -> dict[str, Any]:
             },
         },
     }
+
+
+def _readable(found: tuple[Any, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
+    """Return *found* with names that clients can be made from: ``GroupFunnelStep``, not ``Group_list_package….``."""
+    text = msgspec.json.encode(found).decode()
+    for name in found[1]:
+        if "_" in name:
+            text = text.replace(f'{name}"', "".join(re.findall(r"[A-Z][A-Za-z]*", name)) + '"')
+    schemas, components = msgspec.json.decode(text)
+    for name, component in components.items():
+        component["title"] = name
+    return schemas, components
 
 
 def _operation(question: Question, named: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -70,6 +71,18 @@ def test_the_document_says_where_it_was_served_and_lists_every_route_but_the_log
     assert set(document["paths"]) == set(routes) - {"/login"}
     for path, methods in document["paths"].items():
         assert {method.upper() for method in methods} == set(routes[path])
+
+
+def test_clients_can_be_made_of_the_document_with_names_and_times(served: Site):
+    document = served.ask("GET", "openapi.json").json
+    components = document["components"]["schemas"]
+    assert {"FunnelStep", "GroupFunnelStep", "GroupActive"} <= set(components)
+    assert all(re.fullmatch("[A-Za-z]+", name) for name in components)
+    assert all(component.get("title", name) == name for name, component in components.items())
+    referred = set(re.findall('#/components/schemas/([^"]+)', msgspec.json.encode(document).decode()))
+    assert referred == set(components)
+    assert components["VolumePoint"]["properties"]["time"] == {"type": "string", "format": "date-time"}
+    assert {"type": "string", "format": "date-time"} in components["UserRow"]["properties"]["day"]["anyOf"]
 
 
 def test_the_document_is_the_same_each_time_and_needs_no_key(served: Site):
