@@ -49,6 +49,7 @@ FOR_OTHERS = {
         "end_serving",
         "flush_response",
         "leaves_out",
+        "note_outer",
         "quiet_start",
         "record_for_others",
         "shared_salt",
