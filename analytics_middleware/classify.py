@@ -9,8 +9,10 @@ from analytics_middleware.request import HeaderNames, Request
 
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HTML = ("text/html", "application/xhtml+xml")
-# Sec-Purpose is today's header (Fetch, "prefetch" or "prefetch;prerender"); the others are its forerunners.
-_PREFETCH = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+# Sec-Purpose is today's header (Fetch, "prefetch" or "prefetch;prerender"), then come its forerunners, and what scripts
+# send that load the link under the pointer: Turbo ("prefetch") and htmx ("true").
+_PREFETCH = ("sec-purpose", "purpose", "x-purpose", "x-moz", "x-sec-purpose", "hx-preloaded")
+_FOR_NOBODY = ("prefetch", "true")
 _PREFETCH_HEADERS = HeaderNames(*_PREFETCH)
 _FRAGMENT = ("hx-request", "turbo-frame")
 _FRAGMENT_HEADERS = HeaderNames(*_FRAGMENT)
@@ -60,7 +62,7 @@ def is_answer_to_navigation(request: Request) -> bool:
 def _is_prefetch(request: Request) -> bool:
     if not request.has_any(_PREFETCH_HEADERS):
         return False
-    return any("prefetch" in (request.header(name) or "").lower() for name in _PREFETCH)
+    return any((request.header(name) or "").strip().lower().startswith(_FOR_NOBODY) for name in _PREFETCH)
 
 
 def _is_document(request: Request) -> bool:

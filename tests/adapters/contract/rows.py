@@ -193,6 +193,8 @@ ROWS = (
         ("HX-Request", "true"),
     ),
     get("search, prefetched", "/search?q=tea", None, ("Sec-Purpose", "prefetch")),
+    get("search, prefetched by Turbo", "/search?q=tea", None, ("X-Sec-Purpose", "prefetch")),
+    get("search, preloaded by htmx", "/search?q=tea", None, ("HX-Request", "true"), ("HX-Preloaded", "true")),
     Row("search, HEAD", Request("HEAD", "/search?q=tea", DOCUMENT), None),
     get("named JSON", "/api/poll", Expected("action", 200, "/api/poll", action_name="poll.answered"), accept=API),
     get(
