@@ -69,6 +69,11 @@ def figure(value: float | None, metric: str) -> str:
     return percent(value) if metric.endswith("_rate") else count(value)
 
 
+def exact(value: float | None, metric: str) -> str:
+    """Return the same with every digit, for whoever points at it."""
+    return f"{value:,}" if isinstance(value, int) and not metric.startswith("revenue.") else figure(value, metric)
+
+
 def brief(value: float | None, metric: str) -> str:
     """Return the same with large amounts of money shortened, so that it fits into a tile: £1,235, £12.3M."""
     if value is not None and metric.startswith("revenue."):

@@ -47,6 +47,7 @@ def environment() -> Any:
         formats.money,
         formats.figure,
         formats.brief,
+        formats.exact,
         formats.tick,
         formats.change,
         formats.seconds,

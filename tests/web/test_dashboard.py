@@ -457,6 +457,12 @@ def test_a_tile_has_room_for_any_amount(value: float | None, metric: str, text: 
     assert formats.brief(value, metric) == text
 
 
+def test_whoever_points_at_a_number_sees_all_of_it():
+    assert formats.exact(1_234_567, "visitors") == "1,234,567"
+    assert formats.exact(123_456_789, "revenue.GBP") == "£1,234,567.89"
+    assert [formats.exact(value, "bounce_rate") for value in (0.25, None)] == ["25%", "–"]
+
+
 @pytest.mark.parametrize("text", ["\u200b", " \u2028", "\u202e\u2066", "\ufe0f"])
 def test_a_name_that_cannot_be_seen_has_a_word_in_its_place(text: str):
     assert formats.shortened(text) == "(blank)"
