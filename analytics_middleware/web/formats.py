@@ -69,7 +69,7 @@ def figure(value: float | None, metric: str) -> str:
     return percent(value) if metric.endswith("_rate") else count(value)
 
 
-def exact(value: float | None, metric: str) -> str:
+def exact(value: float | int | None, metric: str) -> str:
     """Return the same with every digit, for whoever points at it."""
     return f"{value:,}" if isinstance(value, int) and not metric.startswith("revenue.") else figure(value, metric)
 

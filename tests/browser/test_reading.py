@@ -196,3 +196,11 @@ def test_a_finger_reads_the_chart_and_closes_menus_beside_them(site: Served, chr
     page.locator("h1").dispatch_event("pointerdown")
     assert page.locator("details[open]").count() == 0
     context.close()
+
+
+def test_on_a_phone_the_dates_of_a_user_say_which_they_are(site: Served, watched: Any):
+    watched.page.set_viewport_size({"width": 390, "height": 844})
+    shown = watched.open(f"{site.url}/users")
+    told = shown.locator("tbody tr").first.locator("td.when")
+    labels = told.evaluate_all("cells => cells.map(each => getComputedStyle(each, '::before').content)")
+    assert ["Last seen" in labels[0], "First seen" in labels[1]] == [True, True]

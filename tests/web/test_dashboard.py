@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from web_sites import READER, Site
 
-from analytics_middleware import Event
+from analytics_middleware import Event, EventType
 from analytics_middleware.errors import MissingExtraError
 from analytics_middleware.event import Identify, Visit
 from analytics_middleware.outbox.sqlite import SqliteOutbox
@@ -630,3 +630,24 @@ def test_whoever_is_not_signed_in_is_shown_the_way_if_the_site_has_one(make: Cal
         assert answer.status == 401
         # A form can't be sent again from there.
         assert "Sign in" not in site.ask("POST", "/analytics/saved").body.decode()
+
+
+def test_within_a_route_its_paths_are_listed_and_errors_where_they_are_asked_for(make: Callable[..., Site]):
+    def seen(path: str, route: str | None, status: int) -> Event:
+        at = datetime.now(UTC) - timedelta(minutes=5)
+        return Event(
+            type=EventType.PAGEVIEW, timestamp=at, user_id="ann", path=path, matched_pattern=route, status_code=status
+        )
+
+    store = MemoryStore()
+    store.apply([seen("/posts/a", "/posts/{slug}", 200), seen("/about", "/about", 200), seen("/posts/gone", None, 404)])
+    site = make(store=store)
+
+    def pages(**where: Any) -> tuple[str, list[Any]]:
+        query = urlencode({"format": "json", "where": json.dumps([where])} if where else {"format": "json"})
+        found = site.ask("GET", f"/analytics/?{query}", headers=READER).data["tables"]["pages"]
+        return found["field"], sorted(row[0] for row in found["rows"])
+
+    assert pages() == ("matched_pattern", ["/about", "/posts/{slug}"])
+    assert pages(field="matched_pattern", op="eq", value="/posts/{slug}") == ("path", ["/posts/a"])
+    assert pages(field="status_code", op="gte", value=400) == ("path", ["/posts/gone"])

@@ -106,10 +106,15 @@ def _tile(metric: str, value: float | int | None, before: float | int | None, co
 def _table(
     insights: Insights, scope: Scope, rows: int, name: str, title: str, field: str, first: str, counted: str
 ) -> Table:
-    asked = scope.asked
+    asked, filtered = scope.asked, {each.field for each in scope.where}
+    # Errors are left out, unless somebody asks for them.
+    failed = "status_code" in filtered
     if name == "pages":
         # Only page views: forms that were sent have routes, too.
         asked["where"] = (*scope.where, PAGEVIEW)
-    found = insights.top_values(field, limit=rows, **asked)
+        if failed or "matched_pattern" in filtered:
+            # Within a route its paths tell more, and what was not found has no route.
+            field, first = "path", "Path"
+    found = insights.top_values(field, limit=rows, errors=failed, **asked)
     cells = [(each.key, each.users, each.count) for each in found]
     return table(name, title, (first, "Visitors", counted), cells, field)
