@@ -63,9 +63,9 @@ def condition(item: Filter, names: Names) -> str:
         case "ne":
             return f"ifNull({text} != {names.bind('String', storable(item.value))}, 1)"
         case "in":
-            return f"ifNull(has({_list(item, names)}, {text}), 0)"
+            return f"ifNull({text} IN {_list(item, names)}, 0)"
         case "not_in":
-            return f"ifNull(NOT has({_list(item, names)}, {text}), 1)"
+            return f"ifNull({text} NOT IN {_list(item, names)}, 1)"
         case "contains":
             return f"ifNull(position({text}, {names.bind('String', storable(item.value))}) > 0, 0)"
         case "exists":
