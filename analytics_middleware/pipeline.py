@@ -222,9 +222,10 @@ class Pipeline:
             if not self._proxy_logged:
                 self._proxy_logged = True
                 logger.warning(
-                    "analytics: requests come through a proxy, so visitors' addresses are not known: trust it with "
-                    "trusted_proxies=[%r], or have the server read its header",
-                    peer or "unix",
+                    "analytics: requests come through a proxy, so visitors' addresses are not known: list %s in "
+                    "trusted_proxies, or have the server read its header",
+                    # Not its address: without a proxy it would be a visitor's.
+                    "the proxy's address" if peer else "'unix'",
                 )
 
     def _process(self, event: Event) -> Event | None:
