@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from analytics_middleware import lifecycle
+from analytics_middleware.counters import logger
 from analytics_middleware.outbox.schema import migrate
 
 FILE: Final = "analytics.sqlite3"
@@ -44,6 +45,7 @@ class Database:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / FILE
+        self._log_path = directory / f"{FILE}-wal"
         self._forget()
         lifecycle.guard_forks(self)
 
@@ -59,6 +61,7 @@ class Database:
         self._in_write = False
         self._give_up_at = math.inf
         self._identity: tuple[int, int] | None = None
+        self._log_inode = 0
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
@@ -70,6 +73,7 @@ class Database:
         with self._alone():
             connection = self._durable_writer() if durable else self._quick_writer()
             with self.locked():
+                size = self._check_log()
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
@@ -80,7 +84,7 @@ class Database:
                         with suppress(sqlite3.Error):
                             connection.execute("ROLLBACK")
                     raise
-                self._checkpoint_if_long(connection)
+                self._checkpoint_if_long(connection, size)
 
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:
@@ -111,6 +115,7 @@ class Database:
         with self._alone():
             writer = self._durable_writer()
             with self.locked():
+                self._check_log()
                 busy, _, _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 
@@ -123,6 +128,40 @@ class Database:
             return _identity(self.path) != identity
         except FileNotFoundError:
             return True
+
+    def recover_log(self) -> None:
+        """If somebody removed the write-ahead log, put back what it holds and begin a new one.
+
+        Until then nothing can be written. Raises `sqlite3.Error` or `OSError`.
+        """
+        if self._log_size() is not None:
+            return
+        # In the same order as a reader that opens its connection, to avoid a deadlock.
+        with self._held(self._read_mutex), self._alone(), self.locked():
+            busy = 0
+            if not self._log_path.exists():
+                # All processes still use the removed one, because a new one is begun under the lock.
+                busy, _, _ = self._connections()[0].execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                self._disconnect()
+                logger.error("analytics: %s was removed while in use", self._log_path)
+
+    def _log_size(self) -> int | None:
+        """Return the size of the write-ahead log, or None if it is not the one that the connections use."""
+        try:
+            status = os.stat(self._log_path)  # noqa: PTH116 - on the writer's path, half the cost
+        except FileNotFoundError:
+            status = None
+        if status is not None and status.st_ino == self._log_inode:
+            return status.st_size
+        # With the whole database gone, what is in it is counted as lost.
+        return 0 if not self._connections() or self.misplaced() else None
+
+    def _check_log(self) -> int:
+        size = self._log_size()
+        if size is None:
+            raise FileNotFoundError(f"{self._log_path} was removed or replaced while in use")
+        return size
 
     def before_fork(self) -> None:
         """Close the connections and keep all threads out of SQLite until the fork is over.
@@ -199,6 +238,7 @@ class Database:
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with self.locked():
+            self._check_log()
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT
             )
@@ -219,6 +259,7 @@ class Database:
                 if self._identity not in (None, identity):
                     raise FileNotFoundError(f"{self.path} was replaced while in use")
                 self._identity = identity
+                self._log_inode = self._log_path.stat().st_ino
             except BaseException:
                 connection.close()
                 raise
@@ -284,11 +325,10 @@ class Database:
             os.close(fd)
             self._lock_fd = None
 
-    def _checkpoint_if_long(self, connection: sqlite3.Connection) -> None:
+    def _checkpoint_if_long(self, connection: sqlite3.Connection, size: int) -> None:
+        if size <= self._wal_limit:
+            return
         try:
-            size = os.stat(f"{self.path}-wal").st_size  # noqa: PTH116 - on the writer's path, half the cost
-            if size <= self._wal_limit:
-                return
             # A PASSIVE checkpoint lets later writes reuse the WAL file, which halves the cost. Truncate only once the
             # file is twice the limit.
             mode = "PASSIVE" if size < 2 * _WAL_LIMIT else "TRUNCATE"
@@ -298,7 +338,7 @@ class Database:
                 self._wal_limit = size + _WAL_LIMIT
             else:
                 self._wal_limit = size if mode == "PASSIVE" else _WAL_LIMIT
-        except (OSError, sqlite3.Error):
+        except sqlite3.Error:
             # For example a full disk. The transaction itself is committed, so it must not look failed.
             return
 

@@ -131,6 +131,7 @@ class SqliteOutbox:
         """Renew leases, record which consumers are configured, and prune; see `Outbox.tick`."""
         if self.database.misplaced():
             self._start_over()
+        self.database.recover_log()
         # Before old groups are forgotten: a process may have died between adding a file's events and deleting the file.
         self._take_in_leftovers()
         now = self._clock()

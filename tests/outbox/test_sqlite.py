@@ -162,9 +162,18 @@ def test_a_reader_in_the_way_does_not_hold_up_every_write(outbox, make, tmp_path
 
 def test_an_error_while_the_log_is_written_back_is_no_failed_write(outbox, monkeypatch):
     """It is committed: whoever took it for failed would write it again."""
-    monkeypatch.setattr(database_module.os, "stat", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+    asked = []
+
+    def deny(action, name, *_):
+        if action == sqlite3.SQLITE_PRAGMA and name == "wal_checkpoint":
+            asked.append(name)
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+    monkeypatch.setattr(outbox.database, "_wal_limit", 0)
+    outbox.database._durable_writer().set_authorizer(deny)
     outbox.append(drafts(1, 2), {})
-    monkeypatch.undo()
+    assert asked
     assert look(outbox).pending == 2
 
 
@@ -1134,6 +1143,67 @@ def test_a_database_that_is_replaced_before_a_process_has_read_it_is_noticed(mak
     outbox.tick(["a"])
     outbox.append(drafts(3, 4), {})
     assert names(make().read("a", 10, FAR)) == ["3", "4"]
+
+
+LOGLESS = """
+    import os, sys
+    from pathlib import Path
+    from analytics_middleware.outbox.base import Draft
+    from analytics_middleware.outbox.sqlite import SqliteOutbox
+
+    outbox = SqliteOutbox(Path(sys.argv[1]))
+
+    def append(name):
+        outbox.append([Draft("event", name, 1.0, b"{}")], {})
+
+    outbox.register("a")
+    append(f"{sys.argv[2]} before")
+    for said in sys.stdin:
+        try:
+            outbox.tick(["a"]) if said == "tick\\n" else append(f"{sys.argv[2]} {said.strip()}")
+        except OSError as error:
+            print(type(error).__name__, flush=True)
+        else:
+            print("done", flush=True)
+"""
+
+
+def test_a_write_ahead_log_that_is_removed_while_processes_use_it_costs_nothing(tmp_path):
+    """What it held goes into the database before a new one is begun, and nobody writes to the removed one."""
+    directory = tmp_path / "data"
+
+    def start(name):
+        command = [sys.executable, "-c", textwrap.dedent(LOGLESS), str(directory), name]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert tell(process, "first") == "done"
+        return process
+
+    def tell(process, what):
+        process.stdin.write(f"{what}\n")
+        process.stdin.flush()
+        return process.stdout.readline().strip()
+
+    with start("one") as one, start("other") as other:
+        for suffix in ("-wal", "-shm"):
+            Path(f"{directory / 'analytics.sqlite3'}{suffix}").unlink()
+        assert tell(one, "lost") == "FileNotFoundError"
+        assert tell(one, "tick") == "done"
+        assert tell(one, "second") == "done"
+        assert tell(other, "lost") == "FileNotFoundError"
+        assert tell(other, "tick") == "done"
+        assert tell(other, "second") == "done"
+        assert tell(one, "third") == "done"
+        for process in (one, other):
+            process.stdin.close()
+    outbox = SqliteOutbox(directory)
+    with outbox.database.read() as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    found = names(outbox.read("a", 100, FAR))
+    outbox.close()
+    assert found == [
+        *("one before", "one first", "other before", "other first"),
+        *("one second", "other second", "one third"),
+    ]
 
 
 def test_a_lock_file_that_was_removed_is_made_anew(make):
