@@ -456,7 +456,8 @@ def test_a_script_that_runs_again_changes_nothing(site: Site, open_page):
             document.body.append(again);
         })"""
     )
-    page.evaluate("history.pushState({}, '', '/next'); analytics.flush()")
+    with page.expect_response("**/events"):
+        page.evaluate("history.pushState({}, '', '/next'); analytics.flush()")
     page.goto(f"{site.url}/end")
     assert brief(site.events(3)) == [("pageview", "/page"), ("pageview", "/next"), ("pageview", "/end")]
 
