@@ -56,14 +56,16 @@ class Insights:
     def volume(
         self, event: str = "", start: When | None = None, end: When | None = None, bucket: Unit = "day",
         tz: str | None = None, where: Where = (), *, breakdown: str, bots: bool = False,
+        breakdown_limit: int = 10,
     ) -> list[r.Group[list[r.VolumePoint]]]: ...  # fmt: skip
     def volume(
         self, event: str = "", start: When | None = None, end: When | None = None, bucket: Unit = "day",
         tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
+        breakdown_limit: int = 10,
     ) -> list[r.VolumePoint] | list[r.Group[list[r.VolumePoint]]]:  # fmt: skip
         """Events called *event* (``""``: all) per hour, day, week or month, including empty ones."""
         scope = self.range(start, end, tz, where, bots)
-        question = q.Volume(**scope, event=event, bucket=bucket, breakdown=breakdown)
+        question = q.Volume(**scope, event=event, bucket=bucket, breakdown=breakdown, breakdown_limit=breakdown_limit)
         return _answer(self._store.volume(question, now=self.now()), breakdown)
 
     def top_events(
@@ -123,14 +125,17 @@ class Insights:
     def active_users(
         self, start: When | None = None, end: When | None = None, event: str = "",
         tz: str | None = None, where: Where = (), *, breakdown: str, bots: bool = False,
+        breakdown_limit: int = 10,
     ) -> list[r.Group[r.Active]]: ...  # fmt: skip
     def active_users(
         self, start: When | None = None, end: When | None = None, event: str = "",
         tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
+        breakdown_limit: int = 10,
     ) -> r.Active | list[r.Group[r.Active]]:  # fmt: skip
         """How many distinct users had an event called *event* (``""``: any)."""
         scope = self.range(start, end, tz, where, bots)
-        return _answer(self._store.active_users(q.ActiveUsers(**scope, event=event, breakdown=breakdown)), breakdown)
+        question = q.ActiveUsers(**scope, event=event, breakdown=breakdown, breakdown_limit=breakdown_limit)
+        return _answer(self._store.active_users(question), breakdown)
 
     def dashboard_summary(
         self, days: int = 7, tz: str | None = None, where: Where = (), bots: bool = False
@@ -150,17 +155,20 @@ class Insights:
         self, steps: Sequence[str], start: When | None = None, end: When | None = None,
         window: Span | None = None, order: q.FunnelOrder = "ordered", *, breakdown: str,
         tz: str | None = None, where: Where = (), bots: bool = False,
+        breakdown_limit: int = 10,
     ) -> list[r.Group[list[r.FunnelStep]]]: ...  # fmt: skip
     def funnel(
         self, steps: Sequence[str], start: When | None = None, end: When | None = None,
         window: Span | None = None, order: q.FunnelOrder = "ordered", breakdown: str | None = None,
         tz: str | None = None, where: Where = (), bots: bool = False,
+        breakdown_limit: int = 10,
     ) -> list[r.FunnelStep] | list[r.Group[list[r.FunnelStep]]]:  # fmt: skip
         """How many users did *steps* (event names) one after the other, all within *window* of the first."""
         scope = self.range(start, end, tz, where, bots)
         question = q.Funnel(
-            **scope, steps=_listed("steps", steps), window=_span("window", window), order=order, breakdown=breakdown
-        )
+            **scope, steps=_listed("steps", steps), window=_span("window", window), order=order,
+            breakdown=breakdown, breakdown_limit=breakdown_limit,
+        )  # fmt: skip
         return _answer(self._store.funnel(question), breakdown)
 
     def retention(
@@ -222,14 +230,19 @@ class Insights:
     def sessions(
         self, start: When | None = None, end: When | None = None, tz: str | None = None, where: Where = (), *,
         breakdown: str, bots: bool = False, limit: int = 10, timeout: Span = q.SESSION_TIMEOUT,
+        breakdown_limit: int = 10,
     ) -> list[r.Group[r.SessionSummary]]: ...  # fmt: skip
     def sessions(
         self, start: When | None = None, end: When | None = None, tz: str | None = None, where: Where = (),
         breakdown: str | None = None, bots: bool = False, limit: int = 10, timeout: Span = q.SESSION_TIMEOUT,
+        breakdown_limit: int = 10,
     ) -> r.SessionSummary | list[r.Group[r.SessionSummary]]:  # fmt: skip
         """The sessions that begin in the range: bounces, durations, entry and exit pages (*limit* of each)."""
         scope = self.range(start, end, tz, where, bots)
-        question = q.Sessions(**scope, timeout=_span("timeout", timeout), limit=limit, breakdown=breakdown)
+        question = q.Sessions(
+            **scope, timeout=_span("timeout", timeout), limit=limit,
+            breakdown=breakdown, breakdown_limit=breakdown_limit,
+        )  # fmt: skip
         return _answer(self._store.sessions(question), breakdown)
 
     @overload
@@ -241,14 +254,16 @@ class Insights:
     def revenue(
         self, start: When | None = None, end: When | None = None, bucket: Unit = "day", event: str = "",
         tz: str | None = None, where: Where = (), *, breakdown: str, bots: bool = False,
+        breakdown_limit: int = 10,
     ) -> list[r.Group[list[r.RevenueTotal]]]: ...  # fmt: skip
     def revenue(
         self, start: When | None = None, end: When | None = None, bucket: Unit = "day", event: str = "",
         tz: str | None = None, where: Where = (), breakdown: str | None = None, bots: bool = False,
+        breakdown_limit: int = 10,
     ) -> list[r.RevenueTotal] | list[r.Group[list[r.RevenueTotal]]]:  # fmt: skip
         """Revenue per currency, in minor units, in total and per bucket."""
         scope = self.range(start, end, tz, where, bots)
-        question = q.Revenue(**scope, event=event, bucket=bucket, breakdown=breakdown)
+        question = q.Revenue(**scope, event=event, bucket=bucket, breakdown=breakdown, breakdown_limit=breakdown_limit)
         return _answer(self._store.revenue(question, now=self.now()), breakdown)
 
     def users(

@@ -26,6 +26,7 @@ BOTS = flag("bots", "Count page views of bots, too.")
 EVENT = text("event", "Name of the event; empty for all.")
 LIMIT = whole("limit", "How many at most.", 1, q.MAX_LIMIT)
 BREAKDOWN = text("breakdown", "A field; the answer is then a list of groups, one per value.")
+GROUPS = whole("breakdown_limit", "How many of its values; the rest are one group. Default: 10.", 1, 1000)
 BUCKET = choice("bucket", "Length of a bucket.", UNITS)
 TIMEOUT = span("timeout", "Time without an event after which a session ends. Default: 30m.")
 PERIOD = choice("period", "Length of a period.", q.PERIODS)
@@ -66,7 +67,7 @@ class Question:
 def _question(
     path: str, ask: Callable[..., Any], about: str, own: tuple[Parameter, ...], answer: Any, *, grouped: Any = None
 ) -> Question:
-    common = (*RANGE, BREAKDOWN) if grouped is not None else RANGE
+    common = (*RANGE, BREAKDOWN, GROUPS) if grouped is not None else RANGE
     return Question(path, about, (*own, *common), answer, lambda insights, asked: ask(insights, **asked), grouped)
 
 

@@ -27,7 +27,7 @@ def test_every_route_is_on_the_page_with_its_parameters(method: str, path: str, 
     route = f"{method.upper()} {path.strip('/')}"
     about = [paragraph for paragraph in re.split(r"\n\n|\n(?=\|)", PAGE) if f"`{route}`" in paragraph]
     assert about, f"docs/api.md says nothing of {route}"
-    known = {"from", "to", "tz", "where", "bots", "breakdown"} | spans("\n".join(about))
+    known = {"from", "to", "tz", "where", "bots", "breakdown", "breakdown_limit"} | spans("\n".join(about))
     known |= spans(sections(PAGE)["Who may write"])
     named = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "that question's own" in about[0]:
@@ -44,5 +44,5 @@ def test_the_page_has_no_route_that_there_is_not() -> None:
 
 
 def test_what_every_question_takes_is_in_one_table() -> None:
-    for name in ("from", "to", "tz", "where", "bots", "breakdown"):
+    for name in ("from", "to", "tz", "where", "bots", "breakdown", "breakdown_limit"):
         assert f"`{name}`" in ASKING.partition("| question |")[0]

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from analytics_middleware.event import Event, Identify
+from analytics_middleware.money import Money
 from analytics_middleware.store import ActiveUsers, Filter, Funnel, Insights, MemoryStore, QuestionError, Users, Volume
 
 NOW = datetime(2025, 3, 12, 3, tzinfo=UTC)  # still the 11th in New York
@@ -179,6 +180,33 @@ def test_filters_are_objects_or_mappings(store, insights):
     as_object = insights.top_events(where=[Filter("path", "eq", "/x")])
     as_mapping = insights.top_events(where=[{"field": "path", "op": "eq", "value": "/x"}])
     assert [item.key for item in as_object] == [item.key for item in as_mapping] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda i, **by: i.volume(**by),
+        lambda i, **by: i.active_users(**by),
+        lambda i, **by: i.funnel(["a"], **by),
+        lambda i, **by: i.sessions(**by),
+        lambda i, **by: i.revenue(**by),
+    ],
+    ids=["volume", "active users", "funnel", "sessions", "revenue"],
+)
+def test_a_breakdown_has_as_many_values_as_asked_for(store, insights, ask):
+    money = Money("1", "EUR")
+    store.apply(
+        [
+            Event(event_name="a", user_id=f"u{number}", path=f"/{number:02}", timestamp=NOW, revenue=money)
+            for number in range(12)
+        ]
+    )
+    keys = [f"/{number:02}" for number in range(12)]
+    assert [group.key for group in ask(insights, breakdown="path")] == [*keys[:10], "other"]
+    assert [group.key for group in ask(insights, breakdown="path", breakdown_limit=2)] == [*keys[:2], "other"]
+    assert [group.key for group in ask(insights, breakdown="path", breakdown_limit=50)] == keys
+    with pytest.raises(QuestionError, match=r"^breakdown_limit: 0 is not a whole number from 1 to 1000"):
+        ask(insights, breakdown="path", breakdown_limit=0)
 
 
 def test_answers_have_the_shapes_of_the_seeds_as_json(store, insights):

@@ -76,6 +76,8 @@ def test_the_numbers_are_those_of_the_events_sent(site: Site):
     assert [row["user_id"] for row in site.get("users", of="funnel", step=["signup", "buy"], cell=1).data] == ["ann"]
     groups = site.get("active", breakdown="properties.plan").data
     assert [(group["key"], group["answer"]["count"]) for group in groups] == [("free", 1), ("pro", 1), (None, 1)]
+    groups = site.get("active", breakdown="properties.plan", breakdown_limit=1).data
+    assert [group["key"] for group in groups] == ["free", "other", None]
     where = json.dumps([{"field": "traits.plan", "op": "eq", "value": "pro"}])
     assert site.get("volume", where=where, event="signup").data[-1]["count"] == 1
 
