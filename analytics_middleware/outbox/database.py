@@ -5,7 +5,6 @@ SQLite 3.7.0 to 3.51.2 can corrupt a database in WAL mode if two connections wri
 and every write transaction, checkpoint, opening and closing happens under one lock shared by all processes.
 """
 
-import fcntl
 import math
 import os
 import sqlite3
@@ -18,15 +17,11 @@ from typing import Final
 
 from analytics_middleware import lifecycle
 from analytics_middleware.counters import logger
+from analytics_middleware.outbox.lock import LAST_TRY, FileLock
 from analytics_middleware.outbox.schema import migrate
 
 FILE: Final = "analytics.sqlite3"
 FIXED_IN: Final = (3, 51, 3)
-_LOCK_FILE = "analytics.lock"
-_LOCK_TIMEOUT = 5.0
-_LOCK_POLL = 0.001
-_LAST_TRY = 0.01
-"""Seconds that a process which must end still waits: more than processes normally need for a transaction."""
 _BUSY_TIMEOUT = 0.5
 """Seconds that a checkpoint waits for readers, which are quick; writers wait at our own lock."""
 _WAL_LIMIT = 4 * 1024 * 1024
@@ -57,9 +52,8 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         self._quick: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._lock_fd: int | None = None
+        self._lock = FileLock(self.directory)
         self._in_write = False
-        self._give_up_at = math.inf
         self._identity: tuple[int, int] | None = None
         self._log_inode = 0
 
@@ -169,8 +163,8 @@ class Database:
         A child that inherits a connection can't open the file safely: it inherits SQLite's notes of this process's
         locks but not the locks, so another process would delete the write-ahead log that the child writes to.
         """
-        limit = self._give_up_at
-        self._give_up_at = min(limit, time.monotonic() + _FORK_TIMEOUT)
+        limit = self._lock.give_up_at
+        self._lock.give_up_at = min(limit, time.monotonic() + _FORK_TIMEOUT)
         # In the same order as a reader that opens its connection, to avoid a deadlock.
         mutexes = (self._read_mutex, self._write_mutex)
         held = [mutex for mutex in mutexes if mutex.acquire(timeout=2 * _FORK_TIMEOUT)]
@@ -182,7 +176,7 @@ class Database:
                 # The process that holds the lock uses the database, so none of these is its last connection, and
                 # closing them checkpoints nothing.
                 self._disconnect()
-        self._give_up_at = limit
+        self._lock.give_up_at = limit
 
     def after_fork_in_parent(self) -> None:
         """Let the threads continue; connections are opened again when needed."""
@@ -192,9 +186,7 @@ class Database:
     def after_fork(self) -> None:
         """In a forked child: don't use or close the parent's connections, if any are left."""
         _inherited.extend(self._connections())
-        if self._lock_fd is not None:
-            # A copy of the parent's lock file. Kept open, it would hold the lock after the parent's end.
-            os.close(self._lock_fd)
+        self._lock.close()
         self._forget()
 
     def give_up_at(self, deadline: float) -> None:
@@ -202,7 +194,7 @@ class Database:
 
         Infinity lifts the limit.
         """
-        self._give_up_at = deadline
+        self._lock.give_up_at = deadline
 
     def close(self) -> None:
         """Close the connections; closing the last one writes the write-ahead log back.
@@ -212,8 +204,7 @@ class Database:
         # In the same order as a reader that opens its connection, to avoid a deadlock.
         with self._held(self._read_mutex), self._alone():
             self._close_connections()
-            if self._lock_fd is not None:
-                os.close(self._lock_fd)
+            self._lock.close()
             self._forget()
 
     def _connections(self) -> list[sqlite3.Connection]:
@@ -270,8 +261,8 @@ class Database:
 
     @contextmanager
     def _held(self, mutex: threading.RLock) -> Generator[None]:
-        deadline = self._give_up_at
-        if not mutex.acquire(timeout=-1 if deadline == math.inf else max(_LAST_TRY, deadline - time.monotonic())):
+        deadline = self._lock.give_up_at
+        if not mutex.acquire(timeout=-1 if deadline == math.inf else max(LAST_TRY, deadline - time.monotonic())):
             raise TimeoutError("another thread is using the database")
         try:
             yield
@@ -285,45 +276,14 @@ class Database:
             if self._in_write:
                 yield
                 return
-            fd = self._lock_file()
-            self._flock(fd)
+            lock = self._lock
+            lock.acquire()
             self._in_write = True
             try:
                 yield
             finally:
                 self._in_write = False
-                self._unlock(fd)
-
-    def _lock_file(self) -> int:
-        if self._lock_fd is not None and not os.fstat(self._lock_fd).st_nlink and self.directory.exists():
-            # Somebody removed it; other processes lock the new file.
-            os.close(self._lock_fd)
-            self._lock_fd = None
-        if self._lock_fd is None:
-            self._lock_fd = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-        return self._lock_fd
-
-    def _flock(self, fd: int) -> None:
-        began = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                # Read the limit again each time, because it may be set while waiting.
-                if (now := time.monotonic()) > min(began + _LOCK_TIMEOUT, max(self._give_up_at, began + _LAST_TRY)):
-                    waited = f"{now - began:.1g} s"
-                    raise TimeoutError(f"another process has held the database's lock for {waited}") from None
-                time.sleep(_LOCK_POLL)
-            else:
-                return
-
-    def _unlock(self, fd: int) -> None:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        except OSError:
-            # Closing unlocks, too. The transaction is committed, so it must not look failed.
-            os.close(fd)
-            self._lock_fd = None
+                lock.release()
 
     def _checkpoint_if_long(self, connection: sqlite3.Connection, size: int) -> None:
         if size <= self._wal_limit:

@@ -198,10 +198,7 @@ class Process:
         self.fuse.blown = True
         for connection in self.connections:
             connection.close()
-        fd = self.outbox.database._lock_fd
-        if fd is not None:
-            os.close(fd)
-            self.outbox.database._lock_fd = None
+        self.outbox.database._lock.close()
 
 
 processes = st.integers(0, 1)

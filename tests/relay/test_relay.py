@@ -19,7 +19,7 @@ import pytest
 from analytics_middleware import Analytics, Event
 from analytics_middleware.asgi import AnalyticsMiddleware
 from analytics_middleware.ids import first_of_many
-from analytics_middleware.outbox import database
+from analytics_middleware.outbox import lock
 from analytics_middleware.outbox.leftovers import left_in
 from analytics_middleware.outbox.records import draft_of
 from analytics_middleware.outbox.sqlite import SqliteOutbox
@@ -310,7 +310,7 @@ def test_what_a_worker_has_that_hangs_while_it_writes_is_recorded_once(
     """Nobody else can write then, and it writes the group itself when it goes on."""
     worker = host.worker()
     host.track_until("worker")
-    monkeypatch.setattr(database, "_LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(lock, "_TIMEOUT", 0.1)
     assert isinstance(worker.outbox, SqliteOutbox)
     with slow(worker, monkeypatch) as begun, worker.outbox.database.locked():
         host.web.track("held")
