@@ -32,7 +32,7 @@ def examine_segments(database: Database) -> Generator[Finding]:
         yield Finding("problem", "store", f"{directory}: {', '.join(broken)}", advice)
     else:
         events = sum(segment.rows for segment in segments)
-        yield Finding("ok", "store", f"{len(segments)} files with {events} events are there")
+        yield Finding("ok", "store", f"all files are there: {len(segments)}, with {events} events")
 
 
 def _wrong(directory: Path, segment: Segment) -> str | None:

@@ -113,7 +113,7 @@ def test_a_file_of_the_store_that_can_not_be_read_is_a_problem(harm: Any, said: 
     with kept.store() as store:
         store.maintain()
     shown = kept.run("doctor").stdout
-    assert "ok       store: 1 files with 5 events are there" in shown
+    assert "ok       store: all files are there: 1, with 5 events" in shown
     [file] = (tmp_path / "segments").glob("month-*.parquet")
     harm(file)
     ended = kept.run("doctor", check=False)
