@@ -1,4 +1,4 @@
-"""Files of events that a process could not write into the database before it had to end.
+"""Files of events that a process could not write into the database: before it had to end, or while a worker is frozen.
 
 Writing a new file needs no lock, which another process may be holding. The first process that can write to the database
 adds the events to the log.
