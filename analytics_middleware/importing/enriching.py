@@ -9,7 +9,7 @@ from analytics_middleware.counters import Counters
 from analytics_middleware.enrich.sessions import PrivateSessions
 from analytics_middleware.enrich.visit import EnrichedEvent, Enricher
 from analytics_middleware.event import Event
-from analytics_middleware.importing.records import Item, Items
+from analytics_middleware.importing.records import FileError, Item, Items
 from analytics_middleware.request import Request
 from analytics_middleware.settings import Settings
 
@@ -68,11 +68,16 @@ class Enrichment:
     def with_sessions(self, items: Iterable[Item | EnrichedEvent]) -> Items:
         """Yield *items*, each `EnrichedEvent` as its event with a session."""
         waiting: list[Item | EnrichedEvent] = []
-        for item in items:
-            waiting.append(item)
-            if len(waiting) >= _BATCH:
-                yield from self._assigned(waiting)
-                waiting = []
+        try:
+            for item in items:
+                waiting.append(item)
+                if len(waiting) >= _BATCH:
+                    yield from self._assigned(waiting)
+                    waiting = []
+        except FileError:
+            # What is before the damaged part of a file counts.
+            yield from self._assigned(waiting)
+            raise
         yield from self._assigned(waiting)
 
     def _assigned(self, items: list[Item | EnrichedEvent]) -> Items:

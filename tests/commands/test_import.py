@@ -628,6 +628,15 @@ def test_a_log_may_begin_with_half_a_line(kept: Kept, tmp_path: Path) -> None:
     assert "1 refused: 1 not a line of an access log" in said
 
 
+def test_what_is_before_the_damaged_part_of_a_log_counts(kept: Kept, tmp_path: Path) -> None:
+    whole = gzip.compress("".join(hit(f"GET /{number} HTTP/1.1") for number in range(20)).encode())
+    file = tmp_path / "access.log.1.gz"
+    file.write_bytes(whole[:-4])
+    ended = kept.run("import", "--hostname", "shop.example", str(file), check=False)
+    assert (ended.returncode, "20 events imported" in ended.stdout) == (1, True)
+    assert "access.log.1: Compressed file ended before" in ended.stderr
+
+
 def test_the_log_is_left_to_whom_it_is_for(kept: Kept, tmp_path: Path) -> None:
     """A directory alone does not tell whether its log is for the embedded store or for another one."""
     outbox = SqliteOutbox(kept.path)
