@@ -60,7 +60,7 @@ def examine_settings(analytics: Analytics) -> Generator[Finding]:
 
 def _worker(analytics: Analytics) -> Finding:
     settings = analytics.settings
-    advice = "keep `analytics-middleware worker` running"
+    advice = "keep `analytics-middleware worker` running, and restart it with each deploy"
     if settings.data_dir is None:
         return Finding("ok", "delivery", "background is False: web processes deliver nothing", advice)
     relay = Relay(settings.data_dir, greeting(settings, analytics.collectors), Counters())
@@ -70,7 +70,7 @@ def _worker(analytics: Analytics) -> Finding:
     if up:
         return Finding("ok", "delivery", "a worker runs: it records and delivers for the web processes")
     text = (
-        "background is False and no worker of this version and with these settings answers: "
+        "background is False and no worker of this version, with these settings and these processors answers: "
         "web processes record, and may deliver nothing"
     )
     return Finding("warning", "delivery", text, advice)
