@@ -14,12 +14,13 @@ from analytics_middleware.outbox.sqlite import SqliteOutbox
 from analytics_middleware.store import catalogue
 from analytics_middleware.store._arrays import ALWAYS, NEVER, Int32s, Int64s, Mask, np, pa, pc
 from analytics_middleware.store._disk import generation_directory, remove_others
-from analytics_middleware.store._months import month_name, month_number, month_numbers, month_table
+from analytics_middleware.store._merging import MonthMerge, OldMonth
+from analytics_middleware.store._months import month_name, month_number, month_numbers
 from analytics_middleware.store._sources import numbered, numbers_of
 from analytics_middleware.store.actors import Actors
 from analytics_middleware.store.base import FirstSeen
 from analytics_middleware.store.catalogue import Segment, State
-from analytics_middleware.store.columns import ACTOR, ANON, COLUMNS, USER, event_hashes
+from analytics_middleware.store.columns import ACTOR, ANON, USER, event_hashes
 from analytics_middleware.store.identities import Identities
 from analytics_middleware.store.instants import micros
 from analytics_middleware.store.segments import Segments, combined
@@ -60,7 +61,7 @@ class Compactor:
         """Merge *members* into one recent segment."""
         table = pa.concat_tables([self._segments.read(member.file) for member in members], promote_options="permissive")
         hashes = np.concatenate([self._segments.hashes(member.file) for member in members])
-        file = self._segments.write("recent", combined([table]), hashes)
+        file = self._segments.write("recent", [combined([table])], hashes)
         merged = Segment(
             file=file,
             month=None,
@@ -223,7 +224,7 @@ class _Compaction:
                 written.append(segment)
         replaced = [segment.file for segment in self._state.recent]
         replaced += [segment.file for number, segment in months.items() if number in wanted | set(stale)]
-        people = self._segments.write("actors", self._actors.table(self._owners, self._first, self._first_human))
+        people = self._segments.write("actors", [self._actors.table(self._owners, self._first, self._first_human)])
         state: dict[str, str | int] = {"actors": people, "horizon": self._horizon}
         self._compactor._replace(epoch, replaced, written, state, self._state.version, self._state.actors)
 
@@ -255,42 +256,32 @@ class _Compaction:
         np.minimum.at(self._first_human, actors[keep], times[keep])
 
     def _write(self, number: int, before: Segment | None, rows: Sequence[Any]) -> Segment | None:
-        tables: list[Any] = []
+        new: list[Any] = []
         actors: list[Int32s] = []
-        hashes = np.zeros(0, np.uint64)
-        if before is not None:
-            stored = self._segments.read(before.file, [*COLUMNS, ACTOR])
-            own: Int32s = stored.column(ACTOR).to_numpy()
-            times = numbers_of(stored.column("timestamp"), "timestamp")
-            keep = self._lives(own, times) & (times >= self._horizon)
-            hashes = np.array(self._segments.hashes(before.file))
-            if not keep.all():
-                dropped = stored.column("event_id").filter(pa.array(~keep)).to_pylist()
-                hashes = np.setdiff1d(hashes, event_hashes(dropped), assume_unique=True)
-                stored = stored.filter(pa.array(keep))
-            tables.append(stored.drop_columns([ACTOR]))
-            actors.append(own[keep])
         for table, numbers, picked in zip(self._recent, self._numbers, rows, strict=True):
             if len(picked):
-                part = table.take(pa.array(picked))
-                tables.append(part)
+                new.append(table.take(pa.array(picked)))
                 actors.append(numbers[picked])
-                hashes = np.concatenate([hashes, event_hashes(part.column("event_id").to_pylist())])
-        if not sum(table.num_rows for table in tables):
+        hashes = [event_hashes(table.column("event_id").to_pylist()) for table in new]
+        old, keep = None, np.zeros(0, np.bool_)
+        if before is not None:
+            old = OldMonth(self._segments.open(before.file))
+            keep = self._lives(old.actors, old.times) & (old.times >= self._horizon)
+        merge = MonthMerge(old, keep, new, actors, self._owners)
+        if not merge.rows:
             return None
-        numbers = np.concatenate(actors)
-        visitors = np.append(self._owners, np.int32(-1))[numbers]
-        table = month_table(combined(tables), numbers, visitors)
-        times = numbers_of(table.column("timestamp"), "timestamp")
-        file = self._segments.write(f"month-{month_name(number)}", table, hashes)
+        if before is not None:
+            stored, dropped = self._segments.hashes(before.file), merge.dropped()
+            hashes.append(np.setdiff1d(stored, dropped, assume_unique=True) if len(dropped) else stored)
+        file = self._segments.write(f"month-{month_name(number)}", merge.tables(), np.concatenate(hashes))
         return Segment(
             file=file,
             month=month_name(number),
             tier=0,
-            rows=table.num_rows,
+            rows=merge.rows,
             bytes=self._segments.size(file),
-            min_time=int(times.min()),
-            max_time=int(times.max()),
+            min_time=merge.span[0],
+            max_time=merge.span[1],
         )
 
 

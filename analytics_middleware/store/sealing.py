@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from sqlite3 import Connection
 from typing import Any, NamedTuple, TypeVar
 
@@ -43,7 +44,9 @@ class SealingPace(NamedTuple):
     compact_events: int = 50_000
     """Compaction into months starts at this number of recent events, or ..."""
     compact_fraction: float = 0.02
-    """... at this fraction of all events, whichever is more."""
+    """... at this fraction of all events, whichever is more, ..."""
+    compact_most: int = 1_000_000
+    """... but never later than at this number, because compaction takes about 600 bytes of memory for each."""
     rewrite_after: float = 3600.0
     """Seconds that erased events, already hidden, may stay in files: one rewrite then covers many erasures."""
     tend_every: float = 60.0
@@ -136,11 +139,23 @@ class Sealer:
 
     def apply(self, records: Sequence[Record]) -> int:
         """Seal *records* that are in no log; return how many were refused."""
-        return self._committed(lambda: self._prepare(records), self._commit)
+        refused = self._committed(lambda: self._prepare(records), self._commit)
+        self._relieve()
+        return refused
 
     def append_table(self, table: Any) -> TableCounts:
         """Seal the rows of *table*, which has the columns of a segment, except known and inadmissible ones."""
-        return self._committed(lambda: self._prepare_table(table), self._commit)
+        counts = self._committed(lambda: self._prepare_table(table), self._commit)
+        self._relieve()
+        return counts
+
+    def _relieve(self) -> None:
+        """Compact what was added without the log before there is too much of it, unless another process does."""
+        if sum(segment.rows for segment in self.state().recent) >= self._pace.compact_most:
+            epoch = self._outbox.claim(STORE)
+            if epoch is not None:
+                with suppress(LeaseLost, Conflict):
+                    self._tend(epoch, force=False)
 
     def _committed(self, prepare: "Callable[[], tuple[_Prepared, T]]", commit: "Callable[[_Prepared], object]") -> T:
         """Prepare and commit, again if others change the catalogue meanwhile; return the answer of *prepare*."""
@@ -218,7 +233,7 @@ class Sealer:
 
     def _write(self, table: Any, hashes: Hashes) -> Segment:
         times = numbers_of(table.column("timestamp"), "timestamp")
-        file = self._segments.write("recent", table, hashes)
+        file = self._segments.write("recent", [table], hashes)
         return Segment(
             file=file,
             month=None,
@@ -244,6 +259,7 @@ class Sealer:
         recent = sum(segment.rows for segment in state.recent)
         total = recent + sum(segment.rows for segment in state.months)
         limit = max(self._pace.compact_events, self._pace.compact_fraction * total)
+        limit = min(limit, self._pace.compact_most)
         horizon = self.compactor.horizon(state.horizon)
         older = horizon > state.horizon and any(segment.min_time < horizon for segment in state.segments)
         outdated = older or horizon < state.horizon

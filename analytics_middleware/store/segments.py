@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,12 +32,12 @@ class Segments:
         """Return the path of *file*."""
         return self.directory / file
 
-    def write(self, kind: str, table: Any, hashes: Hashes | None = None) -> str:
-        """Durably write *table* and the *hashes* of its event ids; return the new file's name."""
+    def write(self, kind: str, tables: Iterable[Any], hashes: Hashes | None = None) -> str:
+        """Durably write the rows of *tables* and the *hashes* of their event ids; return the new file's name."""
         name = f"{kind}-{uuid7()}{_PARQUET}"
         if hashes is not None:
             self._write(_ids(name), lambda path: path.write_bytes(np.sort(hashes).tobytes()))
-        self._write(name, lambda path: _write_parquet(path, table))
+        self._write(name, lambda path: _write_parquet(path, tables))
         return name
 
     def size(self, file: str) -> int:
@@ -103,18 +104,28 @@ class Segments:
             os.close(directory)
 
 
-def _write_parquet(path: Path, table: Any) -> None:
-    with pq.ParquetWriter(
+def _write_parquet(path: Path, tables: Iterable[Any]) -> None:
+    with ExitStack() as stack:
+        writer: Any = None
+        for table in tables:
+            if writer is None:
+                writer = stack.enter_context(_writer(path, table.schema))
+            # One row group at a time: Parquet would write the whole table's texts into each of them.
+            groups = max(1, -(-table.num_rows // _ROW_GROUP))
+            size = max(1, -(-table.num_rows // groups))
+            for begin in range(0, max(table.num_rows, 1), size):
+                writer.write_table(_used(table.slice(begin, size)))
+
+
+def _writer(path: Path, schema: Any) -> Any:
+    return pq.ParquetWriter(
         path,
-        table.schema,
+        schema,
         compression="zstd",
-        use_dictionary=[*_dictionaries(table.column_names), "status_code"],
-        column_encoding={name: "DELTA_BINARY_PACKED" for name in _DELTAS if name in table.column_names},
+        use_dictionary=[*_dictionaries(schema.names), "status_code"],
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in _DELTAS if name in schema.names},
         write_page_index=False,
-    ) as writer:
-        # One row group at a time: Parquet would write the whole table's texts into each of them.
-        for begin in range(0, max(table.num_rows, 1), _ROW_GROUP):
-            writer.write_table(_used(table.slice(begin, _ROW_GROUP)))
+    )
 
 
 def _ids(file: str) -> str:

@@ -14,7 +14,8 @@ import pytest
 
 from analytics_middleware.event import Erase, Event, Identify, Visit
 from analytics_middleware.outbox.base import LeaseLost
-from analytics_middleware.store import Insights
+from analytics_middleware.outbox.sqlite import SqliteOutbox
+from analytics_middleware.store import DuckDBStore, Insights
 from analytics_middleware.store.catalogue import Conflict
 from analytics_middleware.store.sealing import SealingPace
 from analytics_middleware.store.segments import Segments
@@ -144,6 +145,21 @@ class TestPace:
         assert [(segment.month, segment.rows) for segment in store.sealer.state().segments] == [("2025-03", 12)]
         assert total(store) == 12
         store.close()
+
+    def test_imports_are_compacted_before_they_are_too_many_for_memory(self, tmp_path):
+        outbox, other = SqliteOutbox(tmp_path), LoggedStore(tmp_path)
+        store = DuckDBStore(outbox, pace=SealingPace(compact_most=30))
+        for number in range(7):
+            store.apply(events(10, first=10 * number))
+            assert sum(segment.rows for segment in store.sealer.state().recent) == (10 * number + 10) % 30
+        assert ids(store) == sorted(event.event_id for event in events(70))
+        store.close()
+        assert other.outbox.claim("store") is not None
+        store.apply(events(40, first=70))
+        assert sum(segment.rows for segment in store.sealer.state().recent) == 50, "another process compacts"
+        store.close()
+        outbox.close()
+        other.close()
 
 
 class TestSeveralProcesses:
@@ -382,7 +398,7 @@ def test_a_part_of_a_file_has_only_the_texts_of_its_own_rows(tmp_path):
     count = 150_000
     texts = [f"/{number % (count - 5):08}" if number % 7 else None for number in range(count)]
     segments = Segments(tmp_path)
-    file = segments.write("recent", pa.table({"url": pa.array(texts, pa.string()).dictionary_encode()}))
+    file = segments.write("recent", [pa.table({"url": pa.array(texts, pa.string()).dictionary_encode()})])
     metadata = pq.read_metadata(segments.path(file))
     assert metadata.num_row_groups == 3
     parts = [metadata.row_group(index) for index in range(3)]
