@@ -11,7 +11,8 @@ from analytics_middleware.ids import uuid7
 from analytics_middleware.store._arrays import Hashes, np, pa, pq
 from analytics_middleware.store.columns import ACTOR, PROPERTY, SCHEMA, TEXTS, VISITOR
 
-_ROW_GROUP: Final = 65_536
+_ROW_GROUP: Final = 16_384
+"""Rows per row group: to read a few of its rows, a whole one is decoded."""
 _DELTAS: Final = ("timestamp", ACTOR, VISITOR)
 _IDS: Final = ".ids"
 _PARQUET: Final = ".parquet"

@@ -395,7 +395,7 @@ def test_a_data_directory_that_is_copied_while_in_use_answers_the_same(store, tm
 
 def test_a_part_of_a_file_has_only_the_texts_of_its_own_rows(tmp_path):
     """Or a file of many different texts, such as URLs, would be as many times as large as it has parts."""
-    count = 150_000
+    count = 40_000
     texts = [f"/{number % (count - 5):08}" if number % 7 else None for number in range(count)]
     segments = Segments(tmp_path)
     file = segments.write("recent", [pa.table({"url": pa.array(texts, pa.string()).dictionary_encode()})])
