@@ -640,3 +640,25 @@ def test_a_system_without_time_zones_has_utc_and_says_what_it_lacks(run, monkeyp
         """
     )
     assert result.stdout.count("pip install tzdata") == 2
+
+
+def test_a_connection_that_python_has_closed_disturbs_no_fork(run):
+    result = run(
+        """
+        import gc, sqlite3
+        analytics = Analytics(data_dir="data", store=None)
+        analytics.track("one")
+        assert analytics.flush(8)
+        # As the garbage collector does with those of an object that is gone.
+        mine = [each for each in gc.get_objects() if isinstance(each, sqlite3.Connection)]
+        assert mine
+        for each in mine:
+            each.close()
+        sys.unraisablehook = lambda hooked: print("unraisable", hooked.exc_value)
+        pid = os.fork()
+        if pid == 0:
+            leave()
+        reap(pid)
+        """
+    )
+    assert "unraisable" not in result.stdout

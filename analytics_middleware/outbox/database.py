@@ -169,13 +169,15 @@ class Database:
         mutexes = (self._read_mutex, self._write_mutex)
         held = [mutex for mutex in mutexes if mutex.acquire(timeout=2 * _FORK_TIMEOUT)]
         self._forking[threading.get_ident()] = held
-        if len(held) == 2 and not any(each.in_transaction for each in self._connections()):
-            try:
-                self._close_connections()
-            except OSError:
-                # The process that holds the lock uses the database, so none of these is its last connection, and
-                # closing them checkpoints nothing.
-                self._disconnect()
+        # A connection may be closed already: Python closes those of a database that nobody uses any more.
+        with suppress(sqlite3.Error):
+            if len(held) == 2 and not any(each.in_transaction for each in self._connections()):
+                try:
+                    self._close_connections()
+                except OSError:
+                    # The process that holds the lock uses the database, so none of these is its last connection, and
+                    # closing them checkpoints nothing.
+                    self._disconnect()
         self._lock.give_up_at = limit
 
     def after_fork_in_parent(self) -> None:
