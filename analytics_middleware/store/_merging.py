@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from analytics_middleware.store._arrays import Int32s, Int64s, Mask, NDArray, Rows, np, pa
+from analytics_middleware.store._arrays import Int32s, Int64s, Mask, NDArray, np, pa
 from analytics_middleware.store._months import count_names, month_table, shredded_names
 from analytics_middleware.store._sources import numbers_of
 from analytics_middleware.store.columns import ACTOR, COLUMNS, SCHEMA, VISITOR, event_hashes
@@ -37,8 +37,8 @@ class OldMonth:
         sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
         self._ends: list[int] = np.cumsum(sizes).tolist()
 
-    def parts(self, wanted: Mask, columns: Sequence[str]) -> Iterator[tuple[Rows, Any]]:
-        """Yield the *wanted* rows, some row groups at a time, and their *columns*; parts without any are left out."""
+    def parts(self, wanted: Mask, columns: Sequence[str]) -> Iterator[Any]:
+        """Yield *columns* of the *wanted* rows, some row groups at a time; parts without any are left out."""
         groups: list[int] = []
         begin = 0
         for index, end in enumerate(self._ends):
@@ -48,7 +48,7 @@ class OldMonth:
             rows = np.flatnonzero(wanted[begin:end])
             if len(rows):
                 table = self._file.read_row_groups(groups, columns=list(columns))
-                yield rows + begin, table.take(pa.array(rows)) if len(rows) < end - begin else table
+                yield table.take(pa.array(rows)) if len(rows) < end - begin else table
             groups, begin = [], end
 
 
@@ -76,7 +76,7 @@ class MonthMerge:
         if old is not None:
             moved = keep & (self._visitor_of[old.actors] != old.visitors)
             self._stays = keep & ~moved
-            tables += [combined([table]) for _, table in old.parts(moved, _STORED)]
+            tables += [combined([table]) for table in old.parts(moved, _STORED)]
         self._new = combined(tables) if tables else combined([SCHEMA.empty_table().append_column(ACTOR, _NOBODY)])
         who, times = self._keys(self._new)
         self._order = np.lexsort((times, who))
@@ -91,11 +91,9 @@ class MonthMerge:
 
     def dropped(self) -> NDArray[np.uint64]:
         """Return the hashes of the event ids of old rows that are not kept."""
-        gone = [np.zeros(0, np.uint64)]
-        if self._old is not None:
-            for _, table in self._old.parts(~self._keep, ["event_id"]):
-                gone.append(event_hashes(table.column(0).to_pylist()))
-        return np.concatenate(gone)
+        parts = () if self._old is None else self._old.parts(~self._keep, ["event_id"])
+        gone = [event_hashes(table.column(0).to_pylist()) for table in parts]
+        return np.concatenate([np.zeros(0, np.uint64), *gone])
 
     def tables(self) -> Iterator[Any]:
         """Yield the rows in the layout and the order of a month's file."""
@@ -112,7 +110,7 @@ class MonthMerge:
     def _names(self) -> Counter[str]:
         counts = count_names(self._new.column("properties"))
         if self._old is not None:
-            for _, table in self._old.parts(self._stays, ["properties"]):
+            for table in self._old.parts(self._stays, ["properties"]):
                 counts += count_names(table.column(0))
         return counts
 
@@ -120,7 +118,7 @@ class MonthMerge:
         """Yield all rows, part by part; the rows of one visitor at one instant are in the same part."""
         done = 0
         waiting: list[Any] = []
-        for table in self._staying():
+        for table in () if self._old is None else self._old.parts(self._stays, _STORED):
             who, times = self._keys(table)
             last: Key = (int(who[-1]), int(times[-1]))
             # The next part, or new rows, may have others at the same instant.
@@ -138,11 +136,6 @@ class MonthMerge:
                     upto = len(self._order)
             yield combined([*waiting, self._taken(done, upto)])
             waiting, done = [], upto
-
-    def _staying(self) -> Iterator[Any]:
-        if self._old is not None:
-            for _, table in self._old.parts(self._stays, _STORED):
-                yield table
 
     def _taken(self, begin: int, end: int) -> Any:
         return self._new.take(pa.array(self._order[begin:end]))
